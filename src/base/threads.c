@@ -1,0 +1,187 @@
+/* The pool: size - 1 threads that spin a little, then park; the caller is worker 0. */
+#define _GNU_SOURCE
+#include "base/threads.h"
+
+#include <hwloc.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <unistd.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#define RELAX() _mm_pause()
+#elif defined(__aarch64__)
+#define RELAX() __asm__ volatile("yield")
+#else
+#define RELAX() ((void)0)
+#endif
+
+#define SPINS            2000 /* about 50 us: shorter than the gap between a step's loops, longer than a wake-up */
+#define PIECES_PER_WORKER 4   /* so that one slow core does not hold up the rest */
+
+typedef struct pool_worker {
+    pool *pool;
+    pthread_t thread;
+    int index;
+} pool_worker;
+
+struct pool {
+    int size;
+    pool_worker *workers;
+    pthread_mutex_t one_loop;  /* held by the caller whose loop runs */
+    pthread_mutex_t parking;
+    pthread_cond_t work;
+    pthread_key_t inside;      /* set in a thread that is in a task, so that a loop within a loop runs in place */
+    atomic_uint generation;    /* one more for each loop */
+    atomic_int sleeping, unfinished;
+    atomic_bool quit;
+    atomic_llong next;         /* the next piece to take */
+    int64_t total, piece, pieces;
+    pool_task *task;
+    void *arg;
+};
+
+static void take_pieces(pool *p, int worker)
+{
+    pthread_setspecific(p->inside, p);
+    for (;;) {
+        int64_t piece = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
+        if (piece >= p->pieces) break;
+        int64_t first = piece * p->piece;
+        p->task(p->arg, first, MIN(first + p->piece, p->total), worker);
+    }
+    pthread_setspecific(p->inside, NULL);
+}
+
+static bool wait_for_work(pool *p, unsigned seen)
+{
+    for (int spin = 0; spin < SPINS; spin++) {
+        if (atomic_load_explicit(&p->generation, memory_order_acquire) != seen || atomic_load(&p->quit)) break;
+        RELAX();
+    }
+    if (atomic_load_explicit(&p->generation, memory_order_acquire) == seen && !atomic_load(&p->quit)) {
+        pthread_mutex_lock(&p->parking);
+        atomic_fetch_add(&p->sleeping, 1);
+        while (atomic_load(&p->generation) == seen && !atomic_load(&p->quit)) pthread_cond_wait(&p->work, &p->parking);
+        atomic_fetch_sub(&p->sleeping, 1);
+        pthread_mutex_unlock(&p->parking);
+    }
+    return !atomic_load(&p->quit);
+}
+
+static void *worker_main(void *arg)
+{
+    pool_worker *w = arg;
+    unsigned seen = 0;
+    while (wait_for_work(w->pool, seen)) {
+        seen++;
+        take_pieces(w->pool, w->index);
+        atomic_fetch_sub_explicit(&w->pool->unfinished, 1, memory_order_release);
+    }
+    return NULL;
+}
+
+pool *pool_new(int threads)
+{
+    pool *p = calloc(1, sizeof *p);
+    if (!p) return NULL;
+    if (pthread_key_create(&p->inside, NULL)) {
+        free(p);
+        return NULL;
+    }
+    pthread_mutex_init(&p->one_loop, NULL);
+    pthread_mutex_init(&p->parking, NULL);
+    pthread_cond_init(&p->work, NULL);
+    p->size = 1;
+    p->workers = calloc((size_t)MAX(threads, 1), sizeof *p->workers);
+    if (!p->workers) {
+        pool_free(p);
+        return NULL;
+    }
+    for (int i = 1; i < threads; i++) {
+        p->workers[i] = (pool_worker){.pool = p, .index = i};
+        if (pthread_create(&p->workers[i].thread, NULL, worker_main, &p->workers[i])) {
+            pool_free(p);
+            return NULL;
+        }
+        p->size = i + 1;
+    }
+    return p;
+}
+
+void pool_free(pool *p)
+{
+    if (!p) return;
+    pthread_mutex_lock(&p->parking);
+    atomic_store(&p->quit, true);
+    pthread_cond_broadcast(&p->work);
+    pthread_mutex_unlock(&p->parking);
+    for (int i = 1; i < p->size; i++) pthread_join(p->workers[i].thread, NULL);
+    pthread_mutex_destroy(&p->one_loop);
+    pthread_mutex_destroy(&p->parking);
+    pthread_cond_destroy(&p->work);
+    pthread_key_delete(p->inside);
+    free(p->workers);
+    free(p);
+}
+
+int pool_size(const pool *p)
+{
+    return p->size;
+}
+
+void pool_for(pool *p, int64_t total, int64_t grain, pool_task *task, void *arg)
+{
+    if (total <= 0) return;
+    grain = MAX(grain, 1);
+    if (p->size == 1 || total <= grain || pthread_getspecific(p->inside)) {
+        task(arg, 0, total, 0);
+        return;
+    }
+    pthread_mutex_lock(&p->one_loop);
+    int64_t most = (int64_t)p->size * PIECES_PER_WORKER;
+    p->piece = MAX(grain, (total + most - 1) / most);
+    p->pieces = (total + p->piece - 1) / p->piece;
+    p->total = total;
+    p->task = task;
+    p->arg = arg;
+    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
+    atomic_store_explicit(&p->unfinished, p->size - 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&p->generation, 1, memory_order_seq_cst);
+    if (atomic_load(&p->sleeping)) {
+        pthread_mutex_lock(&p->parking);
+        pthread_cond_broadcast(&p->work);
+        pthread_mutex_unlock(&p->parking);
+    }
+    take_pieces(p, 0);
+    while (atomic_load_explicit(&p->unfinished, memory_order_acquire)) RELAX();
+    pthread_mutex_unlock(&p->one_loop);
+}
+
+/* CPU time that the cgroup grants, in whole cores; 0 when it sets no limit. */
+static int cgroup_cores(void)
+{
+    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "r");
+    if (!f) return 0;
+    long long quota, period;
+    int read = fscanf(f, "%lld %lld", &quota, &period);
+    fclose(f);
+    return read == 2 && period > 0 ? (int)MAX(1, quota / period) : 0;
+}
+
+int threads_default(void)
+{
+    int cores = 0;
+    hwloc_topology_t topology;
+    if (!hwloc_topology_init(&topology)) {
+        hwloc_cpuset_t allowed = hwloc_bitmap_alloc();
+        if (!hwloc_topology_load(topology) && allowed &&
+            !hwloc_get_cpubind(topology, allowed, HWLOC_CPUBIND_PROCESS))
+            cores = hwloc_get_nbobjs_inside_cpuset_by_type(topology, allowed, HWLOC_OBJ_CORE);
+        hwloc_bitmap_free(allowed);
+        hwloc_topology_destroy(topology);
+    }
+    if (cores <= 0) cores = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    int granted = cgroup_cores();
+    return MAX(1, granted ? MIN(cores, granted) : cores);
+}
