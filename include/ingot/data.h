@@ -44,8 +44,8 @@ typedef struct ingot_corpus_options {
 typedef struct ingot_corpus_piece {
     const char *bytes; /* valid until the next call; NULL at the end */
     int64_t count;
-    int64_t document;  /* 0, 1, ... */
-    int begins, ends;  /* the first, the last piece of its document */
+    int64_t document; /* 0, 1, ... */
+    int begins, ends; /* the first, the last piece of its document */
 } ingot_corpus_piece;
 
 INGOT_API ingot_status ingot_corpus_open(ingot_context *ctx, const ingot_corpus_options *options, ingot_corpus **out);
@@ -68,12 +68,12 @@ typedef struct ingot_prepare_options {
     const char *const *inputs; /* as in ingot_corpus_options */
     int input_count;
     const char *field;
-    const char *tokenizer;     /* tokenizer.json, copied into the output */
-    const char *output;        /* a folder: train.bin, val.bin, tokenizer.json, meta.json */
-    double val_fraction;       /* share of the documents (of fewer than 20: of the bytes) held out; 0: none */
-    const char *rows;          /* "stream" (default, NULL) or "document": what training takes when it is not told */
-    int64_t shard_tokens;      /* tokens a file at most; 0: 1e9 */
-    int overwrite;             /* 1: replace data that is there; 0: refuse */
+    const char *tokenizer; /* tokenizer.json, copied into the output */
+    const char *output;    /* a folder: train.bin, val.bin, tokenizer.json, meta.json */
+    double val_fraction;   /* share of the documents (of fewer than 20: of the bytes) held out; 0: none */
+    const char *rows;      /* "stream" (default, NULL) or "document": what training takes when it is not told */
+    int64_t shard_tokens;  /* tokens a file at most; 0: 1e9 */
+    int overwrite;         /* 1: replace data that is there; 0: refuse */
     ingot_clean_options clean;
 } ingot_prepare_options;
 
@@ -85,7 +85,7 @@ typedef struct ingot_prepare_report {
     ingot_split_info train, val;
     int64_t broken_sequences, control_bytes, markup_bytes, line_ends, nfc_documents; /* what --clean changed */
     int64_t dropped_broken, dropped_short, dropped_duplicate;                        /* documents it dropped */
-    int64_t broken_documents;                                                       /* not cleaned: with broken UTF-8 */
+    int64_t broken_documents; /* not cleaned: with broken UTF-8 */
 } ingot_prepare_report;
 
 /* Memory stays below 300 MB whatever the input (16 bytes a document more with clean). report may be NULL. Nothing of an
@@ -98,8 +98,8 @@ INGOT_API ingot_status ingot_data_prepare(ingot_context *ctx, const ingot_prepar
 typedef struct ingot_data ingot_data;
 
 typedef struct ingot_data_options {
-    int raw_u16;          /* 1: files without header, uint16 (nanoGPT) */
-    int eot;              /* token that starts documents, for files without meta.json; -1 or 0 with has_eot 0: unknown */
+    int raw_u16; /* 1: files without header, uint16 (nanoGPT) */
+    int eot;     /* token that starts documents, for files without meta.json; -1 or 0 with has_eot 0: unknown */
     int has_eot;
 } ingot_data_options;
 
@@ -126,9 +126,9 @@ typedef enum ingot_row_kind {
 } ingot_row_kind;
 
 typedef struct ingot_batch_options {
-    int rows, length;           /* B, T */
+    int rows, length; /* B, T */
     ingot_row_kind kind;
-    int shuffle;                /* 1: a new order each epoch, without end; 0: file order, once (evaluation) */
+    int shuffle; /* 1: a new order each epoch, without end; 0: file order, once (evaluation) */
     uint64_t seed;
     int vocab_size;             /* > 0: a token id at or beyond it is an error */
     const int32_t *token_bytes; /* bytes of text of each of vocab_size ids, to fill text_bytes; NULL: not wanted */
@@ -140,12 +140,13 @@ typedef struct ingot_batch_state {
 } ingot_batch_state;
 
 typedef struct ingot_batch {
-    int32_t *tokens;        /* (B, T), the caller's, as the next three; all but tokens and targets may be NULL */
-    int32_t *targets;       /* (B, T) the token that follows, -1 where nothing is to be predicted */
-    int32_t *segment_start; /* (B, T) index in the row where the position's document starts: attention looks no further */
-    int32_t *positions;     /* (B, T) index - segment_start */
-    int64_t target_count;   /* targets that are not -1; 0: the end of an evaluation */
-    int64_t text_bytes;     /* bytes of text that the targets stand for, when token_bytes was given */
+    int32_t *tokens;  /* (B, T), the caller's, as the next three; all but tokens and targets may be NULL */
+    int32_t *targets; /* (B, T) the token that follows, -1 where nothing is to be predicted */
+    int32_t
+        *segment_start;   /* (B, T) index in the row where the position's document starts: attention looks no further */
+    int32_t *positions;   /* (B, T) index - segment_start */
+    int64_t target_count; /* targets that are not -1; 0: the end of an evaluation */
+    int64_t text_bytes;   /* bytes of text that the targets stand for, when token_bytes was given */
     ingot_batch_state next; /* continue behind this batch with ingot_batches_seek */
 } ingot_batch;
 

@@ -104,6 +104,13 @@ status file_write(file_writer *w, const void *bytes, uint64_t count)
     return INGOT_OK;
 }
 
+status file_rewrite(file_writer *w, uint64_t offset, const void *bytes, uint64_t count)
+{
+    if (fseeko(w->file, (off_t)offset, SEEK_SET)) return write_failed(w);
+    TRY(file_write(w, bytes, count));
+    return fseeko(w->file, 0, SEEK_END) ? write_failed(w) : INGOT_OK;
+}
+
 status file_printf(file_writer *w, const char *format, ...)
 {
     va_list arguments;

@@ -20,6 +20,7 @@ typedef struct file_writer file_writer;
 status file_create(context *ctx, const char *path, file_writer **out);
 status file_write(file_writer *w, const void *bytes, uint64_t count);
 status file_printf(file_writer *w, const char *format, ...) INGOT_PRINTF(2, 3);
+status file_rewrite(file_writer *w, uint64_t offset, const void *bytes, uint64_t count); /* a header, at the end */
 status file_commit(file_writer *w);   /* frees w, whatever it returns */
 void file_abandon(file_writer *w);    /* frees w; NULL is fine */
 
