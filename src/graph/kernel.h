@@ -1,0 +1,90 @@
+/* What a kernel is: which nodes it takes, which storage it wants, how it is launched. `match` stands beside `launch`, so
+ * "supported" and "implemented" cannot disagree.
+ */
+#ifndef GRAPH_KERNEL_H
+#define GRAPH_KERNEL_H
+
+#include "graph/op.h"
+
+/* The rungs of the CPU ladder; GPU kernels are LEVEL_BEST. A ceiling admits the levels at or below it. */
+typedef enum kernel_level {
+    LEVEL_NAIVE,
+    LEVEL_PARALLEL,
+    LEVEL_TILED,
+    LEVEL_TILED_PARALLEL,
+    LEVEL_SIMD,
+    LEVEL_BLAS, /* a side branch: simd with a library's products; admitted by the ceilings blas and best only */
+    LEVEL_AVX512_BF16,
+    LEVEL_AMX,
+    LEVEL_BEST
+} kernel_level;
+
+typedef enum kernel_trait {
+    KERNEL_ROW_INVARIANT = 1 << 0, /* its order of summation does not depend on the number of rows */
+    KERNEL_ONE_THREAD = 1 << 1     /* does not use the pool */
+} kernel_trait;
+
+/* The storage that a kernel wants for an input; the layout pass inserts a copy where it lies otherwise. */
+typedef enum storage_wanted {
+    STORAGE_CONTIGUOUS = 0,
+    STORAGE_LAST_CONTIGUOUS, /* elements of the last dim side by side, other strides free */
+    STORAGE_STRIDED          /* anything, broadcast strides of 0 as well */
+} storage_wanted;
+
+/* From it tests derive the tolerance: the error of an output element relative to the magnitudes that flowed into it. */
+typedef enum error_model {
+    ERROR_EXACT = 0,  /* moves and integer work */
+    ERROR_POINTWISE,  /* a few roundings */
+    ERROR_SUM,        /* sums over many terms in the compute dtype */
+    ERROR_TF32,
+    ERROR_BF16_PRODUCTS
+} error_model;
+
+/* A tensor as a kernel sees it: where, what, how it lies. */
+typedef struct tensor {
+    void *data; /* of element (0, 0, ..): the layout's offset is already added. NULL: not given, or not live */
+    dtype dtype;
+    shape shape;
+    int64_t stride[INGOT_MAX_RANK]; /* in elements */
+} tensor;
+
+typedef struct device_caps device_caps; /* each device's own: device/cpu/cpu.h */
+typedef struct queue queue;             /* each device's own: what a launch needs besides the step */
+
+/* One launch, ready to run. Outputs are contiguous. */
+typedef struct step {
+    const node *node;
+    const kernel_def *kernel;
+    tensor *in;
+    int inputs;
+    tensor out[NODE_MAX_OUTPUTS];
+    void *scratch; /* scratch_bytes of it, dead after the step */
+    int64_t scratch_bytes;
+    void *prepared; /* what `prepare` made */
+    int lane;
+    const int *waits; /* steps of other lanes that must be done before */
+    int wait_count;
+} step;
+
+struct kernel_def {
+    const op_def *op;
+    const char *name; /* "matmul.tiled" */
+    kernel_level level;
+    unsigned traits;
+    bool (*match)(const node *n, const device_caps *caps); /* dtypes, shapes, attributes; NULL: match_f32 */
+    storage_wanted wants[OP_MAX_INPUTS];
+    int64_t (*scratch)(const node *n, const device_caps *caps); /* NULL: none */
+    status (*prepare)(context *ctx, const step *s, const device_caps *caps, void **out);
+    void (*unprepare)(void *prepared);
+    status (*launch)(const step *s, queue *q);
+    error_model error;
+};
+
+/* A device's kernels: arrays that each end with {0}; the list ends with NULL. Earlier is preferred among equal levels. */
+typedef const kernel_def *const *kernel_table;
+
+bool match_any(const node *n, const device_caps *caps);
+bool match_f32(const node *n, const device_caps *caps); /* every float input and live output is float32 */
+bool match_f64(const node *n, const device_caps *caps);
+
+#endif
