@@ -72,6 +72,7 @@ struct ingot_build {
     int values, nodes, streams; /* counters for ids */
     ARRAY(port) inputs, uniforms, outputs, states;
     const char *scope;          /* "" outside */
+    ARRAY(const char *) scopes; /* the outer ones */
     bool in_backward;
     int segment, segments;      /* the recomputation segment that is open, 0 for none; how many there were */
     const build_hooks *hooks;

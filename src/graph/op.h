@@ -63,7 +63,9 @@ typedef enum op_trait {
     OP_RANDOM = 1 << 4,
     OP_COLLECTIVE = 1 << 5,
     OP_EFFECT = 1 << 6,             /* kept though nobody may read its output */
-    OP_INTERNAL = 1 << 7            /* made by grad functions and passes, not by users */
+    OP_INTERNAL = 1 << 7,           /* made by grad functions and passes, not by users */
+    OP_STATE = 1 << 8,              /* its value is a state */
+    OP_UPDATE = 1 << 9              /* input 0, a state, becomes input 1 */
 } op_trait;
 
 typedef struct op_cost {
@@ -109,7 +111,8 @@ typedef struct inferred {
 
 struct op_def {
     const char *name;
-    const char *doc; /* the formula, shapes, source paper */
+    const char *doc;     /* the maths, shapes, source paper */
+    const char *formula; /* pointwise ops only: kernel, gradient and fusion come from it */
     op_input inputs[OP_MAX_INPUTS];
     op_output outputs[NODE_MAX_OUTPUTS];
     const attr_field *attrs;

@@ -1,0 +1,64 @@
+/* The ops: what a graph is made of. Each builds one node and returns its value; all are differentiable unless said.
+ *
+ *     ingot_value *h = ingot_gelu(b, ingot_add(b, ingot_matmul(b, x, w), bias));       // x (N, C), w (C, F), bias (F)
+ *
+ * Letters: N rows, B sequences, T positions, C channels, H query heads, K key/value heads, D head dim, V vocabulary.
+ * Shapes and dtypes are checked here and now; the builder keeps the first error, and NULL in gives NULL out.
+ * `axis` may be negative: -1 is the last. Ids outside a table's rows give zeros and take no gradient.
+ */
+#ifndef INGOT_OPS_H
+#define INGOT_OPS_H
+
+#include "ingot/graph.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef ingot_value *ingot_unary(ingot_build *b, ingot_value *x);
+typedef ingot_value *ingot_binary(ingot_build *b, ingot_value *x, ingot_value *y);
+
+/* Pointwise; two inputs broadcast as in numpy. Comparisons give 1 or 0 and have no gradient. */
+INGOT_API ingot_binary ingot_add, ingot_sub, ingot_mul, ingot_div, ingot_maximum, ingot_minimum;
+INGOT_API ingot_binary ingot_less, ingot_less_equal, ingot_equal;
+INGOT_API ingot_unary ingot_neg, ingot_abs, ingot_square, ingot_exp, ingot_log, ingot_sqrt, ingot_rsqrt, ingot_sin,
+    ingot_cos, ingot_tanh, ingot_sigmoid, ingot_erf, ingot_relu, ingot_silu, ingot_is_finite;
+INGOT_API ingot_unary ingot_gelu;       /* tanh form: gelu_new of GPT-2 */
+INGOT_API ingot_unary ingot_gelu_erf;   /* exact */
+INGOT_API ingot_binary ingot_swiglu;    /* silu(gate) * up */
+INGOT_API ingot_value *ingot_where(ingot_build *b, ingot_value *condition, ingot_value *x, ingot_value *y);
+INGOT_API ingot_value *ingot_add_scalar(ingot_build *b, ingot_value *x, double k);
+INGOT_API ingot_value *ingot_mul_scalar(ingot_build *b, ingot_value *x, double k);
+INGOT_API ingot_value *ingot_cast(ingot_build *b, ingot_value *x, ingot_dtype to);
+/* Any formula of up to 8 inputs named a, b, c, ...: "a * sigmoid(a) * b". One pass over memory. */
+INGOT_API ingot_value *ingot_pointwise(ingot_build *b, const char *formula, ingot_value *const *in, int count);
+
+/* Sums and means over one axis; keep: the axis stays with size 1. */
+INGOT_API ingot_value *ingot_sum(ingot_build *b, ingot_value *x, int axis, int keep);
+INGOT_API ingot_value *ingot_mean(ingot_build *b, ingot_value *x, int axis, int keep);
+INGOT_API ingot_value *ingot_max(ingot_build *b, ingot_value *x, int axis, int keep);
+INGOT_API ingot_value *ingot_sum_all(ingot_build *b, ingot_value *x);     /* scalar */
+
+/* Other looks at the same elements. */
+INGOT_API ingot_value *ingot_reshape(ingot_build *b, ingot_value *x, ingot_shape to);      /* one dim may be -1 */
+INGOT_API ingot_value *ingot_permute(ingot_build *b, ingot_value *x, ingot_shape order);   /* order: a list of axes */
+INGOT_API ingot_value *ingot_transpose(ingot_build *b, ingot_value *x);                    /* the last two dims */
+INGOT_API ingot_value *ingot_slice(ingot_build *b, ingot_value *x, int axis, int64_t start, int64_t length);
+INGOT_API ingot_value *ingot_expand(ingot_build *b, ingot_value *x, ingot_shape to);       /* broadcast to */
+INGOT_API ingot_value *ingot_concat(ingot_build *b, ingot_value *const *in, int count, int axis);
+
+/* a (..., M, K) x b (..., K, N) -> (..., M, N); leading dims broadcast. */
+INGOT_API ingot_value *ingot_matmul(ingot_build *b, ingot_value *x, ingot_value *y);
+/* The same with either side transposed in its last two dims, and with an optional addend c of the result's shape. */
+INGOT_API ingot_value *ingot_matmul_with(ingot_build *b, ingot_value *x, ingot_value *y, ingot_value *c, int trans_x,
+                                         int trans_y);
+
+/* table (V, ...), ids (...) integers -> ids' shape + (...): rows of the table. */
+INGOT_API ingot_value *ingot_gather(ingot_build *b, ingot_value *table, ingot_value *ids);
+/* base (V, ...) with rows (ids' shape + ...) added at ids; equal ids add up. */
+INGOT_API ingot_value *ingot_scatter_add(ingot_build *b, ingot_value *base, ingot_value *ids, ingot_value *rows);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,28 @@
+/* Loops of CPU kernels. */
+#include "kit/cpu/cpu.h"
+
+typedef struct rows_job {
+    const step *step;
+    cpu_rows *rows;
+} rows_job;
+
+static void run_rows(void *arg, int64_t first, int64_t last, int worker)
+{
+    const rows_job *job = arg;
+    job->rows(job->step, first, last, worker);
+}
+
+status cpu_for(const step *s, queue *q, int64_t total, int64_t grain, cpu_rows *rows)
+{
+    rows_job job = {.step = s, .rows = rows};
+    if (q->pool)
+        pool_for(q->pool, total, grain, run_rows, &job);
+    else if (total > 0)
+        rows(s, 0, total, 0);
+    return INGOT_OK;
+}
+
+int cpu_threads(const queue *q)
+{
+    return q->pool ? pool_size(q->pool) : 1;
+}

@@ -1,0 +1,55 @@
+/* What CPU kernels share: the machine they run on, the queue they are launched with, and how a file that is compiled once
+ * per instruction set names its things.
+ *
+ *     static void rows(const step *s, int64_t first, int64_t last, int worker) { ... }
+ *     static status launch(const step *s, queue *q) { return cpu_for(s, q, rows_of(s), 16, rows); }
+ *     const kernel_def ISA_NAME(rms_norm_cpu)[] = {{.op = &op_rms_norm_def, .name = "rms_norm.simd", ...}, {0}};
+ *
+ * Files named *_cpu.c are compiled for each instruction set of cmake/cpu_kernels.cmake with INGOT_ISA set; other files of
+ * the tree once. device/cpu/kernels.def lists the arrays.
+ */
+#ifndef KIT_CPU_CPU_H
+#define KIT_CPU_CPU_H
+
+#include "base/threads.h"
+#include "graph/kernel.h"
+
+typedef enum cpu_isa { CPU_BASELINE, CPU_AVX2, CPU_AVX512 } cpu_isa;
+
+struct device_caps {
+    cpu_isa isa;
+    int threads;
+    int64_t l1_bytes, l2_bytes, l3_bytes; /* of one core, one core, one package; 0 when unknown */
+    bool blas;                            /* a CBLAS is linked */
+};
+
+struct queue {
+    pool *pool; /* NULL: one thread, as the naive and tiled levels want */
+    const device_caps *caps;
+};
+
+#define ISA_PASTE_(name, isa) name##_##isa
+#define ISA_PASTE(name, isa)  ISA_PASTE_(name, isa)
+#define ISA_NAME(name)        ISA_PASTE(name, INGOT_ISA)
+
+typedef void cpu_rows(const step *s, int64_t first, int64_t last, int worker);
+
+/* Runs `rows` over [0, total) on the queue's threads, in pieces of at least `grain`. */
+status cpu_for(const step *s, queue *q, int64_t total, int64_t grain, cpu_rows *rows);
+int cpu_threads(const queue *q);
+
+/* Elements of all dims but the last `inner`, and of those: a tensor seen as (rows, columns). */
+static inline int64_t tensor_rows(const tensor *t, int64_t inner)
+{
+    int64_t rows = 1;
+    for (int64_t i = 0; i < t->shape.rank - inner; i++) rows *= t->shape.dim[i];
+    return rows;
+}
+static inline int64_t tensor_last(const tensor *t) { return t->shape.rank ? t->shape.dim[t->shape.rank - 1] : 1; }
+static inline float *f32(const tensor *t) { return (float *)t->data; }
+static inline int32_t *i32(const tensor *t) { return (int32_t *)t->data; }
+
+/* About how many elements of pointwise work are worth a thread: 4 us of it. */
+#define CPU_GRAIN 16384
+
+#endif
