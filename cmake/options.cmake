@@ -13,8 +13,11 @@ set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O2 -g")
 option(INGOT_WERROR "warnings are errors" ON)
 set(INGOT_SANITIZE "" CACHE STRING "address,undefined or thread")
 
-add_compile_options(-Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla
+add_compile_options(-Wall -Wextra -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla
                     -ffp-contract=off -fno-math-errno)
+if(CMAKE_C_COMPILER_ID STREQUAL GNU)
+  add_compile_options(-Wshadow=local) # plain -Wshadow forbids a parameter `shape` beside the type
+endif()
 if(INGOT_WERROR)
   add_compile_options(-Werror)
 endif()

@@ -23,7 +23,7 @@ extern "C" {
 #endif
 
 #if defined(__GNUC__)
-#define INGOT_API __attribute__((visibility("default")))
+#define INGOT_API                     __attribute__((visibility("default")))
 #define INGOT_PRINTF(position, first) __attribute__((format(printf, position, first)))
 #else
 #define INGOT_API

@@ -47,11 +47,11 @@ typedef struct ingot_value ingot_value;
 
 /* NULL only when memory is out. `name` shows in dumps and messages. */
 INGOT_API ingot_build *ingot_build_new(ingot_context *ctx, const char *name);
-INGOT_API void ingot_build_free(ingot_build *b);      /* only for a builder that was never compiled */
+INGOT_API void ingot_build_free(ingot_build *b); /* only for a builder that was never compiled */
 INGOT_API ingot_status ingot_build_status(const ingot_build *b);
 INGOT_API ingot_context *ingot_build_context(const ingot_build *b);
 
-INGOT_API ingot_shape ingot_shape_get(const ingot_value *v);   /* a scalar's for NULL */
+INGOT_API ingot_shape ingot_shape_get(const ingot_value *v); /* a scalar's for NULL */
 INGOT_API ingot_dtype ingot_dtype_get(const ingot_value *v);
 
 /* Filled by the host before a run (ingot_write). */
@@ -79,7 +79,8 @@ INGOT_API void ingot_scope_end(ingot_build *b);
 
 /* d loss / d wrt[i] for each i, as new values in out[]; loss is a scalar. A wrt that loss does not depend on gets zeros
  * and a warning in the log. */
-INGOT_API void ingot_gradients(ingot_build *b, ingot_value *loss, ingot_value *const *wrt, int count, ingot_value **out);
+INGOT_API void ingot_gradients(ingot_build *b, ingot_value *loss, ingot_value *const *wrt, int count,
+                               ingot_value **out);
 
 /* What is computed between the two is computed again in the backward pass instead of being kept. */
 INGOT_API void ingot_recompute_begin(ingot_build *b);

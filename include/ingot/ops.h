@@ -23,9 +23,9 @@ INGOT_API ingot_binary ingot_add, ingot_sub, ingot_mul, ingot_div, ingot_maximum
 INGOT_API ingot_binary ingot_less, ingot_less_equal, ingot_equal;
 INGOT_API ingot_unary ingot_neg, ingot_abs, ingot_square, ingot_exp, ingot_log, ingot_sqrt, ingot_rsqrt, ingot_sin,
     ingot_cos, ingot_tanh, ingot_sigmoid, ingot_erf, ingot_relu, ingot_silu, ingot_is_finite;
-INGOT_API ingot_unary ingot_gelu;       /* tanh form: gelu_new of GPT-2 */
-INGOT_API ingot_unary ingot_gelu_erf;   /* exact */
-INGOT_API ingot_binary ingot_swiglu;    /* silu(gate) * up */
+INGOT_API ingot_unary ingot_gelu;     /* tanh form: gelu_new of GPT-2 */
+INGOT_API ingot_unary ingot_gelu_erf; /* exact */
+INGOT_API ingot_binary ingot_swiglu;  /* silu(gate) * up */
 INGOT_API ingot_value *ingot_where(ingot_build *b, ingot_value *condition, ingot_value *x, ingot_value *y);
 INGOT_API ingot_value *ingot_add_scalar(ingot_build *b, ingot_value *x, double k);
 INGOT_API ingot_value *ingot_mul_scalar(ingot_build *b, ingot_value *x, double k);
@@ -37,14 +37,14 @@ INGOT_API ingot_value *ingot_pointwise(ingot_build *b, const char *formula, ingo
 INGOT_API ingot_value *ingot_sum(ingot_build *b, ingot_value *x, int axis, int keep);
 INGOT_API ingot_value *ingot_mean(ingot_build *b, ingot_value *x, int axis, int keep);
 INGOT_API ingot_value *ingot_max(ingot_build *b, ingot_value *x, int axis, int keep);
-INGOT_API ingot_value *ingot_sum_all(ingot_build *b, ingot_value *x);     /* scalar */
+INGOT_API ingot_value *ingot_sum_all(ingot_build *b, ingot_value *x); /* scalar */
 
 /* Other looks at the same elements. */
-INGOT_API ingot_value *ingot_reshape(ingot_build *b, ingot_value *x, ingot_shape to);      /* one dim may be -1 */
-INGOT_API ingot_value *ingot_permute(ingot_build *b, ingot_value *x, ingot_shape order);   /* order: a list of axes */
-INGOT_API ingot_value *ingot_transpose(ingot_build *b, ingot_value *x);                    /* the last two dims */
+INGOT_API ingot_value *ingot_reshape(ingot_build *b, ingot_value *x, ingot_shape to);    /* one dim may be -1 */
+INGOT_API ingot_value *ingot_permute(ingot_build *b, ingot_value *x, ingot_shape order); /* order: a list of axes */
+INGOT_API ingot_value *ingot_transpose(ingot_build *b, ingot_value *x);                  /* the last two dims */
 INGOT_API ingot_value *ingot_slice(ingot_build *b, ingot_value *x, int axis, int64_t start, int64_t length);
-INGOT_API ingot_value *ingot_expand(ingot_build *b, ingot_value *x, ingot_shape to);       /* broadcast to */
+INGOT_API ingot_value *ingot_expand(ingot_build *b, ingot_value *x, ingot_shape to); /* broadcast to */
 INGOT_API ingot_value *ingot_concat(ingot_build *b, ingot_value *const *in, int count, int axis);
 
 /* a (..., M, K) x b (..., K, N) -> (..., M, N); leading dims broadcast. */

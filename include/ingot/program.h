@@ -26,14 +26,15 @@ typedef struct ingot_store ingot_store;
 typedef struct ingot_program ingot_program;
 
 typedef struct ingot_device_options {
-    const char *level; /* cpu: naive | parallel | tiled | tiled-parallel | simd | blas | best (NULL) | avx512-bf16 | amx */
+    const char
+        *level; /* cpu: naive | parallel | tiled | tiled-parallel | simd | blas | best (NULL) | avx512-bf16 | amx */
     int row_invariant; /* only kernels whose order of summation does not depend on the number of rows */
 } ingot_device_options;
 
 /* name: "cpu", "ref" (float64 oracle), "null" (runs nothing), "auto" (the fastest that is there; said in the log). */
 INGOT_API ingot_status ingot_device_open(ingot_context *ctx, const char *name, const ingot_device_options *options,
                                          ingot_device **out);
-INGOT_API void ingot_device_close(ingot_device *d);   /* after its programs and stores */
+INGOT_API void ingot_device_close(ingot_device *d); /* after its programs and stores */
 INGOT_API const char *ingot_device_name(const ingot_device *d);
 
 /* Where state lives: programs compiled with one store share its states by name, and one arena for activations. */
@@ -55,7 +56,7 @@ INGOT_API ingot_status ingot_compile(ingot_build *b, ingot_device *d, const ingo
 INGOT_API void ingot_program_free(ingot_program *p);
 
 typedef union ingot_scalar {
-    double f; /* of float uniforms */
+    double f;  /* of float uniforms */
     int64_t i; /* of integer uniforms */
 } ingot_scalar;
 

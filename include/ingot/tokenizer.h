@@ -33,17 +33,17 @@ INGOT_API void ingot_tokenizer_free(ingot_tokenizer *t);
 typedef ingot_status ingot_text_source(void *user, const char **bytes, int64_t *count);
 
 typedef struct ingot_tokenizer_training {
-    int vocab_size;              /* entries, with the 256 bytes and the special tokens; fewer when the text gives fewer */
-    int min_frequency;           /* a pair seen less often is not merged; 0 as in `tokenizers` */
+    int vocab_size;    /* entries, with the 256 bytes and the special tokens; fewer when the text gives fewer */
+    int min_frequency; /* a pair seen less often is not merged; 0 as in `tokenizers` */
     const char *const *specials; /* ids 0, 1, ...; NULL: {"<|endoftext|>"} */
     int special_count;
-    const char *pattern;         /* "gpt-2" (default, NULL), "llama-bpe", "qwen2", "smollm": how text is cut into words */
+    const char *pattern; /* "gpt-2" (default, NULL), "llama-bpe", "qwen2", "smollm": how text is cut into words */
 } ingot_tokenizer_training;
 
 INGOT_API ingot_status ingot_tokenizer_train(ingot_context *ctx, const ingot_tokenizer_training *options,
                                              ingot_text_source *source, void *user, ingot_tokenizer **out);
 
-INGOT_API int ingot_tokenizer_vocab_size(const ingot_tokenizer *t);   /* highest id + 1 */
+INGOT_API int ingot_tokenizer_vocab_size(const ingot_tokenizer *t); /* highest id + 1 */
 /* The id of an entry, "<|endoftext|>" or "Ġthe" in byte-level spelling, or -1. */
 INGOT_API int ingot_token_id(const ingot_tokenizer *t, const char *token);
 /* The bytes that an id stands for (special tokens: their text), or NULL when there is no such id. Owned by t. */
@@ -55,8 +55,8 @@ INGOT_API int ingot_tokenizer_eot(const ingot_tokenizer *t);
 INGOT_API uint64_t ingot_tokenizer_checksum(const ingot_tokenizer *t);
 
 typedef enum ingot_encode_mode {
-    INGOT_ENCODE_PLAIN,    /* the text of special tokens is ordinary text */
-    INGOT_ENCODE_SPECIALS  /* special tokens in the text become their ids */
+    INGOT_ENCODE_PLAIN,   /* the text of special tokens is ordinary text */
+    INGOT_ENCODE_SPECIALS /* special tokens in the text become their ids */
 } ingot_encode_mode;
 
 /* *ids is allocated with malloc and belongs to the caller. */

@@ -36,22 +36,28 @@ typedef ingot_context context;
         if (s) goto label;                                                                                             \
     } while (0)
 
-status fail_memory(context *ctx, const char *what, uint64_t bytes);         /* "not enough memory for ... (N bytes)" */
-status fail_errno(context *ctx, const char *doing, const char *path);       /* INGOT_ERROR_FILE with strerror(errno) */
+status fail_memory(context *ctx, const char *what, uint64_t bytes);   /* "not enough memory for ... (N bytes)" */
+status fail_errno(context *ctx, const char *doing, const char *path); /* INGOT_ERROR_FILE with strerror(errno) */
 void log_line(context *ctx, ingot_log_level level, const char *format, ...) INGOT_PRINTF(3, 4);
 void progress(context *ctx, const char *what, double done, double total, const char *unit);
-struct pool *context_pool(context *ctx);                                    /* shared; see threads.h */
+struct pool *context_pool(context *ctx); /* shared; see threads.h */
 
 /* Sizes from files or flags: each returns false instead of wrapping around. */
-static inline bool checked_mul(uint64_t a, uint64_t b, uint64_t *out) { return !__builtin_mul_overflow(a, b, out); }
-static inline bool checked_add(uint64_t a, uint64_t b, uint64_t *out) { return !__builtin_add_overflow(a, b, out); }
+static inline bool checked_mul(uint64_t a, uint64_t b, uint64_t *out)
+{
+    return !__builtin_mul_overflow(a, b, out);
+}
+static inline bool checked_add(uint64_t a, uint64_t b, uint64_t *out)
+{
+    return !__builtin_add_overflow(a, b, out);
+}
 
 /* Arena: many small zeroed pieces, freed together. NULL only when the system has no memory; `failed` then stays set, so
  * that a long construction may check once at its end. */
 typedef struct arena arena;
 arena *arena_new(void);
 void arena_free(arena *a);
-void *arena_alloc(arena *a, size_t bytes);                                   /* zeroed, aligned to 16 */
+void *arena_alloc(arena *a, size_t bytes); /* zeroed, aligned to 16 */
 char *arena_strdup(arena *a, const char *text);
 char *arena_printf(arena *a, const char *format, ...) INGOT_PRINTF(2, 3);
 bool arena_failed(const arena *a);

@@ -5,9 +5,9 @@ static const struct {
     const char *name, *short_name;
     int64_t bytes;
 } table[INGOT_DTYPE_COUNT] = {
-    [INGOT_F32] = {"float32", "f32", 4}, [INGOT_F64] = {"float64", "f64", 8},    [INGOT_F16] = {"float16", "f16", 2},
+    [INGOT_F32] = {"float32", "f32", 4},    [INGOT_F64] = {"float64", "f64", 8}, [INGOT_F16] = {"float16", "f16", 2},
     [INGOT_BF16] = {"bfloat16", "bf16", 2}, [INGOT_I32] = {"int32", "i32", 4},   [INGOT_I64] = {"int64", "i64", 8},
-    [INGOT_I8] = {"int8", "i8", 1},      [INGOT_U8] = {"uint8", "u8", 1},
+    [INGOT_I8] = {"int8", "i8", 1},         [INGOT_U8] = {"uint8", "u8", 1},
 };
 
 const char *ingot_dtype_name(ingot_dtype d)
@@ -52,7 +52,7 @@ uint16_t float_to_half(float f)
     uint32_t sign = bits.u >> 16 & 0x8000, magnitude = bits.u & 0x7fffffffu;
     if (magnitude > 0x7f800000u) return (uint16_t)(sign | 0x7e00);
     if (magnitude >= 0x477ff000u) return (uint16_t)(sign | 0x7c00); /* rounds past 65504 */
-    if (magnitude < 0x38800000u) {                                   /* subnormal: let the adder round */
+    if (magnitude < 0x38800000u) {                                  /* subnormal: let the adder round */
         float_bits shifted = {.u = magnitude};
         shifted.f += 0.5f;
         return (uint16_t)(sign | (shifted.u - 0x3f000000u));

@@ -7,8 +7,14 @@
 
 typedef ingot_dtype dtype;
 
-static inline bool dtype_is_float(dtype d) { return d <= INGOT_BF16; }
-static inline bool dtype_is_integer(dtype d) { return d >= INGOT_I32 && d < INGOT_DTYPE_COUNT; }
+static inline bool dtype_is_float(dtype d)
+{
+    return d <= INGOT_BF16;
+}
+static inline bool dtype_is_integer(dtype d)
+{
+    return d >= INGOT_I32 && d < INGOT_DTYPE_COUNT;
+}
 
 /* Widths of 16 bits, rounded to nearest even; NaN stays NaN, overflow becomes infinity. */
 float half_to_float(uint16_t h);

@@ -39,9 +39,9 @@ uint32_t rng_next(rng *r)
 {
     uint64_t block = r->next >> 2;
     if ((r->next & 3) == 0) {
-        philox p = {.counter = {(uint32_t)block, (uint32_t)(block >> 32), (uint32_t)r->stream,
-                                (uint32_t)(r->stream >> 32)},
-                    .key = {(uint32_t)r->seed, (uint32_t)(r->seed >> 32)}};
+        philox p = {
+            .counter = {(uint32_t)block, (uint32_t)(block >> 32), (uint32_t)r->stream, (uint32_t)(r->stream >> 32)},
+            .key = {(uint32_t)r->seed, (uint32_t)(r->seed >> 32)}};
         philox_block(&p, r->block);
     }
     return r->block[r->next++ & 3];

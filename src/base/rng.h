@@ -24,10 +24,13 @@ typedef struct rng {
 } rng;
 rng rng_make(uint64_t seed, uint64_t stream);
 uint32_t rng_next(rng *r);
-uint32_t rng_below(rng *r, uint32_t bound);   /* uniform in [0, bound), without bias; bound > 0 */
-double rng_uniform(rng *r);                   /* [0, 1) with 53 bits */
-double rng_normal(rng *r);                    /* mean 0, deviation 1 */
+uint32_t rng_below(rng *r, uint32_t bound); /* uniform in [0, bound), without bias; bound > 0 */
+double rng_uniform(rng *r);                 /* [0, 1) with 53 bits */
+double rng_normal(rng *r);                  /* mean 0, deviation 1 */
 
-static inline float rng_float(uint32_t bits) { return (float)(bits >> 8) * 0x1p-24f; } /* [0, 1) */
+static inline float rng_float(uint32_t bits)
+{
+    return (float)(bits >> 8) * 0x1p-24f;
+} /* [0, 1) */
 
 #endif

@@ -16,8 +16,8 @@
 #define RELAX() ((void)0)
 #endif
 
-#define SPINS            2000 /* about 50 us: shorter than the gap between a step's loops, longer than a wake-up */
-#define PIECES_PER_WORKER 4   /* so that one slow core does not hold up the rest */
+#define SPINS             2000 /* about 50 us: shorter than the gap between a step's loops, longer than a wake-up */
+#define PIECES_PER_WORKER 4    /* so that one slow core does not hold up the rest */
 
 typedef struct pool_worker {
     pool *pool;
@@ -28,14 +28,14 @@ typedef struct pool_worker {
 struct pool {
     int size;
     pool_worker *workers;
-    pthread_mutex_t one_loop;  /* held by the caller whose loop runs */
+    pthread_mutex_t one_loop; /* held by the caller whose loop runs */
     pthread_mutex_t parking;
     pthread_cond_t work;
-    pthread_key_t inside;      /* set in a thread that is in a task, so that a loop within a loop runs in place */
-    atomic_uint generation;    /* one more for each loop */
+    pthread_key_t inside;   /* set in a thread that is in a task, so that a loop within a loop runs in place */
+    atomic_uint generation; /* one more for each loop */
     atomic_int sleeping, unfinished;
     atomic_bool quit;
-    atomic_llong next;         /* the next piece to take */
+    atomic_llong next; /* the next piece to take */
     int64_t total, piece, pieces;
     pool_task *task;
     void *arg;
@@ -175,8 +175,7 @@ int threads_default(void)
     hwloc_topology_t topology;
     if (!hwloc_topology_init(&topology)) {
         hwloc_cpuset_t allowed = hwloc_bitmap_alloc();
-        if (!hwloc_topology_load(topology) && allowed &&
-            !hwloc_get_cpubind(topology, allowed, HWLOC_CPUBIND_PROCESS))
+        if (!hwloc_topology_load(topology) && allowed && !hwloc_get_cpubind(topology, allowed, HWLOC_CPUBIND_PROCESS))
             cores = hwloc_get_nbobjs_inside_cpuset_by_type(topology, allowed, HWLOC_OBJ_CORE);
         hwloc_bitmap_free(allowed);
         hwloc_topology_destroy(topology);

@@ -15,10 +15,10 @@
 typedef struct pool pool;
 typedef void pool_task(void *arg, int64_t first, int64_t last, int worker); /* worker: 0 .. pool_size - 1 */
 
-pool *pool_new(int threads);      /* NULL when threads cannot be started */
+pool *pool_new(int threads); /* NULL when threads cannot be started */
 void pool_free(pool *p);
 int pool_size(const pool *p);
-int threads_default(void);        /* physical cores within affinity and cgroup */
+int threads_default(void); /* physical cores within affinity and cgroup */
 
 /* Runs task over [0, total) cut into pieces of at least `grain`; returns when all is done. */
 void pool_for(pool *p, int64_t total, int64_t grain, pool_task *task, void *arg);

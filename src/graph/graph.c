@@ -171,8 +171,14 @@ node *node_new(build *b, const op_def *op, value *const *in, int inputs, const v
     if (!n || !copy || !attrs_copy) return build_fail(b, INGOT_ERROR_MEMORY, "not enough memory for the graph");
     if (inputs) memcpy(copy, in, sizeof *in * (size_t)inputs);
     if (attrs) memcpy(attrs_copy, attrs, op->attrs_bytes);
-    *n = (node){.id = b->nodes++, .op = op, .attrs = attrs_copy, .in = copy, .inputs = inputs, .scope = b->scope,
-                .backward = b->in_backward, .segment = b->segment};
+    *n = (node){.id = b->nodes++,
+                .op = op,
+                .attrs = attrs_copy,
+                .in = copy,
+                .inputs = inputs,
+                .scope = b->scope,
+                .backward = b->in_backward,
+                .segment = b->segment};
     inferred out[NODE_MAX_OUTPUTS] = {0};
     if (!check_inputs(b, n) || !check_attrs(b, n) || !infer(b, n, out)) return NULL;
     for (int i = 0; i < op_output_count(op); i++)

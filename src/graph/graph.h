@@ -31,7 +31,7 @@ struct ingot_value {
     const char *name; /* of inputs, states and outputs; else NULL */
     /* From the layout pass on: */
     layout layout;
-    value *storage;   /* whose memory this value lies in: itself, unless it is a view or written in place */
+    value *storage; /* whose memory this value lies in: itself, unless it is a view or written in place */
 };
 
 #define NODE_MAX_OUTPUTS 8
@@ -39,8 +39,8 @@ struct ingot_value {
 struct node {
     int id;
     const op_def *op;
-    void *attrs;                  /* op->attrs_bytes of it */
-    value **in;                   /* NULL where an optional input is not given */
+    void *attrs; /* op->attrs_bytes of it */
+    value **in;  /* NULL where an optional input is not given */
     int inputs;
     value *out[NODE_MAX_OUTPUTS]; /* NULL where an optional output is not live */
     const char *scope;            /* "layers.3.mlp": for dumps, profiles and messages */
@@ -65,7 +65,7 @@ struct ingot_build {
     context *ctx;
     arena *arena;
     const char *name;
-    status status;              /* the first error; its message is kept in `message` */
+    status status; /* the first error; its message is kept in `message` */
     char *message;
     node *first, *last;
     node *cursor;               /* new nodes go before it; NULL: at the end */
@@ -74,7 +74,7 @@ struct ingot_build {
     const char *scope;          /* "" outside */
     ARRAY(const char *) scopes; /* the outer ones */
     bool in_backward;
-    int segment, segments;      /* the recomputation segment that is open, 0 for none; how many there were */
+    int segment, segments; /* the recomputation segment that is open, 0 for none; how many there were */
     const build_hooks *hooks;
 };
 
@@ -98,7 +98,7 @@ bool value_is_state(const value *v);
 const char *build_scoped(build *b, const char *name); /* "scope.name", in the arena */
 
 /* Shapes. */
-int64_t shape_count(shape s);                       /* elements; 1 for a scalar */
+int64_t shape_count(shape s); /* elements; 1 for a scalar */
 bool shape_equal(shape a, shape b);
 bool shape_broadcast(shape a, shape b, shape *out); /* numpy's rule, aligned at the last dim */
 char *shape_print(char out[128], shape s);          /* "(4, 768)" */

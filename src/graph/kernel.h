@@ -33,9 +33,9 @@ typedef enum storage_wanted {
 
 /* From it tests derive the tolerance: the error of an output element relative to the magnitudes that flowed into it. */
 typedef enum error_model {
-    ERROR_EXACT = 0,  /* moves and integer work */
-    ERROR_POINTWISE,  /* a few roundings */
-    ERROR_SUM,        /* sums over many terms in the compute dtype */
+    ERROR_EXACT = 0, /* moves and integer work */
+    ERROR_POINTWISE, /* a few roundings */
+    ERROR_SUM,       /* sums over many terms in the compute dtype */
     ERROR_TF32,
     ERROR_BF16_PRODUCTS
 } error_model;

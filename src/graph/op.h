@@ -49,7 +49,10 @@ typedef struct attr_field {
     double minimum, maximum; /* checked where minimum < maximum */
 } attr_field;
 
-#define ATTR(type, field, ...)    {.name = #field, .offset = offsetof(type, field), .kind = __VA_ARGS__}
+#define ATTR(type, field, ...)                                                                                         \
+    {                                                                                                                  \
+        .name = #field, .offset = offsetof(type, field), .kind = __VA_ARGS__                                           \
+    }
 #define ATTRS(type, ...)                                                                                               \
     .attrs = (const attr_field[]){__VA_ARGS__}, .attr_count = COUNT(((const attr_field[]){__VA_ARGS__})),              \
     .attrs_bytes = sizeof(type)
@@ -62,10 +65,10 @@ typedef enum op_trait {
     OP_NOT_DIFFERENTIABLE = 1 << 3, /* gradients stop here */
     OP_RANDOM = 1 << 4,
     OP_COLLECTIVE = 1 << 5,
-    OP_EFFECT = 1 << 6,             /* kept though nobody may read its output */
-    OP_INTERNAL = 1 << 7,           /* made by grad functions and passes, not by users */
-    OP_STATE = 1 << 8,              /* its value is a state */
-    OP_UPDATE = 1 << 9              /* input 0, a state, becomes input 1 */
+    OP_EFFECT = 1 << 6,   /* kept though nobody may read its output */
+    OP_INTERNAL = 1 << 7, /* made by grad functions and passes, not by users */
+    OP_STATE = 1 << 8,    /* its value is a state */
+    OP_UPDATE = 1 << 9    /* input 0, a state, becomes input 1 */
 } op_trait;
 
 typedef struct op_cost {
@@ -74,10 +77,10 @@ typedef struct op_cost {
 
 /* What a test puts into the float inputs of a sample. */
 typedef enum sample_values {
-    VALUES_NORMAL = 0,   /* N(0, 1) */
-    VALUES_TINY,         /* N(0, 1) * 1e-8 */
-    VALUES_LARGE,        /* N(0, 1) * 1e4 */
-    VALUES_WIDE,         /* magnitudes from 1e-8 to 1e4 */
+    VALUES_NORMAL = 0, /* N(0, 1) */
+    VALUES_TINY,       /* N(0, 1) * 1e-8 */
+    VALUES_LARGE,      /* N(0, 1) * 1e4 */
+    VALUES_WIDE,       /* magnitudes from 1e-8 to 1e4 */
     VALUES_ALL_EQUAL,
     VALUES_ONE_DOMINANT, /* one element of each row is 100 above the rest */
     VALUES_LARGE_OFFSET, /* N(0, 1) + 1e4 */
@@ -86,7 +89,7 @@ typedef enum sample_values {
 } sample_values;
 
 typedef struct op_sample {
-    shape in[OP_MAX_INPUTS];                /* in order; NOT_GIVEN leaves an optional input out */
+    shape in[OP_MAX_INPUTS]; /* in order; NOT_GIVEN leaves an optional input out */
     const void *attrs;
     sample_values values;                   /* of float inputs */
     sample_values values_of[OP_MAX_INPUTS]; /* for one input, where it is not 0 */
@@ -97,9 +100,27 @@ typedef struct op_sample {
 } op_sample;
 
 /* Constant shapes for tables: .in = {S(2, 3, 5), S(5)}. NOT_GIVEN: an optional input left out. */
-#define S(...)    {INGOT_SHAPE_COUNT(__VA_ARGS__), {__VA_ARGS__}}
-#define S0        {0, {0}}
-#define NOT_GIVEN {-1, {0}}
+#define S(...)                                                                                                         \
+    {                                                                                                                  \
+        INGOT_SHAPE_COUNT(__VA_ARGS__),                                                                                \
+        {                                                                                                              \
+            __VA_ARGS__                                                                                                \
+        }                                                                                                              \
+    }
+#define S0                                                                                                             \
+    {                                                                                                                  \
+        0,                                                                                                             \
+        {                                                                                                              \
+            0                                                                                                          \
+        }                                                                                                              \
+    }
+#define NOT_GIVEN                                                                                                      \
+    {                                                                                                                  \
+        -1,                                                                                                            \
+        {                                                                                                              \
+            0                                                                                                          \
+        }                                                                                                              \
+    }
 #define SAMPLES(...)                                                                                                   \
     .samples = (const op_sample[]){__VA_ARGS__}, .sample_count = COUNT(((const op_sample[]){__VA_ARGS__}))
 
@@ -130,7 +151,8 @@ struct op_def {
     void (*print)(const node *n, text *out); /* ATTR_OTHER attributes */
     const op_sample *samples;
     size_t sample_count;
-    const kernel_def *const *kernels; /* custom ops only: their kernels, ends with NULL; built-in ones are the devices' */
+    const kernel_def *const
+        *kernels; /* custom ops only: their kernels, ends with NULL; built-in ones are the devices' */
 };
 
 int op_input_count(const op_def *op);

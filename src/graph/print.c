@@ -77,13 +77,14 @@ static const char *dot_colour(const node *n)
 
 void graph_print_dot(const build *b, text *out)
 {
-    text_printf(out, "digraph \"%s\" {\n  node [shape=box, style=\"rounded,filled\", fontname=\"Helvetica\"];\n", b->name);
+    text_printf(out, "digraph \"%s\" {\n  node [shape=box, style=\"rounded,filled\", fontname=\"Helvetica\"];\n",
+                b->name);
     for (const node *n = b->first; n; n = n->after) {
         const value *v = n->out[0];
         char dims[128] = "";
         if (v) shape_print(dims, v->shape);
-        text_printf(out, "  n%d [label=\"%s\\n%s\", fillcolor=\"%s\"];\n", n->id,
-                    v && v->name ? v->name : n->op->name, dims, dot_colour(n));
+        text_printf(out, "  n%d [label=\"%s\\n%s\", fillcolor=\"%s\"];\n", n->id, v && v->name ? v->name : n->op->name,
+                    dims, dot_colour(n));
         for (int i = 0; i < n->inputs; i++)
             if (n->in[i]) text_printf(out, "  n%d -> n%d;\n", n->in[i]->node->id, n->id);
     }

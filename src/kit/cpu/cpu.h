@@ -45,9 +45,18 @@ static inline int64_t tensor_rows(const tensor *t, int64_t inner)
     for (int64_t i = 0; i < t->shape.rank - inner; i++) rows *= t->shape.dim[i];
     return rows;
 }
-static inline int64_t tensor_last(const tensor *t) { return t->shape.rank ? t->shape.dim[t->shape.rank - 1] : 1; }
-static inline float *f32(const tensor *t) { return (float *)t->data; }
-static inline int32_t *i32(const tensor *t) { return (int32_t *)t->data; }
+static inline int64_t tensor_last(const tensor *t)
+{
+    return t->shape.rank ? t->shape.dim[t->shape.rank - 1] : 1;
+}
+static inline float *f32(const tensor *t)
+{
+    return (float *)t->data;
+}
+static inline int32_t *i32(const tensor *t)
+{
+    return (int32_t *)t->data;
+}
 
 /* About how many elements of pointwise work are worth a thread: 4 us of it. */
 #define CPU_GRAIN 16384

@@ -66,7 +66,9 @@ int pw_emit(pw_program *p, pw_code code, int a, int b, int c)
         if (code == PW_DIV) return pw_emit_const(p, x / y);
     }
     if (code == PW_NEG && !isnan(x)) return pw_emit_const(p, -x);
-    return emit(p, (pw_instr){.code = (uint8_t)code, .a = (uint8_t)a, .b = arity > 1 ? (uint8_t)b : 0,
+    return emit(p, (pw_instr){.code = (uint8_t)code,
+                              .a = (uint8_t)a,
+                              .b = arity > 1 ? (uint8_t)b : 0,
                               .c = arity > 2 ? (uint8_t)c : 0});
 }
 
@@ -211,7 +213,7 @@ static void print_slot(const pw_program *p, int slot, int depth, text *out)
     }
     const pw_instr *in = &p->code[slot - p->inputs];
     int arity = pw_arity(in->code);
-    bool operator = arity == 2 && !isalpha((unsigned char)*pw_name(in->code));
+    bool operator= arity == 2 && !isalpha((unsigned char)*pw_name(in->code));
     if (arity == 0) {
         text_printf(out, "%g", in->value);
     } else if (depth > 8) {

@@ -44,14 +44,30 @@ static op_cost formula_cost(const node *n)
     return c;
 }
 
-#define INPUTS_1 {{"a", ANY}}
-#define INPUTS_2 {{"a", ANY}, {"b", ANY}}
-#define INPUTS_3 {{"a", ANY}, {"b", ANY}, {"c", ANY, .not_differentiable = true}}
+#define INPUTS_1                                                                                                       \
+    {                                                                                                                  \
+        {                                                                                                              \
+            "a", ANY                                                                                                   \
+        }                                                                                                              \
+    }
+#define INPUTS_2                                                                                                       \
+    {                                                                                                                  \
+        {"a", ANY},                                                                                                    \
+        {                                                                                                              \
+            "b", ANY                                                                                                   \
+        }                                                                                                              \
+    }
+#define INPUTS_3                                                                                                       \
+    {                                                                                                                  \
+        {"a", ANY}, {"b", ANY},                                                                                        \
+        {                                                                                                              \
+            "c", ANY, .not_differentiable = true                                                                       \
+        }                                                                                                              \
+    }
 #define SAMPLES_OF(values_)                                                                                            \
-    SAMPLES({.in = {S(2, 3, 5), S(2, 3, 5), S(2, 3, 5)}, .values = values_},                                          \
+    SAMPLES({.in = {S(2, 3, 5), S(2, 3, 5), S(2, 3, 5)}, .values = values_},                                           \
             {.in = {S(31, 33), S(33), S(31, 1)}, .values = values_}, {.in = {S(1), S(1), S(1)}, .values = values_},    \
-            {.in = {S(32), S(3, 1), S(1)}, .values = values_},                                                         \
-            {.in = {S(4099), S(4099), S(4099)}, .values = values_})
+            {.in = {S(32), S(3, 1), S(1)}, .values = values_}, {.in = {S(4099), S(4099), S(4099)}, .values = values_})
 
 #define FORMULA(name_, arity, formula_, values_, doc_)                                                                 \
     const op_def op_##name_##_def = {                                                                                  \
@@ -69,14 +85,17 @@ static op_cost formula_cost(const node *n)
 #undef FORMULA
 
 #define BUILDER_1(name)                                                                                                \
-    ingot_value *ingot_##name(ingot_build *b, ingot_value *x) { return APPLY(b, &op_##name##_def, NULL, x); }
+    ingot_value *ingot_##name(ingot_build *b, ingot_value *x)                                                          \
+    {                                                                                                                  \
+        return APPLY(b, &op_##name##_def, NULL, x);                                                                    \
+    }
 #define BUILDER_2(name)                                                                                                \
-    ingot_value *ingot_##name(ingot_build *b, ingot_value *x, ingot_value *y)                                         \
+    ingot_value *ingot_##name(ingot_build *b, ingot_value *x, ingot_value *y)                                          \
     {                                                                                                                  \
         return APPLY(b, &op_##name##_def, NULL, x, y);                                                                 \
     }
 #define BUILDER_3(name)                                                                                                \
-    ingot_value *ingot_##name(ingot_build *b, ingot_value *condition, ingot_value *x, ingot_value *y)                 \
+    ingot_value *ingot_##name(ingot_build *b, ingot_value *condition, ingot_value *x, ingot_value *y)                  \
     {                                                                                                                  \
         return APPLY(b, &op_##name##_def, NULL, x, y, condition);                                                      \
     }

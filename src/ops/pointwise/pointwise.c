@@ -205,24 +205,32 @@ ingot_value *ingot_pointwise(ingot_build *b, const char *formula, ingot_value *c
     if (count < 1 || count > PW_MAX_INPUTS)
         return build_fail(b, INGOT_ERROR_ARGUMENT, "[pointwise] takes 1 to %d inputs, got %d", PW_MAX_INPUTS, count);
     if (!pw_parse(formula, count, &p, &where))
-        return build_fail(b, INGOT_ERROR_ARGUMENT,
-                          "[pointwise] cannot read the formula \"%s\" at \"%s\": it may hold a to %c, numbers, + - * / < <= "
-                          "== and functions such as exp(a), where(a, b, c)",
-                          formula, formula + where, 'a' + count - 1);
+        return build_fail(
+            b, INGOT_ERROR_ARGUMENT,
+            "[pointwise] cannot read the formula \"%s\" at \"%s\": it may hold a to %c, numbers, + - * / < <= "
+            "== and functions such as exp(a), where(a, b, c)",
+            formula, formula + where, 'a' + count - 1);
     for (int i = count - 1; i >= 0; i--)
         if (in[i] && (i == 0 || dtype_is_float(in[i]->dtype))) p.dtype = in[i]->dtype;
     return pw_apply(b, &p, in);
 }
 
 static const pw_program sample_program = {
-    .inputs = 3, .count = 3, .outputs = 2, .dtype = INGOT_F32, .result = {3, 5},
+    .inputs = 3,
+    .count = 3,
+    .outputs = 2,
+    .dtype = INGOT_F32,
+    .result = {3, 5},
     .code = {{.code = PW_MUL, .a = 0, .b = 1}, {.code = PW_TANH, .a = 2}, {.code = PW_ADD, .a = 3, .b = 4}}};
 
 const op_def op_pointwise_def = {
     .name = "pointwise",
     .doc = "y = a small program over the elements of its inputs, which broadcast as in numpy; up to 4 outputs.",
     .inputs = {{"x", ANY, .variadic = true}},
-    .outputs = {{"y0", .may_reuse = INPUT(0)}, {"y1", .optional = true}, {"y2", .optional = true}, {"y3", .optional = true}},
+    .outputs = {{"y0", .may_reuse = INPUT(0)},
+                {"y1", .optional = true},
+                {"y2", .optional = true},
+                {"y3", .optional = true}},
     ATTRS(pw_program, {.name = "program", .kind = ATTR_OTHER, .offset = 0}),
     .traits = OP_PRIMITIVE,
     .infer = infer,

@@ -26,8 +26,8 @@ typedef struct pw_instr {
 
 typedef struct pw_program {
     int32_t inputs, count, outputs;
-    dtype dtype;                     /* of the outputs */
-    uint8_t result[PW_MAX_OUTPUTS];  /* slot of each output */
+    dtype dtype;                    /* of the outputs */
+    uint8_t result[PW_MAX_OUTPUTS]; /* slot of each output */
     pw_instr code[PW_MAX_CODE];
 } pw_program;
 

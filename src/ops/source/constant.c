@@ -42,7 +42,8 @@ const op_def op_iota_def = {
           ATTR(iota_attrs, shape, ATTR_SHAPE)),
     .traits = OP_PRIMITIVE | OP_NOT_DIFFERENTIABLE,
     .infer = iota_infer,
-    SAMPLES({.attrs = &(const iota_attrs){1, INGOT_F32, S(2, 3, 5)}}, {.attrs = &(const iota_attrs){0, INGOT_I32, S(33)}}),
+    SAMPLES({.attrs = &(const iota_attrs){1, INGOT_F32, S(2, 3, 5)}},
+            {.attrs = &(const iota_attrs){0, INGOT_I32, S(33)}}),
 };
 
 ingot_value *ingot_iota(ingot_build *b, ingot_dtype dtype, ingot_shape shape, int axis)

@@ -9,7 +9,8 @@ static status reshape_infer(build *b, const node *n, inferred *out)
     char one[128], other[128];
     if (shape_count(*to) != shape_count(n->in[0]->shape))
         return infer_fail(b, n, "%s has %lld elements, %s has %lld", shape_print(one, n->in[0]->shape),
-                          (long long)shape_count(n->in[0]->shape), shape_print(other, *to), (long long)shape_count(*to));
+                          (long long)shape_count(n->in[0]->shape), shape_print(other, *to),
+                          (long long)shape_count(*to));
     out[0] = (inferred){.dtype = n->in[0]->dtype, .shape = *to};
     return INGOT_OK;
 }
@@ -57,7 +58,8 @@ const op_def op_reshape_def = {
     .infer = reshape_infer,
     .grad = reshape_grad,
     .view = reshape_view,
-    SAMPLES({.in = {S(2, 3, 5)}, .attrs = &(const shape)S(3, 10)}, {.in = {S(4, 6)}, .attrs = &(const shape)S(2, 2, 2, 3)}),
+    SAMPLES({.in = {S(2, 3, 5)}, .attrs = &(const shape)S(3, 10)},
+            {.in = {S(4, 6)}, .attrs = &(const shape)S(2, 2, 2, 3)}),
 };
 
 ingot_value *ingot_reshape(ingot_build *b, ingot_value *x, ingot_shape to)
@@ -81,7 +83,8 @@ static status permute_infer(build *b, const node *n, inferred *out)
     const shape *order = n->attrs, *from = &n->in[0]->shape;
     bool seen[INGOT_MAX_RANK] = {false};
     out[0] = (inferred){.dtype = n->in[0]->dtype, .shape = {.rank = from->rank}};
-    if (order->rank != from->rank) return infer_fail(b, n, "%d axes for a value of rank %d", (int)order->rank, (int)from->rank);
+    if (order->rank != from->rank)
+        return infer_fail(b, n, "%d axes for a value of rank %d", (int)order->rank, (int)from->rank);
     for (int64_t i = 0; i < order->rank; i++) {
         int64_t axis = order->dim[i];
         if (axis < 0 || axis >= from->rank || seen[axis]) return infer_fail(b, n, "the axes are no permutation");
@@ -117,7 +120,8 @@ const op_def op_permute_def = {
     .infer = permute_infer,
     .grad = permute_grad,
     .view = permute_view,
-    SAMPLES({.in = {S(2, 3, 5)}, .attrs = &(const shape)S(2, 0, 1)}, {.in = {S(31, 33)}, .attrs = &(const shape)S(1, 0)}),
+    SAMPLES({.in = {S(2, 3, 5)}, .attrs = &(const shape)S(2, 0, 1)},
+            {.in = {S(31, 33)}, .attrs = &(const shape)S(1, 0)}),
 };
 
 ingot_value *ingot_permute(ingot_build *b, ingot_value *x, ingot_shape order)
@@ -187,7 +191,8 @@ const op_def op_slice_def = {
     .infer = slice_infer,
     .grad = slice_grad,
     .view = slice_view,
-    SAMPLES({.in = {S(2, 7, 5)}, .attrs = &(const slice_attrs){1, 2, 3}}, {.in = {S(33)}, .attrs = &(const slice_attrs){0, 32, 1}}),
+    SAMPLES({.in = {S(2, 7, 5)}, .attrs = &(const slice_attrs){1, 2, 3}},
+            {.in = {S(33)}, .attrs = &(const slice_attrs){0, 32, 1}}),
 };
 
 ingot_value *ingot_slice(ingot_build *b, ingot_value *x, int axis, int64_t start, int64_t length)
@@ -204,7 +209,8 @@ static status expand_infer(build *b, const node *n, inferred *out)
     shape joint;
     char one[128], other[128];
     if (!shape_broadcast(n->in[0]->shape, *to, &joint) || !shape_equal(joint, *to))
-        return infer_fail(b, n, "%s does not broadcast to %s", shape_print(one, n->in[0]->shape), shape_print(other, *to));
+        return infer_fail(b, n, "%s does not broadcast to %s", shape_print(one, n->in[0]->shape),
+                          shape_print(other, *to));
     out[0] = (inferred){.dtype = n->in[0]->dtype, .shape = *to};
     return INGOT_OK;
 }
