@@ -58,11 +58,12 @@ typedef struct arena arena;
 arena *arena_new(void);
 void arena_free(arena *a);
 void *arena_alloc(arena *a, size_t bytes); /* zeroed, aligned to 16 */
+void *arena_array(arena *a, size_t item_bytes, int64_t count);                 /* NULL too when the product is too large */
 char *arena_strdup(arena *a, const char *text);
 char *arena_printf(arena *a, const char *format, ...) INGOT_PRINTF(2, 3);
 bool arena_failed(const arena *a);
 #define ARENA_NEW(a, type)          ((type *)arena_alloc((a), sizeof(type)))
-#define ARENA_ARRAY(a, type, count) ((type *)arena_alloc((a), sizeof(type) * (size_t)(count)))
+#define ARENA_ARRAY(a, type, count) ((type *)arena_array((a), sizeof(type), (count)))
 
 /* A growing array on the heap: `struct { T *at; int64_t count, capacity; }`. ARRAY_PUSH is false when memory is out. */
 #define ARRAY(T)                                                                                                       \

@@ -1,6 +1,8 @@
 /* Names, sizes and conversions of number formats. Plain and exact; kernels convert in registers of their own. */
 #include "base/dtype.h"
 
+#include <math.h>
+
 static const struct {
     const char *name, *short_name;
     int64_t bytes;
@@ -83,17 +85,36 @@ double dtype_load(dtype d, const void *at, int64_t i)
     }
 }
 
+/* To a narrower float by way of f32: rounding twice could go wrong, so the first rounding keeps what it loses in the
+ * last bit (round to odd). */
+static float to_odd(double value)
+{
+    float_bits bits = {.f = (float)value};
+    double back = bits.f;
+    if (back == value || isnan(value)) return bits.f;
+    if (fabs(back) > fabs(value)) bits.u--;
+    bits.u |= 1;
+    return bits.f;
+}
+
+/* Truncated; beyond the range its end, NaN 0. `high` is the largest double inside. */
+static int64_t to_integer(double value, double low, double high)
+{
+    if (isnan(value)) return 0;
+    return (int64_t)(value < low ? low : value > high ? high : value);
+}
+
 void dtype_store(dtype d, void *at, int64_t i, double value)
 {
     switch (d) {
     case INGOT_F32: ((float *)at)[i] = (float)value; break;
     case INGOT_F64: ((double *)at)[i] = value; break;
-    case INGOT_F16: ((uint16_t *)at)[i] = float_to_half((float)value); break;
-    case INGOT_BF16: ((uint16_t *)at)[i] = float_to_bf16((float)value); break;
-    case INGOT_I32: ((int32_t *)at)[i] = (int32_t)value; break;
-    case INGOT_I64: ((int64_t *)at)[i] = (int64_t)value; break;
-    case INGOT_I8: ((int8_t *)at)[i] = (int8_t)value; break;
-    case INGOT_U8: ((uint8_t *)at)[i] = (uint8_t)value; break;
+    case INGOT_F16: ((uint16_t *)at)[i] = float_to_half(to_odd(value)); break;
+    case INGOT_BF16: ((uint16_t *)at)[i] = float_to_bf16(to_odd(value)); break;
+    case INGOT_I32: ((int32_t *)at)[i] = (int32_t)to_integer(value, INT32_MIN, INT32_MAX); break;
+    case INGOT_I64: ((int64_t *)at)[i] = value >= 0x1p63 ? INT64_MAX : to_integer(value, -0x1p63, 0x1p63); break;
+    case INGOT_I8: ((int8_t *)at)[i] = (int8_t)to_integer(value, INT8_MIN, INT8_MAX); break;
+    case INGOT_U8: ((uint8_t *)at)[i] = (uint8_t)to_integer(value, 0, UINT8_MAX); break;
     default: break;
     }
 }

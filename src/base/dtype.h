@@ -29,7 +29,7 @@ static inline float bf16_to_float(uint16_t b)
 }
 uint16_t float_to_bf16(float f);
 
-/* One element as a double, and back with the dtype's own rounding (integers truncate). */
+/* One element as a double, and back, rounded once; integers truncate, stop at the ends of their range, and NaN is 0. */
 double dtype_load(dtype d, const void *at, int64_t index);
 void dtype_store(dtype d, void *at, int64_t index, double value);
 

@@ -60,6 +60,28 @@ static void writer_free(file_writer *w)
     free(w);
 }
 
+/* A new file beside w->path, with the rights that the user's umask gives. What is no plain file (/dev/null, a pipe) cannot
+ * be replaced and is opened itself. */
+static int open_temporary(file_writer *w)
+{
+    struct stat info;
+    if (!stat(w->path, &info) && !S_ISREG(info.st_mode)) return open(w->path, O_WRONLY | O_CLOEXEC);
+    for (int attempt = 0; attempt < 1000; attempt++) { /* a killed process of the same number may have left its own */
+        char *name;
+        if (asprintf(&name, "%s.%ld-%d.tmp", w->path, (long)getpid(), attempt) < 0) return -1;
+        int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        int number = errno;
+        if (fd >= 0) {
+            w->temporary = name;
+            return fd;
+        }
+        free(name);
+        errno = number;
+        if (number != EEXIST) return -1;
+    }
+    return -1;
+}
+
 status file_create(context *ctx, const char *path, file_writer **out)
 {
     *out = NULL;
@@ -67,23 +89,17 @@ status file_create(context *ctx, const char *path, file_writer **out)
     if (!w) return fail_memory(ctx, path, sizeof *w);
     w->ctx = ctx;
     w->path = strdup(path);
-    if (!w->path || asprintf(&w->temporary, "%s.XXXXXX", path) < 0) {
-        w->temporary = NULL;
+    if (!w->path) {
         writer_free(w);
         return fail_memory(ctx, path, strlen(path));
     }
-    int fd = mkostemp(w->temporary, O_CLOEXEC);
-    if (fd >= 0) {
-        mode_t mask = umask(0);
-        umask(mask);
-        fchmod(fd, 0666 & ~mask);
-        w->file = fdopen(fd, "wb");
-    }
+    int fd = open_temporary(w);
+    if (fd >= 0) w->file = fdopen(fd, "wb");
     if (!w->file) {
         status s = fail_errno(ctx, "write", path);
         if (fd >= 0) {
             close(fd);
-            unlink(w->temporary);
+            if (w->temporary) unlink(w->temporary);
         }
         writer_free(w);
         return s;
@@ -124,7 +140,7 @@ void file_abandon(file_writer *w)
 {
     if (!w) return;
     if (w->file) fclose(w->file);
-    unlink(w->temporary);
+    if (w->temporary) unlink(w->temporary);
     writer_free(w);
 }
 
@@ -134,7 +150,7 @@ status file_commit(file_writer *w)
     status s = INGOT_OK;
     if (w->failed) {
         s = ingot_fail(ctx, INGOT_ERROR_FILE, "%s was not written: an earlier write failed", w->path);
-    } else if (fflush(w->file) || fsync(fileno(w->file))) {
+    } else if (fflush(w->file) || (w->temporary && fsync(fileno(w->file)))) {
         s = write_failed(w);
     }
     if (s) {
@@ -143,12 +159,12 @@ status file_commit(file_writer *w)
     }
     int closed = fclose(w->file);
     w->file = NULL;
-    if (closed || rename(w->temporary, w->path)) {
+    if (closed || (w->temporary && rename(w->temporary, w->path))) {
         s = fail_errno(ctx, "write", w->path);
         file_abandon(w);
         return s;
     }
-    char *folder = parent_of(w->path);
+    char *folder = w->temporary ? parent_of(w->path) : NULL;
     if (folder) s = directory_sync(ctx, folder);
     free(folder);
     writer_free(w);

@@ -1,6 +1,7 @@
 /* Arena, growing arrays and strings, and the small text helpers of messages. */
 #include "base/base.h"
 
+#include <limits.h>
 #include <stdio.h>
 
 #define ARENA_CHUNK (64 * 1024)
@@ -33,21 +34,38 @@ void arena_free(arena *a)
 
 void *arena_alloc(arena *a, size_t bytes)
 {
+    if (bytes > SIZE_MAX - sizeof(chunk) - 15) {
+        a->failed = true;
+        return NULL;
+    }
     bytes = (bytes + 15) & ~(size_t)15;
-    if (!a->chunks || a->chunks->capacity - a->chunks->used < bytes) {
+    chunk *c = a->chunks;
+    if (!c || c->capacity - c->used < bytes) {
         size_t capacity = MAX(bytes, (size_t)ARENA_CHUNK);
-        chunk *c = calloc(1, sizeof(chunk) + capacity);
+        c = calloc(1, sizeof(chunk) + capacity);
         if (!c) {
             a->failed = true;
             return NULL;
         }
         c->capacity = capacity;
-        c->next = a->chunks;
-        a->chunks = c;
+        if (a->chunks && bytes > ARENA_CHUNK / 4) { /* a large piece goes behind, the open chunk stays open */
+            c->next = a->chunks->next;
+            a->chunks->next = c;
+        } else {
+            c->next = a->chunks;
+            a->chunks = c;
+        }
     }
-    void *at = (char *)a->chunks->bytes + a->chunks->used;
-    a->chunks->used += bytes;
+    void *at = (char *)c->bytes + c->used;
+    c->used += bytes;
     return at;
+}
+
+void *arena_array(arena *a, size_t item_bytes, int64_t count)
+{
+    uint64_t bytes;
+    bool fits = count >= 0 && checked_mul(item_bytes, (uint64_t)count, &bytes) && bytes < SIZE_MAX;
+    return arena_alloc(a, fits ? (size_t)bytes : SIZE_MAX); /* too large is refused there */
 }
 
 char *arena_strdup(arena *a, const char *string)
@@ -135,12 +153,12 @@ void text_free(text *t)
     *t = (text){0};
 }
 
-/* Levenshtein distance, cut off for long words: nobody mistypes 60 letters. */
+/* Levenshtein distance; words of more than 63 letters are near to nothing. */
 static int edit_distance(const char *a, const char *b)
 {
     enum { LONGEST = 63 };
     size_t n = strlen(a), m = strlen(b);
-    if (n > LONGEST || m > LONGEST) return LONGEST;
+    if (n > LONGEST || m > LONGEST) return INT_MAX;
     int row[LONGEST + 1];
     for (size_t j = 0; j <= m; j++) row[j] = (int)j;
     for (size_t i = 1; i <= n; i++) {
@@ -173,7 +191,7 @@ char *format_bytes(char *out, uint64_t bytes)
     static const char *const units[] = {"bytes", "KB", "MB", "GB", "TB", "PB"};
     double value = (double)bytes;
     size_t unit = 0;
-    while (value >= 1000 && unit + 1 < COUNT(units)) value /= 1000, unit++;
+    while (value >= (unit ? 999.95 : 1000) && unit + 1 < COUNT(units)) value /= 1000, unit++;
     snprintf(out, 24, unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
     return out;
 }

@@ -4,6 +4,7 @@
 
 #include <hwloc.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -43,7 +44,7 @@ struct pool {
 
 static void take_pieces(pool *p, int worker)
 {
-    pthread_setspecific(p->inside, p);
+    pthread_setspecific(p->inside, &p->workers[worker]);
     for (;;) {
         int64_t piece = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
         if (piece >= p->pieces) break;
@@ -98,6 +99,7 @@ pool *pool_new(int threads)
         pool_free(p);
         return NULL;
     }
+    p->workers[0].pool = p;
     for (int i = 1; i < threads; i++) {
         p->workers[i] = (pool_worker){.pool = p, .index = i};
         if (pthread_create(&p->workers[i].thread, NULL, worker_main, &p->workers[i])) {
@@ -134,8 +136,9 @@ void pool_for(pool *p, int64_t total, int64_t grain, pool_task *task, void *arg)
 {
     if (total <= 0) return;
     grain = MAX(grain, 1);
-    if (p->size == 1 || total <= grain || pthread_getspecific(p->inside)) {
-        task(arg, 0, total, 0);
+    const pool_worker *inside = pthread_getspecific(p->inside);
+    if (inside || p->size == 1 || total <= grain) {
+        task(arg, 0, total, inside ? inside->index : 0); /* its own index: scratch is kept by worker */
         return;
     }
     pthread_mutex_lock(&p->one_loop);
@@ -154,7 +157,12 @@ void pool_for(pool *p, int64_t total, int64_t grain, pool_task *task, void *arg)
         pthread_mutex_unlock(&p->parking);
     }
     take_pieces(p, 0);
-    while (atomic_load_explicit(&p->unfinished, memory_order_acquire)) RELAX();
+    for (int spin = 0; atomic_load_explicit(&p->unfinished, memory_order_acquire); spin++) {
+        if (spin < SPINS)
+            RELAX();
+        else
+            sched_yield(); /* more threads than free cores: let the last worker run */
+    }
     pthread_mutex_unlock(&p->one_loop);
 }
 

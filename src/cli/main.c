@@ -52,6 +52,7 @@ static void catch_signals(bool outlives_stdout)
     sigaction(SIGTERM, &action, NULL);
     action.sa_handler = outlives_stdout ? SIG_IGN : on_closed_pipe;
     sigaction(SIGPIPE, &action, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is then an error of write, with its message */
 }
 
 /* A caller may have closed 0, 1 or 2; the first files we open must not be taken for them. */
