@@ -49,7 +49,7 @@ static void there_and_back(const format *f, double (*value)(uint16_t))
             if (magnitude == f->infinity)
                 assert_true(isinf(wide) && (wide < 0) == (bits >> 15));
             else
-                assert_true(wide == value(bits) && signbit(wide) == (bits >> 15));
+                assert_true(wide == value(bits) && !!signbit(wide) == bits >> 15);
             assert_int_equal(f->narrow(wide), bits);
         }
     }
