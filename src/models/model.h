@@ -1,0 +1,114 @@
+/* Inside ingot_model: the configuration, what a family is, and how names and keys map to Hugging Face's files.
+ *
+ * A family is one file with one `model_family`, and a line in models.def. Its `build` is one page that trains,
+ * evaluates, prefills and decodes: `rows` says which.
+ */
+#ifndef MODELS_MODEL_H
+#define MODELS_MODEL_H
+
+#include "formats/json.h"
+#include "ingot/model.h"
+#include "nn/lora.h"
+
+#define CONFIG_MOST_EOS 16
+
+typedef struct model_family model_family;
+
+/* Linear frequencies of RoPE changed for long contexts; "llama3" as in Llama 3.1. */
+typedef struct rope_scaling {
+    bool llama3;
+    double factor, low_freq_factor, high_freq_factor;
+    int64_t original_context;
+} rope_scaling;
+
+/* One struct for all families: a field that a family does not have stays 0. */
+typedef struct config {
+    const model_family *family;
+    int64_t vocab_size, layers, heads, kv_heads, head_dim, dim, ffn_dim, context;
+    double norm_eps, init_std, dropout;
+    double rope_theta;
+    rope_scaling rope;
+    bool tied, attention_bias, mlp_bias, post_norm, sinusoidal;
+    int64_t image, classes; /* convnet: side of the pictures */
+    int32_t eos[CONFIG_MOST_EOS];
+    int64_t eos_count;
+    int64_t bos; /* -1: none */
+} config;
+
+/* A key of config.json and the field it fills. */
+typedef enum key_kind { KEY_INT, KEY_DOUBLE, KEY_BOOL } key_kind;
+typedef struct config_key {
+    const char *name;
+    key_kind kind;
+    size_t at;         /* in config */
+    double fallback;   /* when the key is absent, as in Hugging Face's class */
+    double most;       /* of integers; least is 1 */
+    bool optional_int; /* may be null or absent: 0, and `finish` decides */
+} config_key;
+
+typedef struct preset {
+    const char *name;
+    config config; /* fields that differ from the family's defaults */
+} preset;
+
+struct model_family {
+    const char *name;       /* "llama": what --family takes */
+    const char *model_type; /* in config.json */
+    const char *hf_class;   /* "LlamaForCausalLM"; NULL: no class of transformers */
+    const config *defaults;
+    const preset *presets; /* ended by one without a name */
+    const config_key *keys;
+    int key_count;
+    /* Odd parts of config.json, after the keys were read, before they are written. */
+    void (*read)(json_fields *f, config *c);
+    void (*write)(const config *c, json_t *root);
+    bool (*hf_can)(const config *c);                     /* can transformers' class express it? NULL: always */
+    status (*finish)(context *ctx, config *c);           /* fills what is derived; refuses what does not fit together */
+    void (*init)(const config *c, param *p);             /* changes a parameter's init; NULL: the layers' */
+    value *(*build)(build *b, const config *c, rows *r); /* -> logits (M, V) */
+    /* Pictures (B, image, image, 3) -> logits (B, classes); instead of `build`. */
+    value *(*build_images)(build *b, const config *c, value *images);
+    const char *(*file_name)(const char *name); /* another name that files use for a tensor; NULL: none */
+    const char *const *ignored;                 /* ends of tensor names in files that hold no weights; ended by NULL */
+    const char *adapter_prefix;                 /* before a layer's name in PEFT files: "base_model.model." */
+    bool conv1d;                                /* linears are stored (in, out): PEFT's fan_in_fan_out */
+};
+
+extern const model_family *const model_families[]; /* of models.def, ended by NULL */
+const model_family *family_find(const char *name);
+
+struct ingot_model {
+    context *ctx;
+    arena *arena;
+    config config;
+    char *directory;         /* of the base's files; NULL for a fresh model */
+    char *adapter_directory; /* of adapters to be read; NULL: none */
+    lora_config lora;        /* rank 0: none */
+    param_list *params;      /* all, adapters too */
+};
+
+/* config.c: config.json and back, and the options of a fresh model. */
+status config_from_options(context *ctx, const ingot_model_options *o, config *out);
+status config_read(context *ctx, const char *directory, config *out);
+status config_write(context *ctx, const char *directory, const config *c, dtype d);
+/* generation_config.json: eos (may be a list) and bos. */
+status generation_config_read(context *ctx, const char *directory, config *c);
+status generation_config_write(context *ctx, const char *directory, const config *c);
+
+/* path.c */
+/* The directory with config.json or adapter_config.json that a --model argument means: itself, or its `last`. Freed by
+ * the caller. */
+status model_resolve(context *ctx, const char *path, char **out);
+status model_copy_tokenizer(context *ctx, const char *from, const char *directory);
+
+/* weights.c: where tensors come from and go to, one at a time. */
+status model_check_weights(const ingot_model *m);
+status model_write_weights(const ingot_model *m, const char *directory, dtype d,
+                           status (*read)(void *user, const param *p, void *out), void *user);
+
+/* adapter.c: PEFT directories. */
+status adapter_config_read(context *ctx, const char *directory, arena *a, lora_config *lora, char **base);
+status adapter_save(const ingot_model *m, ingot_store *store, const char *directory);
+status adapter_read(const ingot_model *m, ingot_store *store);
+
+#endif
