@@ -6,7 +6,11 @@
  *     const kernel_def ISA_NAME(rms_norm_cpu)[] = {{.op = &op_rms_norm_def, .name = "rms_norm.simd", ...}, {0}};
  *
  * Files named *_cpu.c are compiled for each instruction set of cmake/cpu_kernels.cmake with INGOT_ISA set; other files of
- * the tree once. device/cpu/kernels.def lists the arrays.
+ * the tree once. device/cpu/kernels.def lists the arrays. The compiler vectorises a sum over floats only where it is told:
+ *
+ *     float sum = 0;
+ *     #pragma omp simd reduction(+ : sum)
+ *     for (int64_t i = 0; i < n; i++) sum += x[i] * x[i];
  */
 #ifndef KIT_CPU_CPU_H
 #define KIT_CPU_CPU_H
