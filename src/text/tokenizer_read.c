@@ -1,12 +1,11 @@
 /* Reading tokenizer.json. The file is hostile: every type is checked, and what cannot be followed exactly is refused. */
 #define _GNU_SOURCE
 #include "base/file.h"
+#include "formats/json.h"
 #include "text/tokenizer.h"
 #include "text/utf8.h"
 
-#include <jansson.h>
-
-#define MOST_BYTES (128 << 20) /* the largest real ones have 35 MB */
+#define MOST_BYTES ((int64_t)JSON_MOST_BYTES) /* the largest real ones have 35 MB */
 
 typedef struct reading {
     context *ctx;
@@ -298,11 +297,8 @@ static status read_root(reading *r)
 
 static status parse(context *ctx, const char *json, size_t bytes, const char *name, const char *eot, tokenizer **out)
 {
-    json_error_t error;
-    json_t *root = json_loadb(json, bytes, JSON_REJECT_DUPLICATES, &error);
-    if (!root)
-        return ingot_fail(ctx, INGOT_ERROR_FORMAT, "%s is not valid JSON: %s (line %d, column %d)", name, error.text,
-                          error.line, error.column);
+    json_t *root;
+    TRY(json_read(ctx, name, json, bytes, &root));
     reading r = {.ctx = ctx, .arena = arena_new(), .name = name, .root = root, .parts = {.eot = eot}};
     status s = r.arena ? read_root(&r) : out_of_memory(&r);
     if (!s) s = tokenizer_build(ctx, &r.parts, out);
@@ -316,17 +312,18 @@ ingot_status ingot_tokenizer_parse(ingot_context *ctx, const char *json, int64_t
 {
     *out = NULL;
     if (bytes < 0 || bytes > MOST_BYTES)
-        return ingot_fail(ctx, INGOT_ERROR_FORMAT, "%s has %lld bytes; a tokenizer.json has at most %d", name,
-                          (long long)bytes, MOST_BYTES);
+        return ingot_fail(ctx, INGOT_ERROR_FORMAT, "%s has %lld bytes; a tokenizer.json has at most %lld", name,
+                          (long long)bytes, (long long)MOST_BYTES);
     return parse(ctx, json, (size_t)bytes, name, NULL, out);
 }
 
 /* eos_token of the folder's tokenizer_config.json, "..." or {"content": "..."}; NULL when it names none. */
-static char *named_eot(const char *folder)
+static char *named_eot(context *ctx, const char *folder)
 {
     char *path = path_join(folder, "tokenizer_config.json"), *named = NULL;
-    if (path && file_bytes(path) < MOST_BYTES) {
-        json_t *root = json_load_file(path, 0, NULL);
+    if (path && file_exists(path)) { /* a broken one is for those who need it to complain about */
+        json_t *root = NULL;
+        json_read_file(ctx, path, JSON_MOST_BYTES, &root);
         const json_t *eos = json_object_get(root, "eos_token");
         const char *content = json_string_value(json_is_object(eos) ? json_object_get(eos, "content") : eos);
         if (content) named = strdup(content);
@@ -342,9 +339,9 @@ ingot_status ingot_tokenizer_load(ingot_context *ctx, const char *path, ingot_to
     bool folder = directory_exists(path);
     char *file = folder ? path_join(path, "tokenizer.json") : strdup(path);
     if (!file) return fail_memory(ctx, path, strlen(path));
-    char *eot = folder ? named_eot(path) : NULL;
+    char *eot = folder ? named_eot(ctx, path) : NULL;
     text json = {0};
-    status s = file_read_whole(ctx, file, MOST_BYTES, &json);
+    status s = file_read_whole(ctx, file, JSON_MOST_BYTES, &json);
     if (!s) s = parse(ctx, json.at ? json.at : "", json.length, file, eot, out);
     text_free(&json);
     free(eot);
