@@ -57,6 +57,16 @@ INGOT_API ingot_value *ingot_matmul_with(ingot_build *b, ingot_value *x, ingot_v
 INGOT_API ingot_value *ingot_gather(ingot_build *b, ingot_value *table, ingot_value *ids);
 /* base (V, ...) with rows (ids' shape + ...) added at ids; equal ids add up. */
 INGOT_API ingot_value *ingot_scatter_add(ingot_build *b, ingot_value *base, ingot_value *ids, ingot_value *rows);
+/* base (V, ...) with rows (ids' shape + ...) in place of those at ids; of equal ids the last one stays. No gradient. */
+INGOT_API ingot_value *ingot_scatter_rows(ingot_build *b, ingot_value *base, ingot_value *ids, ingot_value *rows);
+/* Index of the largest element along the last axis, the first of equal ones: int32. No gradient. */
+INGOT_API ingot_value *ingot_argmax(ingot_build *b, ingot_value *x);
+
+/* Random ops: pure functions of rng, int32 (4) = seed's low half, its high half, step, micro-batch; of `stream`, which
+ * tells the draws of one step apart; and of the element. The same numbers on every device. */
+INGOT_API ingot_value *ingot_random_uniform(ingot_build *b, ingot_value *rng, int64_t stream, ingot_shape shape);
+/* x / (1 - p), or 0 with probability p. */
+INGOT_API ingot_value *ingot_dropout(ingot_build *b, ingot_value *x, ingot_value *rng, double p, int64_t stream);
 
 #ifdef __cplusplus
 }

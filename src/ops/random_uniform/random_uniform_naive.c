@@ -1,0 +1,29 @@
+#include "kit/cpu/cpu.h"
+#include "ops/random_uniform/random_uniform.h"
+
+static void elements(const step *s, int64_t first, int64_t last, int worker)
+{
+    (void)worker;
+    draw d = draw_from(&s->in[0], ATTRS_OF(random_attrs, s->node)->stream);
+    float *y = s->out[0].data;
+    for (int64_t i = first; i < last; i++) y[i] = draw_uniform(&d, i);
+}
+
+static status launch(const step *s, queue *q)
+{
+    return cpu_for(s, q, shape_count(s->out[0].shape), CPU_GRAIN / 16, elements);
+}
+
+const kernel_def random_uniform_naive[] = {
+    {.op = &op_random_uniform_def,
+     .name = "random_uniform.parallel",
+     .level = LEVEL_PARALLEL,
+     .traits = KERNEL_ROW_INVARIANT,
+     .launch = launch},
+    {.op = &op_random_uniform_def,
+     .name = "random_uniform.naive",
+     .level = LEVEL_NAIVE,
+     .traits = KERNEL_ROW_INVARIANT,
+     .launch = launch},
+    {0},
+};
