@@ -57,8 +57,8 @@ static inline bool checked_add(uint64_t a, uint64_t b, uint64_t *out)
 typedef struct arena arena;
 arena *arena_new(void);
 void arena_free(arena *a);
-void *arena_alloc(arena *a, size_t bytes); /* zeroed, aligned to 16 */
-void *arena_array(arena *a, size_t item_bytes, int64_t count);                 /* NULL too when the product is too large */
+void *arena_alloc(arena *a, size_t bytes);                     /* zeroed, aligned to 16 */
+void *arena_array(arena *a, size_t item_bytes, int64_t count); /* NULL too when the product is too large */
 char *arena_strdup(arena *a, const char *text);
 char *arena_printf(arena *a, const char *format, ...) INGOT_PRINTF(2, 3);
 bool arena_failed(const arena *a);

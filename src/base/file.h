@@ -21,26 +21,26 @@ status file_create(context *ctx, const char *path, file_writer **out);
 status file_write(file_writer *w, const void *bytes, uint64_t count);
 status file_printf(file_writer *w, const char *format, ...) INGOT_PRINTF(2, 3);
 status file_rewrite(file_writer *w, uint64_t offset, const void *bytes, uint64_t count); /* a header, at the end */
-status file_commit(file_writer *w);   /* frees w, whatever it returns */
-void file_abandon(file_writer *w);    /* frees w; NULL is fine */
+status file_commit(file_writer *w); /* frees w, whatever it returns */
+void file_abandon(file_writer *w);  /* frees w; NULL is fine */
 
 status file_write_whole(context *ctx, const char *path, const void *bytes, uint64_t count);
 status file_read_whole(context *ctx, const char *path, uint64_t most_bytes, text *out);
 
-status directory_create(context *ctx, const char *path);                     /* with parents; fine when it is there */
+status directory_create(context *ctx, const char *path); /* with parents; fine when it is there */
 status directory_sync(context *ctx, const char *path);
-status directory_remove(context *ctx, const char *path);                     /* a tree of plain files and folders */
-status symlink_replace(context *ctx, const char *target, const char *path);  /* relative target, by rename */
+status directory_remove(context *ctx, const char *path);                    /* a tree of plain files and folders */
+status symlink_replace(context *ctx, const char *target, const char *path); /* relative target, by rename */
 bool file_exists(const char *path);
 bool directory_exists(const char *path);
-uint64_t file_bytes(const char *path);                                       /* 0 when it is not there */
+uint64_t file_bytes(const char *path); /* 0 when it is not there */
 
 /* Joins with one slash; freed by the caller. NULL when memory is out. */
 char *path_join(const char *folder, const char *name);
 
 /* A lock file that two processes cannot hold at once; released by the system when a process dies. */
 typedef struct file_lock file_lock;
-status file_lock_take(context *ctx, const char *path, file_lock **out);      /* fails when another process holds it */
+status file_lock_take(context *ctx, const char *path, file_lock **out); /* fails when another process holds it */
 void file_lock_release(file_lock *lock);
 
 #endif
