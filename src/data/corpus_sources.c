@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <glob.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { DEEPEST_FOLDER = 64 };
 
@@ -90,6 +91,7 @@ status corpus_expand(context *ctx, arena *a, const ingot_corpus_options *options
         } else if (!file_exists(input) && strpbrk(input, "*?[")) {
             TRY(add_glob(ctx, a, input, out));
         } else {
+            if (access(input, R_OK)) return fail_errno(ctx, "open", input);
             TRY(add_file(ctx, a, input, false, out));
         }
     }
