@@ -37,8 +37,7 @@ status split_plan_make(context *ctx, ingot_corpus *c, double val_fraction, bool 
     out->cut = e.bytes - (int64_t)(val_fraction * (double)e.bytes);
     /* No line begins in the last fraction: the last line is val as a whole, unless it is most of the text. */
     out->exact = e.last_line < out->cut;
-    if (out->exact && (double)(e.bytes - e.last_line) <= MAX(4 * val_fraction, .5) * (double)e.bytes)
-        out->cut = e.last_line;
+    if (out->exact && e.last_line > 0 && e.bytes - e.last_line <= e.bytes / 2) out->cut = e.last_line;
     return INGOT_OK;
 }
 
