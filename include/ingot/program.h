@@ -28,6 +28,7 @@ typedef struct ingot_program ingot_program;
 typedef struct ingot_device_options {
     const char
         *level; /* cpu: naive | parallel | tiled | tiled-parallel | simd | blas | best (NULL) | avx512-bf16 | amx */
+    int poison;        /* debug: memory starts as NaN, with guards that are checked after every kernel */
     int row_invariant; /* only kernels whose order of summation does not depend on the number of rows */
 } ingot_device_options;
 
@@ -72,6 +73,7 @@ typedef struct ingot_program_info {
     int64_t arena_bytes;       /* activations and workspace at the peak */
     int64_t lower_bound_bytes; /* what the largest set of values alive at once takes: no plan can need less */
     int64_t state_bytes;       /* states this program uses */
+    int64_t own_bytes;         /* inputs, outputs, derived values */
     double flops, bytes;       /* of one run, by the ops' cost functions */
 } ingot_program_info;
 INGOT_API ingot_program_info ingot_program_describe(const ingot_program *p);

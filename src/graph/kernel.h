@@ -40,9 +40,18 @@ typedef enum error_model {
     ERROR_BF16_PRODUCTS
 } error_model;
 
+/* A piece of device memory. */
+typedef struct allocation {
+    void *address; /* NULL where the host cannot name it */
+    void *handle;  /* the backend's own */
+    int64_t bytes;
+} allocation;
+
 /* A tensor as a kernel sees it: where, what, how it lies. */
 typedef struct tensor {
-    void *data; /* of element (0, 0, ..): the layout's offset is already added. NULL: not given, or not live */
+    const allocation *memory;
+    int64_t byte_offset; /* of element (0, 0, ..) in it */
+    void *data;          /* memory->address + byte_offset. NULL: not given, or not live */
     dtype dtype;
     shape shape;
     int64_t stride[INGOT_MAX_RANK]; /* in elements */
@@ -59,7 +68,8 @@ typedef struct step {
     int inputs;
     tensor out[NODE_MAX_OUTPUTS];
     void *scratch; /* scratch_bytes of it, dead after the step */
-    int64_t scratch_bytes;
+    const allocation *scratch_memory;
+    int64_t scratch_offset, scratch_bytes;
     void *prepared; /* what `prepare` made */
     int lane;
     const int *waits; /* steps of other lanes that must be done before */

@@ -65,10 +65,11 @@ typedef enum op_trait {
     OP_NOT_DIFFERENTIABLE = 1 << 3, /* gradients stop here */
     OP_RANDOM = 1 << 4,
     OP_COLLECTIVE = 1 << 5,
-    OP_EFFECT = 1 << 6,   /* kept though nobody may read its output */
-    OP_INTERNAL = 1 << 7, /* made by grad functions and passes, not by users */
-    OP_STATE = 1 << 8,    /* its value is a state */
-    OP_UPDATE = 1 << 9    /* input 0, a state, becomes input 1 */
+    OP_EFFECT = 1 << 6,     /* kept though nobody may read its output */
+    OP_INTERNAL = 1 << 7,   /* made by grad functions and passes, not by users */
+    OP_STATE = 1 << 8,      /* its value is a state */
+    OP_POINTWISE = 1 << 10, /* output elements depend on the same elements of inputs: may be written over any */
+    OP_UPDATE = 1 << 9      /* input 0, a state, becomes input 1 */
 } op_trait;
 
 typedef struct op_cost {

@@ -232,7 +232,7 @@ const op_def op_pointwise_def = {
                 {"y2", .optional = true},
                 {"y3", .optional = true}},
     ATTRS(pw_program, {.name = "program", .kind = ATTR_OTHER, .offset = 0}),
-    .traits = OP_PRIMITIVE,
+    .traits = OP_PRIMITIVE | OP_POINTWISE,
     .infer = infer,
     .grad = grad,
     .cost = cost,

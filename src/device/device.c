@@ -1,0 +1,143 @@
+/* Opening devices by name, and choosing kernels. */
+#include "device/device.h"
+
+#include <stdio.h>
+
+#define DEVICE(name) extern const device_def device_##name;
+#include "device/devices.def"
+#undef DEVICE
+
+const device_def *const device_table[] = {
+#define DEVICE(name) &device_##name,
+#include "device/devices.def"
+#undef DEVICE
+    NULL,
+};
+
+static const struct {
+    const char *name;
+    kernel_level level;
+} levels[] = {
+    {"naive", LEVEL_NAIVE},
+    {"parallel", LEVEL_PARALLEL},
+    {"tiled", LEVEL_TILED},
+    {"tiled-parallel", LEVEL_TILED_PARALLEL},
+    {"simd", LEVEL_SIMD},
+    {"blas", LEVEL_BLAS},
+    {"avx512-bf16", LEVEL_AVX512_BF16},
+    {"amx", LEVEL_AMX},
+    {"best", LEVEL_BEST},
+};
+
+bool kernel_level_parse(const char *name, kernel_level *out)
+{
+    for (size_t i = 0; i < COUNT(levels); i++) {
+        if (strcmp(levels[i].name, name)) continue;
+        *out = levels[i].level;
+        return true;
+    }
+    return false;
+}
+
+const char *kernel_level_name(kernel_level level)
+{
+    for (size_t i = 0; i < COUNT(levels); i++)
+        if (levels[i].level == level) return levels[i].name;
+    return "unknown";
+}
+
+bool kernel_level_admits(kernel_level ceiling, kernel_level level)
+{
+    if (level == LEVEL_BLAS) return ceiling == LEVEL_BLAS || ceiling == LEVEL_BEST;
+    return level <= ceiling;
+}
+
+static bool kernel_fits(const device *d, const kernel_def *k, const node *n)
+{
+    if (k->op != n->op || !kernel_level_admits(d->level, k->level)) return false;
+    if (d->row_invariant && !(k->traits & KERNEL_ROW_INVARIANT)) return false;
+    return k->match ? k->match(n, d->caps) : match_f32(n, d->caps);
+}
+
+const kernel_def *device_kernel(const device *d, const node *n)
+{
+    const kernel_def *best = NULL;
+    const kernel_table tables[] = {n->op->kernels, d->kernels};
+    for (size_t t = 0; t < COUNT(tables); t++)
+        for (kernel_table list = tables[t]; list && *list; list++)
+            for (const kernel_def *k = *list; k->op; k++)
+                if ((!best || k->level > best->level) && kernel_fits(d, k, n)) best = k;
+    return best ? best : d->any_op;
+}
+
+static const device_def *find(const char *name)
+{
+    for (const device_def *const *def = device_table; *def; def++)
+        if (!strcmp((*def)->name, name)) return *def;
+    return NULL;
+}
+
+static status unknown_device(context *ctx, const char *name)
+{
+    const char *names[8];
+    size_t count = 0;
+    text list = {0};
+    for (const device_def *const *def = device_table; *def && count < COUNT(names); def++) {
+        text_printf(&list, "%s%s", count ? ", " : "", (*def)->name);
+        names[count++] = (*def)->name;
+    }
+    const char *near = nearest_name(name, names, count);
+    status s = ingot_fail(ctx, INGOT_ERROR_ARGUMENT, "there is no device %s%s%s%s; this build has: auto, %s", name,
+                          near ? " (did you mean " : "", near ? near : "", near ? "?)" : "", list.at ? list.at : "");
+    text_free(&list);
+    return s;
+}
+
+static status parse_level(context *ctx, const ingot_device_options *options, kernel_level *out)
+{
+    *out = LEVEL_BEST;
+    if (!options || !options->level || kernel_level_parse(options->level, out)) return INGOT_OK;
+    const char *names[COUNT(levels)];
+    for (size_t i = 0; i < COUNT(levels); i++) names[i] = levels[i].name;
+    const char *near = nearest_name(options->level, names, COUNT(names));
+    return ingot_fail(ctx, INGOT_ERROR_ARGUMENT,
+                      "there is no level %s%s%s%s; the levels are naive, parallel, tiled, tiled-parallel, simd, blas, "
+                      "avx512-bf16, amx, best",
+                      options->level, near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
+}
+
+ingot_status ingot_device_open(ingot_context *ctx, const char *name, const ingot_device_options *options,
+                               ingot_device **out)
+{
+    *out = NULL;
+    bool any = !strcmp(name, "auto");
+    const device_def *def = any ? device_table[0] : find(name);
+    if (!def) return unknown_device(ctx, name);
+    kernel_level level;
+    TRY(parse_level(ctx, options, &level));
+    device *d = calloc(1, sizeof *d);
+    if (!d) return fail_memory(ctx, "a device", sizeof *d);
+    *d = (device){.ctx = ctx, .def = def, .level = level};
+    d->row_invariant = options && options->row_invariant;
+    d->poison = options && options->poison;
+    status s = def->open(ctx, options, d);
+    if (s) {
+        free(d);
+        return s;
+    }
+    if (any) log_line(ctx, INGOT_LOG_INFO, "device auto: %s", def->name);
+    *out = d;
+    return INGOT_OK;
+}
+
+void ingot_device_close(ingot_device *d)
+{
+    if (!d) return;
+    d->def->close(d);
+    free(d);
+}
+
+const char *ingot_device_name(const ingot_device *d)
+{
+    return d->def->name;
+}

@@ -1,0 +1,67 @@
+/* What a device is: the whole contract for a backend. About fifteen functions, and a table of kernels.
+ *
+ * Memory is handed out as allocations; a tensor names one and an offset. Errors stick: after a failed launch every call
+ * returns the first error, with the kernel's name, until the device is closed. Several devices may be open at once, and
+ * several threads may use one: alloc, write, read and run are safe to call from any of them.
+ */
+#ifndef DEVICE_DEVICE_H
+#define DEVICE_DEVICE_H
+
+#include "graph/kernel.h"
+#include "ingot/program.h"
+
+typedef struct ingot_device device;
+
+/* What is to run: steps in order, in memory that stays where it is until the work is dropped. */
+typedef struct work {
+    const char *name;
+    step *steps;
+    int64_t count;
+    int64_t *ns; /* count entries that a timed run fills, or NULL */
+} work;
+
+typedef struct device_def {
+    const char *name, *summary;
+    bool promotes_to_f64; /* every float value is computed and kept in float64: the oracle */
+    bool lowers_all;      /* takes only primitives: the oracle again */
+    bool runs_nothing;    /* results are not written: the null device */
+    status (*open)(context *ctx, const ingot_device_options *options, device *d); /* sets caps, kernels, self */
+    void (*close)(device *d);
+    status (*alloc)(device *d, int64_t bytes, allocation *out);
+    void (*free)(device *d, allocation *a);
+    /* `bytes` from offset on, with a pattern of pattern_bytes repeated; the last repeat may be cut short. */
+    status (*fill)(device *d, const allocation *a, int64_t offset, const void *pattern, int64_t pattern_bytes,
+                   int64_t bytes);
+    status (*write)(device *d, const allocation *to, int64_t offset, const void *from, int64_t bytes);
+    status (*read)(device *d, const allocation *from, int64_t offset, void *to, int64_t bytes);
+    status (*compile)(device *d, const work *w, void **out); /* what it keeps of the work; may be NULL */
+    status (*run)(device *d, const work *w, void *compiled);
+    void (*drop)(device *d, void *compiled);
+    status (*sync)(device *d);
+    void (*describe)(const device *d, text *out); /* a line for `ingot devices` */
+} device_def;
+
+struct ingot_device {
+    context *ctx;
+    const device_def *def;
+    void *self; /* the backend's own */
+    const device_caps *caps;
+    kernel_table kernels;
+    const kernel_def *any_op; /* takes every op that no kernel of the table takes; NULL but for null */
+    kernel_level level;       /* the ceiling */
+    bool row_invariant;
+    bool poison; /* debug: new memory and dead arena bytes are NaN, guards around buffers */
+};
+
+/* The devices of this build, from devices.def; ends with NULL. */
+extern const device_def *const device_table[];
+
+/* The kernel that a node gets: the highest level at or below the ceiling that matches, earlier in the table first. NULL
+ * when there is none. */
+const kernel_def *device_kernel(const device *d, const node *n);
+bool kernel_level_parse(const char *name, kernel_level *out);
+const char *kernel_level_name(kernel_level level);
+/* Whether a ceiling admits a level: blas kernels run under `blas` and `best` only. */
+bool kernel_level_admits(kernel_level ceiling, kernel_level level);
+
+#endif

@@ -1,0 +1,66 @@
+/* The device that does nothing: the whole pipeline runs on it, anywhere, and results are never written. */
+#include "device/host.h"
+
+#include "kit/cpu/cpu.h"
+
+static bool match_all(const node *n, const device_caps *caps)
+{
+    (void)n, (void)caps;
+    return true;
+}
+
+static status launch_nothing(const step *s, queue *q)
+{
+    (void)s, (void)q;
+    return INGOT_OK;
+}
+
+/* One kernel that takes every primitive; device_kernel asks for it through `any_op`. */
+static const kernel_def any[] = {{.op = NULL,
+                                  .name = "null",
+                                  .match = match_all,
+                                  .launch = launch_nothing,
+                                  .wants = {STORAGE_STRIDED, STORAGE_STRIDED, STORAGE_STRIDED, STORAGE_STRIDED,
+                                            STORAGE_STRIDED, STORAGE_STRIDED, STORAGE_STRIDED, STORAGE_STRIDED}}};
+
+static status open_null(context *ctx, const ingot_device_options *options, device *d)
+{
+    (void)ctx, (void)options;
+    d->any_op = any;
+    return INGOT_OK;
+}
+
+static void close_null(device *d)
+{
+    (void)d;
+}
+
+static status run(device *d, const work *w, void *compiled)
+{
+    (void)d, (void)w, (void)compiled;
+    return INGOT_OK;
+}
+
+static void describe(const device *d, text *out)
+{
+    (void)d;
+    text_puts(out, "runs nothing; for tests and plans");
+}
+
+const device_def device_null = {
+    .name = "null",
+    .summary = "runs nothing: for tests and plans",
+    .runs_nothing = true,
+    .open = open_null,
+    .close = close_null,
+    .alloc = host_alloc,
+    .free = host_free,
+    .fill = host_fill,
+    .write = host_write,
+    .read = host_read,
+    .compile = host_compile,
+    .run = run,
+    .drop = host_drop,
+    .sync = host_sync,
+    .describe = describe,
+};

@@ -1,0 +1,61 @@
+/* A compiled graph: kernels chosen, memory planned, ready to run. */
+#ifndef ENGINE_PROGRAM_H
+#define ENGINE_PROGRAM_H
+
+#include "engine/store.h"
+#include "plan/plan.h"
+
+typedef enum buffer_kind {
+    BUFFER_ARENA, /* an activation or workspace: offset in the store's arena */
+    BUFFER_STATE, /* a state of the store */
+    BUFFER_OWN    /* inputs, outputs, uniforms, derived values: kept by the program */
+} buffer_kind;
+
+/* The memory of one storage root. */
+typedef struct buffer {
+    buffer_kind kind;
+    int64_t bytes;
+    int64_t first, last; /* steps in which it is alive */
+    int64_t offset;      /* in the arena, the state's memory, or the program's own block */
+    store_state *state;
+    const value *value; /* NULL for scratch */
+} buffer;
+
+struct ingot_program {
+    build *graph;
+    device *device;
+    ingot_store *store;
+    bool owns_store;
+    ARRAY(buffer) buffers;
+    int *buffer_of; /* by value id: index into buffers of the value's storage, or -1 */
+    allocation own; /* inputs, outputs, uniforms, derived */
+    int64_t own_bytes, arena_bytes, lower_bound_bytes;
+    work prepare, main; /* hoisted steps, run once; and the rest */
+    int *scratch_of;    /* by step of main, then of prepare: buffer of the scratch, or -1 */
+    void *compiled;
+    bool prepared;
+    bool bound;
+};
+
+/* Points every tensor at its memory; called again when the arena moves. */
+status program_bind(ingot_program *p);
+/* Where an element of a value lies: for tests and the checked run. */
+status program_value_read(ingot_program *p, const value *v, double *out, int64_t count);
+
+/* Runs step by step and looks at every float output after its step: at the first NaN or infinity *bad is the step and the
+ * status INGOT_ERROR_NOT_FINITE with the op, its scope and the index of the element in the message. */
+status program_run_checked(ingot_program *p, const ingot_scalar *uniforms, const step **bad);
+
+/* A timed run: main.ns[i] is what step i took. */
+status program_run_timed(ingot_program *p, const ingot_scalar *uniforms);
+
+/* Host memory to device memory and back, with conversion where the device keeps another dtype. */
+status device_write_as(device *d, const allocation *to, int64_t offset, dtype storage, const void *data, dtype given,
+                       int64_t count);
+status device_read_as(device *d, const allocation *from, int64_t offset, dtype storage, void *data, dtype wanted,
+                      int64_t count);
+
+/* assign.c: storage roots to buffers, lifetimes, offsets, steps. */
+status program_assign(ingot_program *p);
+
+#endif

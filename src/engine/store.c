@@ -1,0 +1,235 @@
+/* States by name, groups of them in flat buffers, and the shared arena. */
+#include "engine/store.h"
+#include "engine/program.h"
+
+#include <stdio.h>
+
+#define GROUP_ALIGN 64 /* bytes: a cache line, and a vector of the widest instruction set */
+
+ingot_status ingot_store_new(ingot_device *d, ingot_store **out)
+{
+    *out = NULL;
+    ingot_store *s = calloc(1, sizeof *s);
+    if (s) s->names = arena_new();
+    if (!s || !s->names) {
+        free(s);
+        return fail_memory(d->ctx, "a store", sizeof *s);
+    }
+    s->device = d;
+    *out = s;
+    return INGOT_OK;
+}
+
+void ingot_store_free(ingot_store *s)
+{
+    if (!s) return;
+    device *d = s->device;
+    for (int64_t i = 0; i < s->states.count; i++) {
+        store_state *state = s->states.at[i];
+        if (state->memory && !*state->group) {
+            d->def->free(d, state->memory);
+            free(state->memory);
+        }
+        free(state);
+    }
+    for (int64_t i = 0; i < s->groups.count; i++) {
+        if (s->groups.at[i]->memory.bytes) d->def->free(d, &s->groups.at[i]->memory);
+        free(s->groups.at[i]);
+    }
+    if (s->activations.bytes) d->def->free(d, &s->activations);
+    ARRAY_FREE(&s->states);
+    ARRAY_FREE(&s->groups);
+    ARRAY_FREE(&s->programs);
+    arena_free(s->names);
+    free(s);
+}
+
+store_state *store_find(const ingot_store *s, const char *name)
+{
+    for (int64_t i = 0; i < s->states.count; i++)
+        if (!strcmp(s->states.at[i]->name, name)) return s->states.at[i];
+    return NULL;
+}
+
+static store_group *find_group(const ingot_store *s, const char *name)
+{
+    for (int64_t i = 0; i < s->groups.count; i++)
+        if (!strcmp(s->groups.at[i]->name, name)) return s->groups.at[i];
+    return NULL;
+}
+
+static dtype storage_of(const device *d, dtype type)
+{
+    return d->def->promotes_to_f64 && dtype_is_float(type) ? INGOT_F64 : type;
+}
+
+static status join_group(ingot_store *s, store_state *state)
+{
+    store_group *g = find_group(s, state->group);
+    context *ctx = s->device->ctx;
+    if (!g) {
+        g = calloc(1, sizeof *g);
+        if (!g || !ARRAY_PUSH(&s->groups, g)) {
+            free(g);
+            return fail_memory(ctx, "a state group", sizeof *g);
+        }
+        *g = (store_group){.name = state->group, .dtype = state->dtype, .storage = state->storage};
+    }
+    if (g->closed)
+        return ingot_fail(ctx, INGOT_ERROR_ARGUMENT,
+                          "state %s comes too late for group %s: a program that uses it is compiled", state->name,
+                          g->name);
+    if (g->dtype != state->dtype)
+        return ingot_fail(ctx, INGOT_ERROR_ARGUMENT, "state %s is %s, its group %s is %s", state->name,
+                          ingot_dtype_name(state->dtype), g->name, ingot_dtype_name(g->dtype));
+    int64_t size = ingot_dtype_bytes(state->storage), line = GROUP_ALIGN / size;
+    state->offset = g->count * size;
+    g->count += (shape_count(state->shape) + line - 1) / line * line;
+    return INGOT_OK;
+}
+
+status store_declare(ingot_store *s, const char *name, dtype type, shape sh, const char *group, store_state **out)
+{
+    context *ctx = s->device->ctx;
+    char one[128], other[128];
+    *out = store_find(s, name);
+    if (*out) {
+        if ((*out)->dtype == type && shape_equal((*out)->shape, sh)) return INGOT_OK;
+        return ingot_fail(ctx, INGOT_ERROR_SHAPE, "state %s is %s%s in the store, the graph has %s%s", name,
+                          ingot_dtype_name((*out)->dtype), shape_print(one, (*out)->shape), ingot_dtype_name(type),
+                          shape_print(other, sh));
+    }
+    store_state *state = calloc(1, sizeof *state);
+    if (!state) return fail_memory(ctx, "a state", sizeof *state);
+    *state = (store_state){.name = arena_strdup(s->names, name),
+                           .dtype = type,
+                           .storage = storage_of(s->device, type),
+                           .shape = sh,
+                           .group = group ? arena_strdup(s->names, group) : ""};
+    status failed = state->name && state->group ? INGOT_OK : fail_memory(ctx, "a state", strlen(name));
+    if (!failed && *state->group) failed = join_group(s, state);
+    if (!failed && !ARRAY_PUSH(&s->states, state)) failed = fail_memory(ctx, "a state", sizeof *state);
+    if (failed) {
+        free(state);
+        return failed;
+    }
+    *out = state;
+    return INGOT_OK;
+}
+
+static status allocate_zeroed(ingot_store *s, int64_t bytes, allocation *out)
+{
+    device *d = s->device;
+    TRY(d->def->alloc(d, bytes, out));
+    s->allocated_bytes += bytes;
+    return d->def->fill(d, out, 0, &(uint8_t){0}, 1, bytes);
+}
+
+static bool is_group_name(const char *name)
+{
+    return *name == '@';
+}
+
+static status allocate_group(ingot_store *s, store_group *g)
+{
+    g->closed = true;
+    if (g->memory.bytes) return INGOT_OK;
+    return allocate_zeroed(s, g->count * ingot_dtype_bytes(g->storage), &g->memory);
+}
+
+status store_allocate(ingot_store *s, store_state *state)
+{
+    if (state->memory) return INGOT_OK;
+    const char *group = is_group_name(state->name) ? state->name + 1 : state->group;
+    store_group *g = *group ? find_group(s, group) : NULL;
+    if (g) g->closed = true;
+    if (s->plan_only) return INGOT_OK;
+    if (g) {
+        TRY(allocate_group(s, g));
+        state->memory = &g->memory;
+        return INGOT_OK;
+    }
+    allocation *memory = calloc(1, sizeof *memory);
+    if (!memory) return fail_memory(s->device->ctx, "a state", sizeof *memory);
+    status failed = allocate_zeroed(s, shape_count(state->shape) * ingot_dtype_bytes(state->storage), memory);
+    if (failed) {
+        free(memory);
+        return failed;
+    }
+    state->memory = memory;
+    return INGOT_OK;
+}
+
+status store_reserve(ingot_store *s, int64_t bytes)
+{
+    if (s->plan_only || bytes <= s->activations.bytes) return INGOT_OK;
+    device *d = s->device;
+    TRY(d->def->sync(d));
+    if (s->activations.bytes) {
+        s->allocated_bytes -= s->activations.bytes;
+        d->def->free(d, &s->activations);
+    }
+    TRY(d->def->alloc(d, bytes, &s->activations));
+    s->allocated_bytes += bytes;
+    if (d->poison) TRY(d->def->fill(d, &s->activations, 0, &(uint8_t){0xff}, 1, bytes)); /* NaN in every float dtype */
+    for (int64_t i = 0; i < s->programs.count; i++) TRY(program_bind(s->programs.at[i]));
+    return INGOT_OK;
+}
+
+int64_t store_state_bytes(const ingot_store *s)
+{
+    int64_t bytes = 0;
+    for (int64_t i = 0; i < s->groups.count; i++)
+        bytes += s->groups.at[i]->count * ingot_dtype_bytes(s->groups.at[i]->storage);
+    for (int64_t i = 0; i < s->states.count; i++) {
+        const store_state *state = s->states.at[i];
+        if (!*state->group && !is_group_name(state->name))
+            bytes += shape_count(state->shape) * ingot_dtype_bytes(state->storage);
+    }
+    return bytes;
+}
+
+value *ingot_state_group(build *b, ingot_store *s, const char *group)
+{
+    store_group *g = find_group(s, group);
+    if (!g) return build_fail(b, INGOT_ERROR_ARGUMENT, "the store has no state group %s", group);
+    g->closed = true; /* its size is part of the graph from here on */
+    char name[256];
+    const char *scope = b->scope;
+    snprintf(name, sizeof name, "@%s", group);
+    b->scope = "";
+    value *v = ingot_state(b, name, g->dtype, INGOT_SHAPE(g->count));
+    b->scope = scope;
+    return v;
+}
+
+static status find_for_copy(ingot_store *s, const char *name, int64_t bytes, store_state **out)
+{
+    context *ctx = s->device->ctx;
+    char dims[128];
+    *out = store_find(s, name);
+    if (!*out) return ingot_fail(ctx, INGOT_ERROR_ARGUMENT, "the store has no state %s", name);
+    int64_t wanted = shape_count((*out)->shape) * ingot_dtype_bytes((*out)->dtype);
+    if (bytes != wanted)
+        return ingot_fail(ctx, INGOT_ERROR_SHAPE, "state %s is %s%s, %lld bytes; got %lld", name,
+                          ingot_dtype_name((*out)->dtype), shape_print(dims, (*out)->shape), (long long)wanted,
+                          (long long)bytes);
+    return store_allocate(s, *out);
+}
+
+ingot_status ingot_store_write(ingot_store *s, const char *name, const void *data, int64_t bytes)
+{
+    store_state *state;
+    TRY(find_for_copy(s, name, bytes, &state));
+    state->version++;
+    return device_write_as(s->device, state->memory, state->offset, state->storage, data, state->dtype,
+                           shape_count(state->shape));
+}
+
+ingot_status ingot_store_read(ingot_store *s, const char *name, void *data, int64_t bytes)
+{
+    store_state *state;
+    TRY(find_for_copy(s, name, bytes, &state));
+    return device_read_as(s->device, state->memory, state->offset, state->storage, data, state->dtype,
+                          shape_count(state->shape));
+}

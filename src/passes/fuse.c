@@ -1,0 +1,127 @@
+/* Chains of pointwise nodes become one: what only one other pointwise node reads is computed inside it and never written.
+ * Scalar constants become part of the program.
+ */
+#include "ops/pointwise/pointwise.h"
+#include "ops/source/source.h"
+#include "passes/passes.h"
+
+/* Joins `inner`, which makes input `slot` of `outer`, into a new program; false when it would not fit. in[] gets the
+ * inputs of the result. */
+typedef struct join {
+    pw_program program;
+    value *in[PW_MAX_INPUTS];
+} join;
+
+static int join_input(join *j, value *v)
+{
+    for (int i = 0; i < j->program.inputs; i++)
+        if (j->in[i] == v) return i;
+    if (j->program.inputs == PW_MAX_INPUTS) return -1;
+    j->in[j->program.inputs] = v;
+    return j->program.inputs++;
+}
+
+static bool append(join *j, const pw_program *p, const uint8_t *input_slots, uint8_t *moved)
+{
+    for (int i = 0; i < p->inputs; i++) moved[i] = input_slots[i];
+    for (int i = 0; i < p->count; i++) {
+        pw_instr in = p->code[i];
+        int slot = in.code == PW_CONST ? pw_emit_const(&j->program, in.value)
+                                       : pw_emit(&j->program, in.code, moved[in.a], moved[in.b], moved[in.c]);
+        if (slot < 0) return false;
+        moved[p->inputs + i] = (uint8_t)slot;
+    }
+    return true;
+}
+
+static bool constant_scalar(const value *v, double *out)
+{
+    if (v->node->op != &op_constant_def) return false;
+    *out = ((const constant_attrs *)v->node->attrs)->value;
+    return true;
+}
+
+static bool can_fuse(const build *b, const node *outer, const value *v)
+{
+    const node *inner = v->node;
+    if (inner->op != &op_pointwise_def || ((const pw_program *)inner->attrs)->outputs != 1) return false;
+    if (inner->recomputed != outer->recomputed || !shape_equal(v->shape, outer->out[0]->shape)) return false;
+    if (v->dtype != outer->out[0]->dtype) return false;
+    for (int i = 0; i < inner->inputs; i++) /* integers keep a pass of their own: they need not be exact as float32 */
+        if (!dtype_is_float(inner->in[i]->dtype)) return false;
+    int uses = 0;
+    for (int i = 0; i < outer->inputs; i++) uses += outer->in[i] == v;
+    return value_uses(b, v) == uses;
+}
+
+/* A value that is read by `outer` only is joined; a constant is written into the program. */
+static bool try_join(const build *b, const node *outer, int slot, join *j)
+{
+    const value *v = outer->in[slot];
+    const pw_program *p = outer->attrs, *q = NULL;
+    double k;
+    bool constant = constant_scalar(v, &k);
+    if (!constant && !can_fuse(b, outer, v)) return false;
+    if (!constant) q = v->node->attrs;
+    memset(j, 0, sizeof *j);
+    for (int i = 0; i < outer->inputs; i++)
+        if (outer->in[i] != v && join_input(j, outer->in[i]) < 0) return false;
+    for (int i = 0; q && i < v->node->inputs; i++)
+        if (join_input(j, v->node->in[i]) < 0) return false;
+    if (j->program.inputs == 0) return false; /* all constant: simplify's matter */
+    uint8_t slots[PW_MAX_INPUTS], inner_slots[PW_MAX_INPUTS], moved[PW_MAX_INPUTS + PW_MAX_CODE];
+    int result;
+    if (q) {
+        for (int i = 0; i < v->node->inputs; i++) inner_slots[i] = (uint8_t)join_input(j, v->node->in[i]);
+        if (!append(j, q, inner_slots, moved)) return false;
+        result = moved[q->result[0]];
+    } else {
+        result = pw_emit_const(&j->program, k);
+    }
+    if (result < 0) return false;
+    for (int i = 0; i < outer->inputs; i++)
+        slots[i] = outer->in[i] == v ? (uint8_t)result : (uint8_t)join_input(j, outer->in[i]);
+    if (!append(j, p, slots, moved)) return false;
+    j->program.outputs = p->outputs;
+    j->program.dtype = p->dtype;
+    for (int i = 0; i < p->outputs; i++) j->program.result[i] = moved[p->result[i]];
+    pw_drop_dead(&j->program);
+    return true;
+}
+
+static node *replace_joined(build *b, node *outer, const join *j)
+{
+    shape joint = j->in[0]->shape;
+    for (int i = 1; i < j->program.inputs; i++)
+        if (!shape_broadcast(joint, j->in[i]->shape, &joint)) return NULL;
+    if (!shape_equal(joint, outer->out[0]->shape)) return NULL; /* a constant alone held the shape */
+    b->cursor = outer;
+    b->scope = outer->scope;
+    b->in_backward = outer->backward;
+    node *n = pw_node(b, &j->program, j->in);
+    b->cursor = NULL;
+    b->scope = "";
+    b->in_backward = false;
+    if (!n) return NULL;
+    n->recomputed = outer->recomputed;
+    for (int i = 0; i < j->program.outputs; i++)
+        if (outer->out[i]) value_replace(b, outer->out[i], n->out[i]);
+    node_remove(b, outer);
+    return n;
+}
+
+status pass_fuse(build *b)
+{
+    for (node *n = b->first; n; n = n->after) {
+        for (int i = 0; n->op == &op_pointwise_def && i < n->inputs; i++) {
+            join j;
+            if (!try_join(b, n, i, &j)) continue;
+            node *made = replace_joined(b, n, &j);
+            if (!made) continue;
+            n = made;
+            i = -1;
+        }
+    }
+    drop_dead_nodes(b);
+    return ingot_build_status(b);
+}

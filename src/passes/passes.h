@@ -1,0 +1,33 @@
+/* The passes: each takes a graph and leaves a graph that verifies. The engine runs them in the order of this list.
+ *
+ *     ingot_gradients (autodiff, while building) -> recompute -> simplify -> lower -> simplify -> fuse -> choose -> hoist
+ *     -> updates -> layout  ==>  a list of nodes, each with its kernel and its storage
+ *
+ * A pass sees the device only as a kernel_choice: a function that names the kernel for a node.
+ */
+#ifndef PASSES_PASSES_H
+#define PASSES_PASSES_H
+
+#include "graph/kernel.h"
+
+typedef struct kernel_choice {
+    const kernel_def *(*kernel)(const void *device, const node *n);
+    const void *device;
+    bool lowers_all;      /* every op that has a lower is lowered, kernel or not */
+    bool promotes_to_f64; /* every float value becomes float64 */
+    const char *device_name;
+} kernel_choice;
+
+status pass_recompute(build *b);                          /* ingot_recompute_begin / _end */
+status pass_simplify(build *b);                           /* dead nodes, equal nodes, folded transposes, += products */
+status pass_lower(build *b, const kernel_choice *choice); /* what has no kernel becomes smaller ops, to a fixed point */
+status pass_promote(build *b);                            /* all floats to float64 */
+status pass_fuse(build *b);                               /* chains of pointwise nodes become one */
+status pass_choose(build *b, const kernel_choice *choice); /* n->kernel for every node that has work */
+status pass_hoist(build *b);                               /* marks what depends on nothing that a run changes */
+status pass_updates(build *b); /* new values of states are written in place, or copied there */
+status pass_layout(build *b, const kernel_choice *choice); /* views share storage, copies where kernels want them */
+
+int drop_dead_nodes(build *b); /* how many went */
+
+#endif
