@@ -6,6 +6,11 @@
 
 #define GROUP_ALIGN 64 /* bytes: a cache line, and a vector of the widest instruction set */
 
+static bool is_group_name(const char *name)
+{
+    return *name == '@';
+}
+
 ingot_status ingot_store_new(ingot_device *d, ingot_store **out)
 {
     *out = NULL;
@@ -26,7 +31,7 @@ void ingot_store_free(ingot_store *s)
     device *d = s->device;
     for (int64_t i = 0; i < s->states.count; i++) {
         store_state *state = s->states.at[i];
-        if (state->memory && !*state->group) {
+        if (state->memory && !*state->group && !is_group_name(state->name)) {
             d->def->free(d, state->memory);
             free(state->memory);
         }
@@ -123,11 +128,6 @@ static status allocate_zeroed(ingot_store *s, int64_t bytes, allocation *out)
     TRY(d->def->alloc(d, bytes, out));
     s->allocated_bytes += bytes;
     return d->def->fill(d, out, 0, &(uint8_t){0}, 1, bytes);
-}
-
-static bool is_group_name(const char *name)
-{
-    return *name == '@';
 }
 
 static status allocate_group(ingot_store *s, store_group *g)

@@ -59,7 +59,7 @@ static bool try_join(const build *b, const node *outer, int slot, join *j)
 {
     const value *v = outer->in[slot];
     const pw_program *p = outer->attrs, *q = NULL;
-    double k;
+    double k = 0;
     bool constant = constant_scalar(v, &k);
     if (!constant && !can_fuse(b, outer, v)) return false;
     if (!constant) q = v->node->attrs;
