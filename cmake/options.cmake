@@ -23,6 +23,7 @@ option(INGOT_WERROR "warnings are errors" ON)
 set(INGOT_SANITIZE "" CACHE STRING "address,undefined or thread")
 
 add_compile_options(-Wall -Wextra -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla
+                    -Wno-missing-field-initializers # tables name only what they set
                     -ffp-contract=off -fno-math-errno)
 if(CMAKE_C_COMPILER_ID STREQUAL GNU)
   add_compile_options(-Wshadow=local) # plain -Wshadow forbids a parameter `shape` beside the type
