@@ -68,6 +68,11 @@ INGOT_API ingot_value *ingot_random_uniform(ingot_build *b, ingot_value *rng, in
 /* x / (1 - p), or 0 with probability p. */
 INGOT_API ingot_value *ingot_dropout(ingot_build *b, ingot_value *x, ingot_value *rng, double p, int64_t stream);
 
+/* Over the last axis: x (..., C), w (C), bias (C) or NULL. */
+INGOT_API ingot_value *ingot_rms_norm(ingot_build *b, ingot_value *x, ingot_value *w, double eps);
+INGOT_API ingot_value *ingot_layer_norm(ingot_build *b, ingot_value *x, ingot_value *w, ingot_value *bias, double eps);
+INGOT_API ingot_unary ingot_softmax, ingot_log_softmax;
+
 #ifdef __cplusplus
 }
 #endif

@@ -26,3 +26,27 @@ int cpu_threads(const queue *q)
 {
     return q->pool ? pool_size(q->pool) : 1;
 }
+
+typedef struct chunks_job {
+    float *sum;
+    const float *chunks;
+    int64_t columns;
+} chunks_job;
+
+static void sum_columns(void *arg, int64_t first, int64_t last, int worker)
+{
+    const chunks_job *job = arg;
+    (void)worker;
+    for (int64_t j = first; j < last; j++) job->sum[j] = job->chunks[j];
+    for (int64_t chunk = 1; chunk < CPU_ROW_CHUNKS; chunk++)
+        for (int64_t j = first; j < last; j++) job->sum[j] += job->chunks[chunk * job->columns + j];
+}
+
+void cpu_sum_chunks(queue *q, float *sum, const float *chunks, int64_t columns)
+{
+    chunks_job job = {sum, chunks, columns};
+    if (q->pool)
+        pool_for(q->pool, columns, CPU_GRAIN / CPU_ROW_CHUNKS, sum_columns, &job);
+    else
+        sum_columns(&job, 0, columns, 0);
+}

@@ -53,6 +53,16 @@ static inline int64_t tensor_last(const tensor *t)
 {
     return t->shape.rank ? t->shape.dim[t->shape.rank - 1] : 1;
 }
+/* Elements from the first to the start of row `i`: of tensors that a kernel takes as STORAGE_LAST_CONTIGUOUS. */
+static inline int64_t tensor_row(const tensor *t, int64_t i)
+{
+    int64_t at = 0;
+    for (int64_t axis = t->shape.rank - 2; axis >= 0; axis--) {
+        at += i % t->shape.dim[axis] * t->stride[axis];
+        i /= t->shape.dim[axis];
+    }
+    return at;
+}
 static inline float *f32(const tensor *t)
 {
     return (float *)t->data;
@@ -61,6 +71,15 @@ static inline int32_t *i32(const tensor *t)
 {
     return (int32_t *)t->data;
 }
+
+/* Sums over rows in an order that neither threads nor luck change: the rows are cut into this many chunks, each adds up
+ * its own, then cpu_sum_chunks adds the chunks, laid out as (CPU_ROW_CHUNKS, columns). */
+#define CPU_ROW_CHUNKS 16
+static inline int64_t cpu_chunk_first(int64_t rows, int64_t chunk)
+{
+    return rows * chunk / CPU_ROW_CHUNKS;
+}
+void cpu_sum_chunks(queue *q, float *sum, const float *chunks, int64_t columns);
 
 /* About how many elements of pointwise work are worth a thread: 4 us of it. */
 #define CPU_GRAIN 16384
