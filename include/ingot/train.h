@@ -1,16 +1,18 @@
 /* Training: optimizers, learning-rate schedules, and a step of any graph that has a loss.
  *
- *     static ingot_value *loss(void *user, ingot_build *b, int training, ingot_value **count)
+ *     static ingot_loss line(void *user, ingot_build *b, ingot_value *rng)             // x (32, 4), w (4, 1), y (32, 1)
  *     {
- *         ingot_value *x = ingot_input(b, "x", INGOT_F32, INGOT_SHAPE(32, 4)), *y = ingot_input(b, "y", ...);
+ *         ingot_value *x = ingot_input(b, "x", INGOT_F32, INGOT_SHAPE(32, 4));
+ *         ingot_value *y = ingot_input(b, "y", INGOT_F32, INGOT_SHAPE(32, 1));
  *         ingot_value *w = ingot_state_in(b, "w", INGOT_F32, INGOT_SHAPE(4, 1), "weight.decay");
- *         *count = ingot_constant(b, 32, INGOT_F32, INGOT_SCALAR);
- *         return ingot_sum_all(b, ingot_square(b, ingot_sub(b, ingot_matmul(b, x, w), y)));    // the sum, not the mean
+ *         ingot_value *error = ingot_sub(b, ingot_matmul(b, x, w), y);
+ *         return (ingot_loss){.sum = ingot_sum_all(b, ingot_square(b, error)),         // the sum, not the mean
+ *                             .count = ingot_constant(b, 32, INGOT_F32, INGOT_SCALAR)};
  *     }
  *
  *     ingot_optimizer how = ingot_optimizer_defaults(1e-2, 1000);      // AdamW, cosine over 1000 steps
  *     ingot_stepper *s;
- *     if (ingot_stepper_new(device, NULL, &(ingot_task){.loss = loss}, &how, &s)) return puts(ingot_message(ctx));
+ *     if (ingot_stepper_new(device, NULL, &(ingot_task){.loss = line}, &how, &s)) return puts(ingot_message(ctx));
  *     ingot_feed batch[] = {{"x", x, sizeof x}, {"y", y, sizeof y}};
  *     ingot_step_result r;
  *     for (int i = 0; i < 1000; i++)
@@ -23,7 +25,7 @@
 #ifndef INGOT_TRAIN_H
 #define INGOT_TRAIN_H
 
-#include "ingot/program.h"
+#include "ingot/model.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -66,11 +68,16 @@ INGOT_API const char *const *ingot_optimizer_names(void);
 
 /* ---- a step ---- */
 
+/* Of one batch; scalars of float32. */
+typedef struct ingot_loss {
+    ingot_value *sum;    /* of the losses of all that is predicted, not their mean */
+    ingot_value *count;  /* how many that is */
+    ingot_value *metric; /* summed up beside the loss: right answers, say; NULL: none */
+} ingot_loss;
+
 typedef struct ingot_task {
-    /* Builds the loss of one batch from inputs of its own: the *sum* over what is predicted, a float32 scalar, and in
-     * *count how many that is (float32 scalar, positive). Called once a program; training is 0 for evaluation. A value
-     * set in *metric (float32 scalar, preset NULL) is summed up beside the loss: right answers, say. */
-    ingot_value *(*loss)(void *user, ingot_build *b, int training, ingot_value **count, ingot_value **metric);
+    /* Builds the loss from inputs of its own; called once a program. rng: counter for ingot_dropout, NULL in evaluation. */
+    ingot_loss (*loss)(void *user, ingot_build *b, ingot_value *rng);
     void *user;
     int recompute; /* honour ingot_recompute_begin / _end */
 } ingot_task;
@@ -123,6 +130,98 @@ typedef struct ingot_train_memory {
     double flops_per_micro, flops_per_update; /* a step: micros * the first + the second */
 } ingot_train_memory;
 INGOT_API ingot_train_memory ingot_stepper_describe(const ingot_stepper *s);
+
+/* ---- a run: a model, data, a folder ---- */
+
+typedef enum ingot_train_event_kind {
+    INGOT_TRAIN_STEP,       /* a step was applied */
+    INGOT_TRAIN_EVALUATION, /* the val split was measured: `result` is its */
+    INGOT_TRAIN_SAVED       /* a checkpoint was written: `path` */
+} ingot_train_event_kind;
+
+typedef struct ingot_train_event {
+    ingot_train_event_kind kind;
+    ingot_step_result result;
+    int64_t steps;         /* of the whole run */
+    double loss_z, norm_z; /* how far from the last 128 steps, in standard deviations; NaN at the beginning */
+    double seconds;        /* of this step or evaluation, with its data */
+    double seconds_left;   /* of the run; < 0: not known yet */
+    double flops;          /* of this step */
+    int64_t rows;          /* token positions, or pictures, that it took */
+    const char *unit;      /* "tok" or "img" */
+    double bits_per_byte;  /* evaluation: 0 where the bytes are not known */
+    const char *path;
+    int best;              /* evaluation: the lowest loss so far; saved: `best` points to it */
+} ingot_train_event;
+
+typedef struct ingot_train_options {
+    const char *data;   /* folder of ingot_data_prepare, token file or glob of shards; convnet: folder of pictures */
+    const char *output; /* folder of the run; NULL: nothing is saved */
+    int resume;         /* 1: go on from output's last checkpoint, from which the model was loaded */
+    int overwrite;      /* 1: replace a run that output holds */
+    const char *rows;   /* "stream" or "document"; NULL: as the data was prepared */
+    int raw_u16;        /* token files without header */
+    int64_t steps;      /* in total, with those done before a resume */
+    int64_t batch_size; /* rows a micro-batch */
+    int64_t length;     /* T; 0: the model's context */
+    int64_t accumulate; /* micro-batches a step */
+    uint64_t seed;
+    double dropout;     /* < 0: the model's */
+    int recompute;
+    ingot_optimizer optimizer;  /* its schedule's steps 0: `steps`, and on a resume what the run began with */
+    int64_t eval_every, eval_batches; /* 0: only at the end; 0: the whole split */
+    int64_t save_every;               /* 0: only at the end */
+    int keep;                         /* checkpoints beside last and best; 0: all */
+    const char *log_jsonl, *log_csv;  /* beside the run's own log.jsonl */
+    /* Called after each; another status than 0 ends the run with it, after a save. */
+    ingot_status (*event)(void *user, const ingot_train_event *e);
+    void *user;
+} ingot_train_options;
+
+/* The defaults of `ingot train`: 200 steps of 8 rows, AdamW as ingot_optimizer_defaults(1e-3, 0). */
+INGOT_API ingot_train_options ingot_train_defaults(void);
+
+typedef struct ingot_trainer ingot_trainer;
+
+/* Opens data and folder, compiles, and fills the weights: those of the model's files, or fresh ones. Refuses what does
+ * not fit together, and a run that needs more memory than there is. model must outlive the trainer; strings of the
+ * options too. */
+INGOT_API ingot_status ingot_trainer_new(ingot_device *d, const ingot_model *model, const ingot_train_options *options,
+                                         ingot_trainer **out);
+INGOT_API void ingot_trainer_free(ingot_trainer *t);
+/* Trains to options.steps, evaluating, logging and saving on the way. After ingot_interrupt the step is finished and
+ * saved, and INGOT_ERROR_INTERRUPTED says how to go on. */
+INGOT_API ingot_status ingot_trainer_run(ingot_trainer *t);
+/* One step, or one evaluation of the val split, by hand. */
+INGOT_API ingot_status ingot_trainer_step(ingot_trainer *t, ingot_train_event *e);
+INGOT_API ingot_status ingot_trainer_evaluate(ingot_trainer *t, ingot_train_event *e);
+INGOT_API ingot_status ingot_trainer_save(ingot_trainer *t);
+INGOT_API ingot_store *ingot_trainer_store(ingot_trainer *t);
+INGOT_API ingot_train_memory ingot_trainer_memory(const ingot_trainer *t);
+/* What such a run would take; nothing is read, run or allocated. Only shape options count. */
+INGOT_API ingot_status ingot_train_plan(ingot_device *d, const ingot_model *model, const ingot_train_options *options,
+                                        ingot_train_memory *out);
+
+/* ---- evaluation of any model ---- */
+
+typedef struct ingot_eval_options {
+    const char *data, *split; /* split NULL: "val" */
+    const char *rows;         /* NULL: as the data was prepared */
+    int raw_u16;
+    int64_t batch_size, length; /* 0: 8, the model's context */
+    int64_t batches;            /* at most; 0: the whole split */
+} ingot_eval_options;
+
+typedef struct ingot_evaluation {
+    double loss;          /* nats a token, or a picture */
+    double bits_per_byte; /* nats / ln 2 / bytes of text; 0 where the bytes are not known */
+    double perplexity;    /* e^loss */
+    double accuracy;      /* of pictures; 0 for text */
+    int64_t tokens;       /* that were predicted */
+} ingot_evaluation;
+
+INGOT_API ingot_status ingot_evaluate(ingot_device *d, const ingot_model *model, const ingot_eval_options *options,
+                                      ingot_evaluation *out);
 
 #ifdef __cplusplus
 }

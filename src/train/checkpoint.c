@@ -1,0 +1,260 @@
+#define _GNU_SOURCE
+#include "train/checkpoint.h"
+#include "base/file.h"
+#include "formats/safetensors.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <xxhash.h>
+
+#define STATE_FILE     "training_state.json"
+#define OPTIMIZER_FILE "optimizer.safetensors"
+#define STATE_VERSION  1
+
+static status file_checksum(context *ctx, const char *folder, const char *name, char out[32])
+{
+    char *path = path_join(folder, name);
+    if (!path) return fail_memory(ctx, folder, 64);
+    file_map map;
+    status s = file_map_open(ctx, path, &map);
+    free(path);
+    TRY(s);
+    snprintf(out, 32, "xxh3:%016llx", (unsigned long long)XXH3_64bits(map.at, (size_t)map.bytes));
+    file_map_close(&map);
+    return INGOT_OK;
+}
+
+/* ---- moments ---- */
+
+typedef status moment_function(void *user, ingot_stepper *s, const trained *t, const char *moment, const char *state);
+
+static status each_moment(ingot_stepper *s, moment_function *function, void *user)
+{
+    const char *moments[2];
+    int count = optimizer_moments(&s->optimizer, moments);
+    for (int64_t i = 0; i < s->trained.count; i++) {
+        for (int j = 0; j < count; j++) {
+            text state = {0};
+            text_printf(&state, "%s.%s", moments[j], s->trained.at[i].name);
+            status failed = state.failed ? fail_memory(s->ctx, "a checkpoint", 64)
+                                         : function(user, s, &s->trained.at[i], moments[j], state.at);
+            text_free(&state);
+            TRY(failed);
+        }
+    }
+    return INGOT_OK;
+}
+
+static status declare_moment(void *user, ingot_stepper *s, const trained *t, const char *moment, const char *state)
+{
+    (void)state;
+    text name = {0};
+    text_printf(&name, "%s.%s", t->name, moment);
+    if (!name.failed) safetensors_declare(user, name.at, INGOT_F32, (int)t->shape.rank, t->shape.dim);
+    status failed = name.failed ? fail_memory(s->ctx, "a checkpoint", 64) : INGOT_OK;
+    text_free(&name);
+    return failed;
+}
+
+static status append_moment(void *user, ingot_stepper *s, const trained *t, const char *moment, const char *state)
+{
+    (void)moment;
+    uint64_t bytes = (uint64_t)shape_count(t->shape) * sizeof(float);
+    float *values = malloc(bytes);
+    if (!values) return fail_memory(s->ctx, "a checkpoint", bytes);
+    status failed = ingot_store_read(s->store, state, values, (int64_t)bytes);
+    if (!failed) failed = safetensors_append(user, values, bytes);
+    free(values);
+    return failed;
+}
+
+static status write_moments(const char *folder, ingot_stepper *s)
+{
+    char *path = path_join(folder, OPTIMIZER_FILE);
+    if (!path) return fail_memory(s->ctx, folder, 64);
+    safetensors_writer *w;
+    status failed = safetensors_create(s->ctx, path, &w);
+    free(path);
+    TRY(failed);
+    safetensors_metadata(w, "format", "ingot");
+    safetensors_metadata(w, "optimizer", ingot_optimizer_names()[s->optimizer.kind]);
+    failed = each_moment(s, declare_moment, w);
+    if (!failed) failed = each_moment(s, append_moment, w);
+    if (!failed) return safetensors_commit(w);
+    safetensors_abandon(w);
+    return failed;
+}
+
+static status read_moment(void *user, ingot_stepper *s, const trained *t, const char *moment, const char *state)
+{
+    archive *a = user;
+    text name = {0};
+    text_printf(&name, "%s.%s", t->name, moment);
+    const archive_tensor *tensor = name.failed ? NULL : archive_find(a, name.at);
+    uint64_t bytes = (uint64_t)shape_count(t->shape) * sizeof(float);
+    float *values = malloc(bytes);
+    status failed = INGOT_OK;
+    if (name.failed || !values)
+        failed = fail_memory(s->ctx, "a checkpoint", bytes);
+    else if (!tensor || !tensor->readable || tensor->elements != shape_count(t->shape))
+        failed = ingot_fail(s->ctx, INGOT_ERROR_FORMAT,
+                            "%s has no %s of %lld numbers: was it saved with another --optimizer?", archive_path(a),
+                            name.at, (long long)shape_count(t->shape));
+    if (!failed) failed = archive_read(a, tensor, INGOT_F32, values);
+    if (!failed) failed = ingot_store_write(s->store, state, values, (int64_t)bytes);
+    free(values);
+    text_free(&name);
+    return failed;
+}
+
+status checkpoint_read_optimizer(const char *folder, ingot_stepper *s, const training_state *state)
+{
+    char *path = path_join(folder, OPTIMIZER_FILE);
+    if (!path) return fail_memory(s->ctx, folder, 64);
+    archive *a;
+    status failed = archive_open(s->ctx, path, &a);
+    free(path);
+    TRY(failed);
+    failed = each_moment(s, read_moment, a);
+    archive_close(a);
+    return failed ? failed : ingot_stepper_seek(s, state->seed, state->step);
+}
+
+/* ---- training_state.json ---- */
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* {"model.safetensors": "xxh3:...", ...}, in the order of names: the same files give the same bytes. */
+static status checksums_of(context *ctx, const char *folder, json_t *out)
+{
+    ARRAY(char *) names = {0};
+    DIR *d = opendir(folder);
+    if (!d) return fail_errno(ctx, "open folder", folder);
+    status s = INGOT_OK;
+    for (struct dirent *entry; !s && (entry = readdir(d));) {
+        if (*entry->d_name == '.') continue;
+        char *name = strdup(entry->d_name);
+        if (!name || !ARRAY_PUSH(&names, name)) s = fail_memory(ctx, folder, 64);
+    }
+    closedir(d);
+    if (names.count) qsort(names.at, (size_t)names.count, sizeof *names.at, by_name);
+    for (int64_t i = 0; i < names.count; i++) {
+        char sum[32];
+        if (!s) s = file_checksum(ctx, folder, names.at[i], sum);
+        if (!s && json_object_set_new(out, names.at[i], json_string(sum))) s = fail_memory(ctx, folder, 64);
+        free(names.at[i]);
+    }
+    ARRAY_FREE(&names);
+    return s;
+}
+
+/* Of the object without its "checksum". */
+static bool own_checksum(const json_t *root, char out[32])
+{
+    json_t *rest = json_copy((json_t *)(uintptr_t)root);
+    if (rest) json_object_del(rest, "checksum");
+    char *bytes = rest ? json_dumps(rest, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+    json_decref(rest);
+    if (!bytes) return false;
+    snprintf(out, 32, "xxh3:%016llx", (unsigned long long)XXH3_64bits(bytes, strlen(bytes)));
+    free(bytes);
+    return true;
+}
+
+static json_t *state_json(const training_state *t, json_t *files)
+{
+    json_t *root =
+        json_pack("{s:i, s:I, s:I, s:I, s:{s:I, s:I, s:I}, s:O, s:O}", "version", STATE_VERSION, "step",
+                  (json_int_t)t->step, "schedule_steps", (json_int_t)t->schedule_steps, "seed", (json_int_t)t->seed,
+                  "data", "epoch", (json_int_t)t->data.epoch, "group", (json_int_t)t->data.group, "row",
+                  (json_int_t)t->data.row, "settings", t->settings, "files", files);
+    if (root && isfinite(t->val_loss)) json_object_set_new(root, "val_loss", json_real(t->val_loss));
+    char sum[32];
+    if (root && own_checksum(root, sum)) json_object_set_new(root, "checksum", json_string(sum));
+    return root;
+}
+
+status checkpoint_write(const char *folder, ingot_stepper *s, const training_state *state)
+{
+    TRY(write_moments(folder, s));
+    json_t *files = json_object();
+    status failed = files ? checksums_of(s->ctx, folder, files) : fail_memory(s->ctx, folder, 64);
+    json_t *root = failed ? NULL : state_json(state, files);
+    char *path = path_join(folder, STATE_FILE);
+    if (!failed) failed = root && path ? json_write_file(s->ctx, path, root) : fail_memory(s->ctx, folder, 64);
+    json_decref(root);
+    json_decref(files);
+    free(path);
+    return failed;
+}
+
+static status check_files(context *ctx, const char *folder, const json_t *files)
+{
+    const char *name;
+    json_t *sum;
+    json_object_foreach((json_t *)(uintptr_t)files, name, sum)
+    {
+        const char *wanted = json_string_value(sum);
+        char have[32];
+        if (!wanted || strchr(name, '/'))
+            return ingot_fail(ctx, INGOT_ERROR_FORMAT, "%s/" STATE_FILE ": files: %s is no checksum", folder, name);
+        TRY(file_checksum(ctx, folder, name, have));
+        if (strcmp(have, wanted))
+            return ingot_fail(ctx, INGOT_ERROR_FORMAT,
+                              "%s/%s is damaged or was changed: its checksum is %s, the checkpoint says %s. Resume from "
+                              "an older checkpoint, or begin anew from these weights with --model",
+                              folder, name, have, wanted);
+    }
+    return INGOT_OK;
+}
+
+status checkpoint_read_state(context *ctx, const char *folder, training_state *out)
+{
+    *out = (training_state){.val_loss = NAN};
+    char *path = path_join(folder, STATE_FILE);
+    if (!path) return fail_memory(ctx, folder, 64);
+    json_t *root = NULL;
+    status s = json_read_file(ctx, path, 1 << 20, &root);
+    if (!s) {
+        json_fields f = json_fields_of(ctx, path, root), data = json_fields_in(&f, "data");
+        if (!f.error && field_int(&f, "version", 1, INT64_MAX) > STATE_VERSION)
+            field_refuse(&f, "version", "is newer than this program; use a newer ingot");
+        out->step = field_int(&f, "step", 0, (1 << 24) - 1);
+        out->schedule_steps = field_int(&f, "schedule_steps", 0, (1 << 24) - 1);
+        out->seed = (uint64_t)field_int(&f, "seed", INT64_MIN, INT64_MAX);
+        out->data.epoch = (uint64_t)field_int(&data, "epoch", 0, INT64_MAX);
+        out->data.group = (uint64_t)field_int(&data, "group", 0, INT64_MAX);
+        out->data.row = (uint64_t)field_int(&data, "row", 0, INT64_MAX);
+        out->val_loss = field_double_or(&f, "val_loss", NAN);
+        const char *wanted = field_string(&f, "checksum");
+        char have[32];
+        if (!f.error && (!own_checksum(root, have) || strcmp(wanted, have)))
+            field_refuse(&f, "checksum", "does not fit: the file is damaged or was edited");
+        const json_t *files = json_object_get(root, "files"), *settings = json_object_get(root, "settings");
+        if (!f.error && (!json_is_object(files) || !json_is_object(settings)))
+            field_refuse(&f, "files", "or settings are missing");
+        s = f.error;
+        if (!s) s = check_files(ctx, folder, files);
+        if (!s) out->settings = json_incref((json_t *)(uintptr_t)settings);
+    }
+    json_decref(root);
+    free(path);
+    return s;
+}
+
+double checkpoint_val_loss(context *ctx, const char *folder)
+{
+    char *path = path_join(folder, STATE_FILE);
+    json_t *root = NULL;
+    double loss = NAN;
+    if (path && !json_read_file(ctx, path, 1 << 20, &root)) {
+        const json_t *value = json_object_get(root, "val_loss");
+        if (json_is_number(value)) loss = json_number_value(value);
+    }
+    json_decref(root);
+    free(path);
+    return loss;
+}
