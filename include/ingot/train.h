@@ -120,13 +120,13 @@ INGOT_API ingot_status ingot_stepper_evaluate(ingot_stepper *s, const ingot_feed
 
 /* What training takes, known without running it. */
 typedef struct ingot_train_memory {
-    int64_t parameters;       /* trained numbers */
-    int64_t weight_bytes;     /* all states that are neither of the next two */
+    int64_t parameters;   /* trained numbers */
+    int64_t weight_bytes; /* all states that are neither of the next two */
     int64_t gradient_bytes;
     int64_t optimizer_bytes;
-    int64_t arena_bytes;      /* activations and workspace at the peak */
-    int64_t peak_bytes;       /* the sum of these */
-    int64_t lower_bound_bytes; /* no plan of these programs can need less */
+    int64_t arena_bytes;                      /* activations and workspace at the peak */
+    int64_t peak_bytes;                       /* the sum of these */
+    int64_t lower_bound_bytes;                /* no plan of these programs can need less */
     double flops_per_micro, flops_per_update; /* a step: micros * the first + the second */
 } ingot_train_memory;
 INGOT_API ingot_train_memory ingot_stepper_describe(const ingot_stepper *s);
@@ -151,7 +151,7 @@ typedef struct ingot_train_event {
     const char *unit;      /* "tok" or "img" */
     double bits_per_byte;  /* evaluation: 0 where the bytes are not known */
     const char *path;
-    int best;              /* evaluation: the lowest loss so far; saved: `best` points to it */
+    int best; /* evaluation: the lowest loss so far; saved: `best` points to it */
 } ingot_train_event;
 
 typedef struct ingot_train_options {
@@ -166,9 +166,9 @@ typedef struct ingot_train_options {
     int64_t length;     /* T; 0: the model's context */
     int64_t accumulate; /* micro-batches a step */
     uint64_t seed;
-    double dropout;     /* < 0: the model's */
+    double dropout; /* < 0: the model's */
     int recompute;
-    ingot_optimizer optimizer;  /* its schedule's steps 0: `steps`, and on a resume what the run began with */
+    ingot_optimizer optimizer;        /* its schedule's steps 0: `steps`, and on a resume what the run began with */
     int64_t eval_every, eval_batches; /* 0: only at the end; 0: the whole split */
     int64_t save_every;               /* 0: only at the end */
     int keep;                         /* checkpoints beside last and best; 0: all */

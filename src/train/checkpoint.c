@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <math.h>
+#include <stdio.h>
 #include <xxhash.h>
 
 #define STATE_FILE     "training_state.json"
@@ -203,10 +204,11 @@ static status check_files(context *ctx, const char *folder, const json_t *files)
             return ingot_fail(ctx, INGOT_ERROR_FORMAT, "%s/" STATE_FILE ": files: %s is no checksum", folder, name);
         TRY(file_checksum(ctx, folder, name, have));
         if (strcmp(have, wanted))
-            return ingot_fail(ctx, INGOT_ERROR_FORMAT,
-                              "%s/%s is damaged or was changed: its checksum is %s, the checkpoint says %s. Resume from "
-                              "an older checkpoint, or begin anew from these weights with --model",
-                              folder, name, have, wanted);
+            return ingot_fail(
+                ctx, INGOT_ERROR_FORMAT,
+                "%s/%s is damaged or was changed: its checksum is %s, the checkpoint says %s. Resume from "
+                "an older checkpoint, or begin anew from these weights with --model",
+                folder, name, have, wanted);
     }
     return INGOT_OK;
 }

@@ -9,6 +9,7 @@
 #include "ingot/ops.h"
 
 #include <math.h>
+#include <stdio.h>
 
 static const char *const names[] = {"adamw", "adam", "sgd", NULL};
 const char *const group_suffix[GROUP_COUNT] = {".decay", ".no_decay"};
@@ -110,8 +111,9 @@ static void adam(build *b, ingot_store *store, const ingot_optimizer *o, int gro
     value *v_new = formula(b, text, v, mean, x->apply, NULL);
     snprintf(text, sizeof text, "where(f, a - g * (b * d / (sqrt(c * e) + %.17g) + %.17g * a), a)", o->eps,
              o->kind == INGOT_ADAMW ? decay : 0);
-    value *const in[] = {w,        m_new,  v_new, bias_correction(b, o->beta1, x->step), bias_correction(b, o->beta2, x->step),
-                         x->apply, x->rate};
+    value *const in[] = {
+        w,        m_new,  v_new, bias_correction(b, o->beta1, x->step), bias_correction(b, o->beta2, x->step),
+        x->apply, x->rate};
     value *w_new = ingot_pointwise(b, text, in, (int)COUNT(in));
     ingot_state_update(b, m, m_new);
     ingot_state_update(b, v, v_new);

@@ -135,8 +135,10 @@ static status take_lock(run *r)
     if (!path) return fail_memory(r->ctx, r->path, 64);
     status s = file_lock_take(r->ctx, path, &r->lock);
     if (s && errno == EWOULDBLOCK)
-        s = ingot_fail(r->ctx, INGOT_ERROR_FILE, "another process trains in %s (it holds %s): wait for it, or use "
-                                                 "another --output", r->path, path);
+        s = ingot_fail(r->ctx, INGOT_ERROR_FILE,
+                       "another process trains in %s (it holds %s): wait for it, or use "
+                       "another --output",
+                       r->path, path);
     free(path);
     return s;
 }

@@ -13,6 +13,7 @@
 #include <math.h>
 #include <stdio.h>
 
+static const double pi = 3.14159265358979323846;
 static const char *const names[] = {"cosine", "linear", "wsd", "constant", NULL};
 
 const char *const *ingot_schedule_names(void)
@@ -52,7 +53,7 @@ double ingot_schedule_rate(const ingot_schedule *s, int64_t step)
     falling(s, &from, &over);
     double p = fmin(fmax(((double)step - from) / over, 0), 1);
     switch (s->kind) {
-    case INGOT_COSINE: return s->lr * (s->final_ratio + (1 - s->final_ratio) * 0.5 * (1 + cos(M_PI * p)));
+    case INGOT_COSINE: return s->lr * (s->final_ratio + (1 - s->final_ratio) * 0.5 * (1 + cos(pi * p)));
     case INGOT_LINEAR:
     case INGOT_WSD: return s->lr * (1 - (1 - s->final_ratio) * p);
     default: return s->lr;
@@ -67,7 +68,7 @@ value *schedule_build(build *b, const ingot_schedule *s, value *step)
     snprintf(p, sizeof p, "min(max((a - %.17g) / %.17g, 0), 1)", from, over);
     if (s->kind == INGOT_COSINE)
         snprintf(after, sizeof after, "%.17g * (%.17g + %.17g * (1 + cos(%.17g * %s)))", s->lr, s->final_ratio,
-                 0.5 * span, M_PI, p);
+                 0.5 * span, pi, p);
     else if (s->kind == INGOT_CONSTANT)
         snprintf(after, sizeof after, "%.17g", s->lr);
     else

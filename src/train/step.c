@@ -10,8 +10,10 @@
  */
 #include "train/step.h"
 #include "ingot/ops.h"
+#include "ops/source/source.h"
 
 #include <math.h>
+#include <stdio.h>
 
 enum { RESULT_LOSS, RESULT_COUNT, RESULT_METRIC, RESULT_NORM, RESULT_RATE, RESULT_APPLIED, RESULT_STEP, RESULTS };
 enum { SUM_LOSS, SUM_COUNT, SUM_METRIC, SUMS };
@@ -101,7 +103,8 @@ static void build_gradients(ingot_stepper *s, build *b, const ingot_loss *loss, 
 
 static status compile(ingot_stepper *s, build *b, ingot_program **out)
 {
-    return ingot_compile(b, s->device, &(ingot_compile_options){.store = s->store, .recompute = s->task.recompute}, out);
+    return ingot_compile(b, s->device, &(ingot_compile_options){.store = s->store, .recompute = s->task.recompute},
+                         out);
 }
 
 static status compile_micro(ingot_stepper *s, bool add, ingot_program **out)
@@ -242,6 +245,15 @@ static status run_step(ingot_stepper *s, const ingot_feed *batches, int feeds, i
     return run(s->update);
 }
 
+/* A checked run that stopped half-way has counted micro-batches of a step that never was. */
+static status begin_step_again(ingot_stepper *s)
+{
+    int32_t rng[4];
+    TRY(ingot_store_read(s->store, "train.rng", rng, sizeof rng));
+    rng[3] = 0;
+    return ingot_store_write(s->store, "train.rng", rng, sizeof rng);
+}
+
 /* The step was not applied: run it again from its batches, looking at every value, to name the op that began it. */
 static status explain(ingot_stepper *s, const ingot_feed *batches, int feeds, int micros, const float *result)
 {
@@ -251,13 +263,21 @@ static status explain(ingot_stepper *s, const ingot_feed *batches, int feeds, in
                           (long long)step);
     status found = run_step(s, batches, feeds, micros, run_checked);
     if (found && found != INGOT_ERROR_NOT_FINITE) return found;
+    double loss = (double)result[RESULT_LOSS] / result[RESULT_COUNT], norm = result[RESULT_NORM];
+    if (!found)
+        return ingot_fail(s->ctx, INGOT_ERROR_NOT_FINITE,
+                          "step %lld gave a loss of %g and a gradient norm of %g, and finite numbers when it was run "
+                          "again: is this machine's memory sound?",
+                          (long long)step, loss, norm);
     text cause = {0};
-    text_puts(&cause, found ? ingot_message(s->ctx) : "a second run of the same step was finite: unstable hardware?");
-    status failed = ingot_fail(s->ctx, INGOT_ERROR_NOT_FINITE,
-                               "step %lld gave a loss of %g and a gradient norm of %g; no weight was changed. The first "
-                               "op with such a value: %s",
-                               (long long)step, (double)(result[RESULT_LOSS] / result[RESULT_COUNT]),
-                               (double)result[RESULT_NORM], cause.at ? cause.at : "unknown");
+    text_puts(&cause, ingot_message(s->ctx));
+    status failed = begin_step_again(s);
+    if (!failed)
+        failed =
+            ingot_fail(s->ctx, INGOT_ERROR_NOT_FINITE,
+                       "step %lld gave a loss of %g and a gradient norm of %g; no weight was changed. The first op "
+                       "with such a value: %s",
+                       (long long)step, loss, norm, cause.at ? cause.at : "unknown");
     text_free(&cause);
     return failed;
 }
