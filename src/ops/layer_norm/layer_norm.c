@@ -1,4 +1,4 @@
-/* Layer normalisation, the norm of GPT-2. The forward pass keeps two numbers a row. */
+/* Layer normalisation, the norm of GPT-2. The forward pass keeps one number a row. */
 #include "ops/layer_norm/layer_norm.h"
 
 /* The statistics of rows are float32 beside 16-bit values. */
@@ -35,8 +35,7 @@ static status infer(build *b, const node *n, inferred *out)
     const value *x = n->in[0];
     TRY(check(b, n, x, "w", n->in[1]));
     TRY(check(b, n, x, "bias", n->inputs > 2 ? n->in[2] : NULL));
-    out[LAYER_NORM_MEAN] = (inferred){.dtype = statistic(x->dtype), .shape = rows_of(x->shape)};
-    out[LAYER_NORM_RSTD] = out[LAYER_NORM_MEAN];
+    out[LAYER_NORM_RSTD] = (inferred){.dtype = statistic(x->dtype), .shape = rows_of(x->shape)};
     return INGOT_OK;
 }
 
@@ -48,21 +47,18 @@ static void lower(build *b, const node *n, value **out)
     value *rstd = ingot_rsqrt(b, ingot_add_scalar(b, variance, ATTRS_OF(layer_norm_attrs, n)->eps));
     value *y = ingot_mul(b, ingot_mul(b, centred, rstd), w);
     out[LAYER_NORM_Y] = bias ? ingot_add(b, y, bias) : y;
-    dtype statistics = statistic(x->dtype);
-    if (n->out[LAYER_NORM_MEAN])
-        out[LAYER_NORM_MEAN] = ingot_cast(b, ingot_reshape(b, mean, rows_of(x->shape)), statistics);
     if (n->out[LAYER_NORM_RSTD])
-        out[LAYER_NORM_RSTD] = ingot_cast(b, ingot_reshape(b, rstd, rows_of(x->shape)), statistics);
+        out[LAYER_NORM_RSTD] = ingot_cast(b, ingot_reshape(b, rstd, rows_of(x->shape)), statistic(x->dtype));
 }
 
 static void grad(build *b, node *n, value *const *dout, const bool *need, value **din)
 {
-    if (dout[LAYER_NORM_MEAN] || dout[LAYER_NORM_RSTD]) {
-        build_fail(b, INGOT_ERROR_UNSUPPORTED, "[layer_norm] mean and rstd are kept for the gradient and have none");
+    if (dout[LAYER_NORM_RSTD]) {
+        build_fail(b, INGOT_ERROR_UNSUPPORTED, "[layer_norm] rstd is kept for the gradient and has none itself");
         return;
     }
-    value *mean = node_output(b, n, LAYER_NORM_MEAN), *rstd = node_output(b, n, LAYER_NORM_RSTD);
-    node *g = node_new(b, &op_layer_norm_grad_def, (value *const[]){dout[0], n->in[0], n->in[1], mean, rstd}, 5, NULL);
+    value *rstd = node_output(b, n, LAYER_NORM_RSTD);
+    node *g = node_new(b, &op_layer_norm_grad_def, (value *const[]){dout[0], n->in[0], n->in[1], rstd}, 4, NULL);
     if (!g) return;
     if (need[0]) din[0] = g->out[LAYER_NORM_GRAD_DX];
     if (need[1]) din[1] = node_output(b, g, LAYER_NORM_GRAD_DW);
@@ -83,10 +79,10 @@ static op_cost cost(const node *n)
 const op_def op_layer_norm_def = {
     .name = "layer_norm",
     .doc = "y = w (x - mean(x)) / sqrt(var(x) + eps) + bias over the last dim: x (..., C), w (C), bias (C) or none. "
-           "mean and "
-           "rstd (...) are the statistics of the rows. Ba, Kiros & Hinton 2016.",
+           "rstd "
+           "(...) is the reciprocal deviation of the rows. Ba, Kiros & Hinton 2016.",
     .inputs = {{"x", FLOAT}, {"w", FLOAT}, {"bias", FLOAT, .optional = true}},
-    .outputs = {{"y", .like = INPUT(0), .may_reuse = INPUT(0)}, {"mean", .optional = true}, {"rstd", .optional = true}},
+    .outputs = {{"y", .like = INPUT(0), .may_reuse = INPUT(0)}, {"rstd", .optional = true}},
     ATTRS(layer_norm_attrs, ATTR(layer_norm_attrs, eps, ATTR_F64, .minimum = 0, .maximum = 1)),
     .infer = infer,
     .lower = lower,
@@ -116,8 +112,7 @@ static status grad_infer(build *b, const node *n, inferred *out)
     char one[128], other[128];
     TRY(check(b, n, x, "w", n->in[2]));
     int64_t rows = shape_count(rows_of(x->shape));
-    if (!shape_equal(dy->shape, x->shape) || shape_count(n->in[3]->shape) != rows ||
-        shape_count(n->in[4]->shape) != rows)
+    if (!shape_equal(dy->shape, x->shape) || shape_count(n->in[3]->shape) != rows)
         return infer_fail(b, n, "dy is %s, x is %s", shape_print(one, dy->shape), shape_print(other, x->shape));
     out[LAYER_NORM_GRAD_DW] = (inferred){.dtype = n->in[2]->dtype, .shape = n->in[2]->shape};
     out[LAYER_NORM_GRAD_DBIAS] = out[LAYER_NORM_GRAD_DW];
@@ -133,9 +128,8 @@ static value *sum_rows(build *b, value *v, const value *like)
 static void grad_lower(build *b, const node *n, value **out)
 {
     value *dy = n->in[0], *x = n->in[1], *w = n->in[2];
-    value *mean = ingot_cast(b, ingot_reshape(b, n->in[3], kept(x->shape)), x->dtype);
-    value *rstd = ingot_cast(b, ingot_reshape(b, n->in[4], kept(x->shape)), x->dtype);
-    value *unit = ingot_mul(b, ingot_sub(b, x, mean), rstd), *g = ingot_mul(b, dy, w);
+    value *rstd = ingot_cast(b, ingot_reshape(b, n->in[3], kept(x->shape)), x->dtype);
+    value *unit = ingot_mul(b, ingot_sub(b, x, ingot_mean(b, x, -1, 1)), rstd), *g = ingot_mul(b, dy, w);
     value *level = ingot_mean(b, g, -1, 1), *along = ingot_mean(b, ingot_mul(b, g, unit), -1, 1);
     out[LAYER_NORM_GRAD_DX] =
         ingot_pointwise(b, "a * (b - e - c * d)", (value *const[]){rstd, g, unit, along, level}, 5);
@@ -151,17 +145,17 @@ static op_cost grad_cost(const node *n)
 
 const op_def op_layer_norm_grad_def = {
     .name = "layer_norm_grad",
-    .doc = "The gradient of layer_norm: u = (x - mean) rstd, g = dy w, dx = rstd (g - mean(g) - u mean(g u)), dw = sum "
-           "over "
-           "rows of dy u, dbias = sum over rows of dy.",
-    .inputs = {{"dy", FLOAT}, {"x", FLOAT}, {"w", FLOAT}, {"mean", FLOAT}, {"rstd", FLOAT}},
+    .doc =
+        "The gradient of layer_norm: u = (x - mean(x)) rstd, g = dy w, dx = rstd (g - mean(g) - u mean(g u)), dw = sum "
+        "over "
+        "rows of dy u, dbias = sum over rows of dy.",
+    .inputs = {{"dy", FLOAT}, {"x", FLOAT}, {"w", FLOAT}, {"rstd", FLOAT}},
     .outputs = {{"dx", .like = INPUT(1), .may_reuse = INPUT(0)}, {"dw", .optional = true}, {"dbias", .optional = true}},
     .traits = OP_INTERNAL,
     .infer = grad_infer,
     .lower = grad_lower,
     .cost = grad_cost,
-    SAMPLES({.in = {S(2, 3, 5), S(2, 3, 5), S(5), S(2, 3), S(2, 3)}}, {.in = {S(1, 1), S(1, 1), S(1), S(1), S(1)}},
-            {.in = {S(31, 33), S(31, 33), S(33), S(31), S(31)}},
-            {.in = {S(33, 4099), S(33, 4099), S(4099), S(33), S(33)}},
-            {.in = {S(4, 768), S(4, 768), S(768), S(4), S(4)}, .values = VALUES_WIDE}),
+    SAMPLES({.in = {S(2, 3, 5), S(2, 3, 5), S(5), S(2, 3)}}, {.in = {S(1, 1), S(1, 1), S(1), S(1)}},
+            {.in = {S(31, 33), S(31, 33), S(33), S(31)}}, {.in = {S(33, 4099), S(33, 4099), S(4099), S(33)}},
+            {.in = {S(4, 768), S(4, 768), S(768), S(4)}, .values = VALUES_WIDE}),
 };

@@ -4,16 +4,28 @@
 #include "kit/cpu/cpu.h"
 #include "ops/layer_norm/layer_norm.h"
 
+static float row_mean(const float *x, int64_t columns)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < columns; j++) sum += x[j];
+    return sum / (float)columns;
+}
+
+typedef struct row_numbers {
+    float mean, rest, rstd;
+} row_numbers;
+
 /* y may lie over x. */
-static void scale_row(float *y, const float *x, const float *restrict w, const float *restrict bias, float mean,
-                      float rstd, int64_t columns)
+static void scale_row(float *y, const float *x, const float *restrict w, const float *restrict bias, row_numbers r,
+                      int64_t columns)
 {
     if (bias) {
 #pragma omp simd
-        for (int64_t j = 0; j < columns; j++) y[j] = (x[j] - mean) * rstd * w[j] + bias[j];
+        for (int64_t j = 0; j < columns; j++) y[j] = (x[j] - r.mean - r.rest) * r.rstd * w[j] + bias[j];
     } else {
 #pragma omp simd
-        for (int64_t j = 0; j < columns; j++) y[j] = (x[j] - mean) * rstd * w[j];
+        for (int64_t j = 0; j < columns; j++) y[j] = (x[j] - r.mean - r.rest) * r.rstd * w[j];
     }
 }
 
@@ -22,15 +34,12 @@ static void rows(const step *s, int64_t first, int64_t last, int worker)
     (void)worker;
     int64_t columns = tensor_last(&s->in[0]);
     const float *w = f32(&s->in[1]), *bias = s->inputs > 2 ? f32(&s->in[2]) : NULL;
-    float *means = f32(&s->out[LAYER_NORM_MEAN]), *rstds = f32(&s->out[LAYER_NORM_RSTD]);
+    float *rstds = f32(&s->out[LAYER_NORM_RSTD]);
     for (int64_t i = first; i < last; i++) {
         const float *x = f32(&s->in[0]) + tensor_row(&s->in[0], i);
         float *y = f32(&s->out[LAYER_NORM_Y]) + i * columns;
-        float sum = 0, squares = 0;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t j = 0; j < columns; j++) sum += x[j];
-        float mean = sum / (float)columns, rest = 0;
-        /* The mean of a row with a large offset was rounded: what is left of it shows here. */
+        float mean = row_mean(x, columns), rest = 0, squares = 0;
+        /* What rounding left of the mean: more than the deviations, where a row has a large offset. */
 #pragma omp simd reduction(+ : squares, rest)
         for (int64_t j = 0; j < columns; j++) {
             rest += x[j] - mean;
@@ -38,10 +47,8 @@ static void rows(const step *s, int64_t first, int64_t last, int worker)
         }
         rest /= (float)columns;
         squares -= rest * rest * (float)columns;
-        mean += rest;
         float rstd = 1 / sqrtf(MAX(squares, 0) / (float)columns + (float)ATTRS_OF(layer_norm_attrs, s->node)->eps);
-        scale_row(y, x, w, bias, mean, rstd, columns);
-        if (means) means[i] = mean;
+        scale_row(y, x, w, bias, (row_numbers){mean, rest, rstd}, columns);
         if (rstds) rstds[i] = rstd;
     }
 }
@@ -52,7 +59,8 @@ static status launch(const step *s, queue *q)
 }
 
 typedef struct grad_numbers {
-    float mean, rstd, level, along;
+    row_numbers row;
+    float level, along;
 } grad_numbers;
 
 /* dx may lie over dy: each element is read before it is written. */
@@ -61,10 +69,10 @@ static void grad_row(float *dx, float *restrict dw, float *restrict db, const fl
 {
 #pragma omp simd
     for (int64_t j = 0; j < columns; j++) {
-        float d = dy[j], unit = (x[j] - g.mean) * g.rstd;
+        float d = dy[j], unit = (x[j] - g.row.mean - g.row.rest) * g.row.rstd;
         dw[j] += d * unit;
         db[j] += d;
-        dx[j] = g.rstd * (d * w[j] - g.level - unit * g.along);
+        dx[j] = g.row.rstd * (d * w[j] - g.level - unit * g.along);
     }
 }
 
@@ -81,15 +89,17 @@ static void grad_chunks(const step *s, int64_t first, int64_t last, int worker)
         for (int64_t i = cpu_chunk_first(count, chunk); i < cpu_chunk_first(count, chunk + 1); i++) {
             const float *dy = f32(&s->in[0]) + i * columns, *x = f32(&s->in[1]) + tensor_row(&s->in[1], i);
             float *dx = f32(&s->out[LAYER_NORM_GRAD_DX]) + i * columns;
-            float mean = f32(&s->in[3])[i], rstd = f32(&s->in[4])[i], level = 0, along = 0;
-#pragma omp simd reduction(+ : level, along)
+            float rstd = f32(&s->in[3])[i], mean = row_mean(x, columns), rest = 0, level = 0, along = 0;
+#pragma omp simd reduction(+ : level, along, rest)
             for (int64_t j = 0; j < columns; j++) {
                 level += dy[j] * w[j];
-                along += dy[j] * w[j] * ((x[j] - mean) * rstd);
+                along += dy[j] * w[j] * (x[j] - mean);
+                rest += x[j] - mean; /* of the mean, as in the forward pass */
             }
             level /= (float)columns;
-            along /= (float)columns;
-            grad_row(dx, dw, db, dy, x, w, (grad_numbers){mean, rstd, level, along}, columns);
+            rest /= (float)columns;
+            along = (along / (float)columns - level * rest) * rstd;
+            grad_row(dx, dw, db, dy, x, w, (grad_numbers){{mean, rest, rstd}, level, along}, columns);
         }
     }
 }

@@ -4,22 +4,29 @@
 #include "kit/cpu/cpu.h"
 #include "ops/layer_norm/layer_norm.h"
 
+static float row_mean(const float *x, int64_t columns)
+{
+    float sum = 0;
+    for (int64_t j = 0; j < columns; j++) sum += x[j];
+    return sum / (float)columns;
+}
+
 static void rows(const step *s, int64_t first, int64_t last, int worker)
 {
     (void)worker;
     int64_t columns = tensor_last(&s->in[0]);
     const float *w = f32(&s->in[1]), *bias = s->inputs > 2 ? f32(&s->in[2]) : NULL;
-    float *means = f32(&s->out[LAYER_NORM_MEAN]), *rstds = f32(&s->out[LAYER_NORM_RSTD]);
+    float *rstds = f32(&s->out[LAYER_NORM_RSTD]);
     for (int64_t i = first; i < last; i++) {
         const float *x = f32(&s->in[0]) + tensor_row(&s->in[0], i);
         float *y = f32(&s->out[LAYER_NORM_Y]) + i * columns;
-        float sum = 0, squares = 0;
-        for (int64_t j = 0; j < columns; j++) sum += x[j];
-        float mean = sum / (float)columns;
-        for (int64_t j = 0; j < columns; j++) squares += (x[j] - mean) * (x[j] - mean);
+        float mean = row_mean(x, columns), rest = 0, squares = 0;
+        /* What rounding left of the mean: more than the deviations, where a row has a large offset. */
+        for (int64_t j = 0; j < columns; j++) rest += x[j] - mean;
+        rest /= (float)columns;
+        for (int64_t j = 0; j < columns; j++) squares += (x[j] - mean - rest) * (x[j] - mean - rest);
         float rstd = 1 / sqrtf(squares / (float)columns + (float)ATTRS_OF(layer_norm_attrs, s->node)->eps);
-        for (int64_t j = 0; j < columns; j++) y[j] = (x[j] - mean) * rstd * w[j] + (bias ? bias[j] : 0);
-        if (means) means[i] = mean;
+        for (int64_t j = 0; j < columns; j++) y[j] = (x[j] - mean - rest) * rstd * w[j] + (bias ? bias[j] : 0);
         if (rstds) rstds[i] = rstd;
     }
 }
@@ -42,15 +49,17 @@ static void grad_chunks(const step *s, int64_t first, int64_t last, int worker)
         for (int64_t i = cpu_chunk_first(count, chunk); i < cpu_chunk_first(count, chunk + 1); i++) {
             const float *dy = f32(&s->in[0]) + i * columns, *x = f32(&s->in[1]) + tensor_row(&s->in[1], i);
             float *dx = f32(&s->out[LAYER_NORM_GRAD_DX]) + i * columns;
-            float mean = f32(&s->in[3])[i], rstd = f32(&s->in[4])[i], level = 0, along = 0;
+            float rstd = f32(&s->in[3])[i], mean = row_mean(x, columns), rest = 0, level = 0, along = 0;
+            for (int64_t j = 0; j < columns; j++) rest += x[j] - mean; /* of the mean, as in the forward pass */
+            rest /= (float)columns;
             for (int64_t j = 0; j < columns; j++) {
                 level += dy[j] * w[j];
-                along += dy[j] * w[j] * ((x[j] - mean) * rstd);
+                along += dy[j] * w[j] * ((x[j] - mean - rest) * rstd);
             }
             level /= (float)columns;
             along /= (float)columns;
             for (int64_t j = 0; j < columns; j++) {
-                float d = dy[j], unit = (x[j] - mean) * rstd; /* dx may lie over dy */
+                float d = dy[j], unit = (x[j] - mean - rest) * rstd; /* dx may lie over dy */
                 dw[j] += d * unit;
                 db[j] += d;
                 dx[j] = rstd * (d * w[j] - level - unit * along);
