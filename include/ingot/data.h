@@ -177,6 +177,16 @@ INGOT_API int ingot_story_accepts(const char *text, int64_t bytes, double *bits)
 /* Mean bits of a story, exact. */
 INGOT_API double ingot_story_entropy(void);
 
+/* How a set of documents does as stories: bits / bytes is the floor that no model's bits per byte can be below. */
+typedef struct ingot_story_check {
+    int64_t documents, accepted;
+    int64_t bytes; /* of the accepted ones */
+    double bits;   /* of the accepted ones: the sum of -log2 of their probabilities */
+} ingot_story_check;
+/* The documents of a split, decoded with its tokenizer. */
+INGOT_API ingot_status ingot_data_check_stories(const ingot_data *data, const ingot_tokenizer *t,
+                                                ingot_story_check *out);
+
 #ifdef __cplusplus
 }
 #endif
