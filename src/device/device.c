@@ -52,6 +52,12 @@ bool kernel_level_admits(kernel_level ceiling, kernel_level level)
     return level <= ceiling;
 }
 
+/* `best` prefers our own products: they measure faster than the library's (ingot bench ladder). */
+static int rank(kernel_level ceiling, kernel_level level)
+{
+    return level == LEVEL_BLAS && ceiling == LEVEL_BEST ? 2 * LEVEL_SIMD - 1 : 2 * (int)level;
+}
+
 static bool kernel_fits(const device *d, const kernel_def *k, const node *n)
 {
     if (k->op != n->op || !kernel_level_admits(d->level, k->level)) return false;
@@ -66,7 +72,7 @@ const kernel_def *device_kernel(const device *d, const node *n)
     for (size_t t = 0; t < COUNT(tables); t++)
         for (kernel_table list = tables[t]; list && *list; list++)
             for (const kernel_def *k = *list; k->op; k++)
-                if ((!best || k->level > best->level) && kernel_fits(d, k, n)) best = k;
+                if ((!best || rank(d->level, k->level) > rank(d->level, best->level)) && kernel_fits(d, k, n)) best = k;
     return best ? best : d->any_op;
 }
 
