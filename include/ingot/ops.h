@@ -73,6 +73,25 @@ INGOT_API ingot_value *ingot_rms_norm(ingot_build *b, ingot_value *x, ingot_valu
 INGOT_API ingot_value *ingot_layer_norm(ingot_build *b, ingot_value *x, ingot_value *w, ingot_value *bias, double eps);
 INGOT_API ingot_unary ingot_softmax, ingot_log_softmax;
 
+/* x (..., K), w (N, K) as PyTorch stores it, bias (N) or NULL -> x w^T + bias (..., N). */
+INGOT_API ingot_value *ingot_linear(ingot_build *b, ingot_value *x, ingot_value *w, ingot_value *bias);
+/* The same; in_out: w is (K, N), as GPT-2's Conv1D stores it. */
+INGOT_API ingot_value *ingot_linear_with(ingot_build *b, ingot_value *x, ingot_value *w, ingot_value *bias, int in_out);
+
+/* Frequencies bent for contexts longer than those of training, as in Llama 3.1 ("rope_type": "llama3"). */
+typedef struct ingot_rope_scaling {
+    double factor, low_freq_factor, high_freq_factor;
+    int64_t original_positions;
+} ingot_rope_scaling;
+/* Cosines and sines of rotary positions 0 .. positions - 1: (positions, dim); made once, before the first run. scaling
+ * may be NULL. */
+INGOT_API ingot_value *ingot_rope_table(ingot_build *b, int64_t positions, int64_t dim, double theta,
+                                        const ingot_rope_scaling *scaling);
+/* x (..., H, D) turned by its rows' positions, int32 (...). Pairs are (i, i + D/2) as in Hugging Face's files, or
+ * neighbours when interleaved. A position that is not in the table gives zeros. */
+INGOT_API ingot_value *ingot_rope(ingot_build *b, ingot_value *x, ingot_value *positions, ingot_value *table,
+                                  int interleaved);
+
 #ifdef __cplusplus
 }
 #endif

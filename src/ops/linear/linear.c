@@ -1,0 +1,97 @@
+/* A product with a weight: the op that layers are written with. It lowers to matmul, whose kernels do the work. */
+#include "ops/table.h"
+
+typedef struct linear_attrs {
+    int64_t in_out; /* w is (K, N), as GPT-2's Conv1D has it, in place of (N, K) */
+} linear_attrs;
+
+static status infer(build *b, const node *n, inferred *out)
+{
+    bool in_out = ATTRS_OF(linear_attrs, n)->in_out;
+    shape x = n->in[0]->shape, w = n->in[1]->shape;
+    const value *bias = n->inputs > 2 ? n->in[2] : NULL;
+    char one[128], other[128];
+    if (x.rank < 1 || w.rank != 2 || w.dim[in_out ? 0 : 1] != x.dim[x.rank - 1])
+        return infer_fail(b, n, "w %s does not take rows of x %s; it must be %s", shape_print(one, w),
+                          shape_print(other, x), in_out ? "(in, out)" : "(out, in)");
+    if (n->in[0]->dtype != n->in[1]->dtype)
+        return infer_fail(b, n, "x is %s, w is %s; cast one", ingot_dtype_name(n->in[0]->dtype),
+                          ingot_dtype_name(n->in[1]->dtype));
+    x.dim[x.rank - 1] = w.dim[in_out ? 1 : 0];
+    if (bias && (bias->shape.rank != 1 || bias->shape.dim[0] != x.dim[x.rank - 1]))
+        return infer_fail(b, n, "bias is %s, the outputs are %lld", shape_print(one, bias->shape),
+                          (long long)x.dim[x.rank - 1]);
+    out[0] = (inferred){.dtype = n->in[0]->dtype, .shape = x};
+    return INGOT_OK;
+}
+
+/* All leading dims as rows of one product. */
+static value *flat(build *b, value *v)
+{
+    return ingot_reshape(b, v, INGOT_SHAPE(-1, v->shape.dim[v->shape.rank - 1]));
+}
+
+static void lower(build *b, const node *n, value **out)
+{
+    int in_out = (int)ATTRS_OF(linear_attrs, n)->in_out;
+    value *y = ingot_matmul_with(b, flat(b, n->in[0]), n->in[1], NULL, 0, !in_out);
+    if (n->inputs > 2 && n->in[2]) y = ingot_add(b, y, n->in[2]);
+    out[0] = ingot_reshape(b, y, n->out[0]->shape);
+}
+
+static void grad(build *b, node *n, value *const *dout, const bool *need, value **din)
+{
+    int in_out = (int)ATTRS_OF(linear_attrs, n)->in_out;
+    value *x = flat(b, n->in[0]), *w = n->in[1], *dy = flat(b, dout[0]);
+    if (need[0]) din[0] = ingot_reshape(b, ingot_matmul_with(b, dy, w, NULL, 0, in_out), n->in[0]->shape);
+    if (need[1]) din[1] = in_out ? ingot_matmul_with(b, x, dy, NULL, 1, 0) : ingot_matmul_with(b, dy, x, NULL, 1, 0);
+    if (n->inputs > 2 && need[2]) din[2] = ingot_sum(b, dy, 0, 0);
+}
+
+static op_cost cost(const node *n)
+{
+    shape x = n->in[0]->shape;
+    op_cost c = {.flops = 2.0 * (double)x.dim[x.rank - 1] * (double)shape_count(n->out[0]->shape),
+                 .bytes = (double)value_bytes(n->out[0])};
+    for (int i = 0; i < n->inputs; i++)
+        if (n->in[i]) c.bytes += (double)value_bytes(n->in[i]);
+    return c;
+}
+
+#define OUT_IN                                                                                                         \
+    &(const linear_attrs)                                                                                              \
+    {                                                                                                                  \
+        0                                                                                                              \
+    }
+#define IN_OUT                                                                                                         \
+    &(const linear_attrs)                                                                                              \
+    {                                                                                                                  \
+        1                                                                                                              \
+    }
+const op_def op_linear_def = {
+    .name = "linear",
+    .doc = "y = x w^T (+ bias): x (..., K), w (N, K), bias (N), y (..., N). in_out: w is (K, N) and y = x w (+ bias).",
+    .inputs = {{"x", FLOAT}, {"w", FLOAT}, {"bias", FLOAT, .optional = true}},
+    .outputs = {{"y"}},
+    ATTRS(linear_attrs, ATTR(linear_attrs, in_out, ATTR_I64, .minimum = 0, .maximum = 1)),
+    .infer = infer,
+    .lower = lower,
+    .grad = grad,
+    .cost = cost,
+    SAMPLES({.in = {S(2, 3, 5), S(7, 5), S(7)}, .attrs = OUT_IN}, {.in = {S(2, 3, 5), S(5, 7), S(7)}, .attrs = IN_OUT},
+            {.in = {S(1), S(1, 1), NOT_GIVEN}, .attrs = OUT_IN}, {.in = {S(31, 33), S(32, 33), S(32)}, .attrs = OUT_IN},
+            {.in = {S(33, 130), S(130, 65), NOT_GIVEN}, .attrs = IN_OUT},
+            {.in = {S(1, 4099), S(31, 4099), S(31)}, .attrs = OUT_IN, .values = VALUES_WIDE},
+            {.in = {S(4, 65), S(4099, 65), S(4099)}, .attrs = OUT_IN, .values = VALUES_TINY}),
+};
+
+ingot_value *ingot_linear_with(ingot_build *b, ingot_value *x, ingot_value *w, ingot_value *bias, int in_out)
+{
+    linear_attrs a = {!!in_out};
+    return bias ? APPLY(b, &op_linear_def, &a, x, w, bias) : APPLY(b, &op_linear_def, &a, x, w);
+}
+
+ingot_value *ingot_linear(ingot_build *b, ingot_value *x, ingot_value *w, ingot_value *bias)
+{
+    return ingot_linear_with(b, x, w, bias, 0);
+}
