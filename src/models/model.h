@@ -6,11 +6,13 @@
 #ifndef MODELS_MODEL_H
 #define MODELS_MODEL_H
 
+#include "base/file.h"
 #include "formats/json.h"
 #include "ingot/model.h"
 #include "nn/lora.h"
 
-#define CONFIG_MOST_EOS 16
+#define CONFIG_MOST_EOS  16
+#define CONFIG_MOST_SIZE (1 << 24) /* of any dim of a model */
 
 typedef struct model_family model_family;
 
@@ -28,6 +30,7 @@ typedef struct config {
     double norm_eps, init_std, dropout;
     double rope_theta;
     rope_scaling rope;
+    activation activation;
     bool tied, attention_bias, mlp_bias, post_norm, sinusoidal;
     int64_t image, classes; /* convnet: side of the pictures */
     int32_t eos[CONFIG_MOST_EOS];
@@ -40,11 +43,13 @@ typedef enum key_kind { KEY_INT, KEY_DOUBLE, KEY_BOOL } key_kind;
 typedef struct config_key {
     const char *name;
     key_kind kind;
-    size_t at;         /* in config */
-    double fallback;   /* when the key is absent, as in Hugging Face's class */
-    double most;       /* of integers; least is 1 */
-    bool optional_int; /* may be null or absent: 0, and `finish` decides */
+    size_t at;       /* in config */
+    double fallback; /* when the key is absent, as in Hugging Face's class; 0 for an integer: `finish` derives it */
 } config_key;
+
+#define INT_KEY(field)    KEY_INT, offsetof(config, field)
+#define DOUBLE_KEY(field) KEY_DOUBLE, offsetof(config, field)
+#define BOOL_KEY(field)   KEY_BOOL, offsetof(config, field)
 
 typedef struct preset {
     const char *name;
@@ -54,6 +59,7 @@ typedef struct preset {
 struct model_family {
     const char *name;       /* "llama": what --family takes */
     const char *model_type; /* in config.json */
+    const char *own_type;   /* "ingot_llama": in config.json where transformers' class could not compute the same */
     const char *hf_class;   /* "LlamaForCausalLM"; NULL: no class of transformers */
     const config *defaults;
     const preset *presets; /* ended by one without a name */
@@ -71,6 +77,7 @@ struct model_family {
     const char *(*file_name)(const char *name); /* another name that files use for a tensor; NULL: none */
     const char *const *ignored;                 /* ends of tensor names in files that hold no weights; ended by NULL */
     const char *adapter_prefix;                 /* before a layer's name in PEFT files: "base_model.model." */
+    bool rotary;                                /* positions beyond `context` can be computed */
     bool conv1d;                                /* linears are stored (in, out): PEFT's fan_in_fan_out */
 };
 
@@ -87,10 +94,17 @@ struct ingot_model {
     param_list *params;      /* all, adapters too */
 };
 
-/* config.c: config.json and back, and the options of a fresh model. */
+/* options.c */
 status config_from_options(context *ctx, const ingot_model_options *o, config *out);
+status config_finish(context *ctx, config *c);       /* family's finish and what all families share */
+status config_finish_heads(context *ctx, config *c); /* for families with heads: derives kv_heads, head_dim */
+
+/* config.c: config.json and back. */
 status config_read(context *ctx, const char *directory, config *out);
 status config_write(context *ctx, const char *directory, const config *c, dtype d);
+const char *config_model_type(const config *c);
+activation activation_read(json_fields *f, const char *key, activation fallback);
+const char *activation_name(activation a);
 /* generation_config.json: eos (may be a list) and bos. */
 status generation_config_read(context *ctx, const char *directory, config *c);
 status generation_config_write(context *ctx, const char *directory, const config *c);
@@ -103,12 +117,22 @@ status model_copy_tokenizer(context *ctx, const char *from, const char *director
 
 /* weights.c: where tensors come from and go to, one at a time. */
 status model_check_weights(const ingot_model *m);
-status model_write_weights(const ingot_model *m, const char *directory, dtype d,
-                           status (*read)(void *user, const param *p, void *out), void *user);
+status model_read_weights(const ingot_model *m, ingot_store *store); /* all but adapters */
+status model_init_param(context *ctx, const param *p, ingot_store *store, uint64_t seed);
+typedef status tensor_reader(void *user, const param *p, void *out); /* fills out in p->dtype */
+typedef struct tensor_file {
+    bool adapters;  /* these, or all else */
+    bool as_stored; /* in the parameters' own dtype; else in `dtype` */
+    dtype dtype;
+    const char *prefix; /* before each name */
+} tensor_file;
+status model_write_tensors(const ingot_model *m, const char *path, const tensor_file *file, tensor_reader *read,
+                           void *user);
+tensor_reader model_read_store; /* user: the ingot_store */
 
 /* adapter.c: PEFT directories. */
 status adapter_config_read(context *ctx, const char *directory, arena *a, lora_config *lora, char **base);
-status adapter_save(const ingot_model *m, ingot_store *store, const char *directory);
+status adapter_write(const ingot_model *m, ingot_store *store, const char *directory);
 status adapter_read(const ingot_model *m, ingot_store *store);
 
 #endif

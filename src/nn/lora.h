@@ -14,7 +14,7 @@ typedef struct lora_config {
     double alpha; /* scale = alpha / rank */
     double dropout;
     bool rank_stabilized;                   /* scale = alpha / sqrt(rank); Kalajdzievski 2023 */
-    const char *targets[LORA_MOST_TARGETS]; /* last parts of layer names: "q_proj"; ended by NULL; none: all linears */
+    const char *targets[LORA_MOST_TARGETS]; /* ends of layer names: "q_proj"; ended by NULL; none: all linears */
 } lora_config;
 
 typedef struct lora_hooks {
@@ -25,6 +25,6 @@ typedef struct lora_hooks {
 
 lora_hooks lora_hooks_of(const lora_config *config, param_list *params, value *rng);
 double lora_scale(const lora_config *config);
-bool lora_targets(const lora_config *config, const char *layer);
+bool lora_targets(const lora_config *config, const char *layer); /* layer: with its scopes */
 
 #endif

@@ -46,7 +46,7 @@ int64_t param_elements(const param *p);
 /* "weight.decay", "weight.no_decay" or "frozen": the flat buffer that the state lies in */
 const char *param_group(const param *p);
 /* Fills `out` (elements of p->shape) as p->init says: a function of (seed, name, index), so order does not matter. */
-void param_fill(const param *p, uint64_t seed, float *out);
+void param_fill(context *ctx, const param *p, uint64_t seed, float *out);
 
 /* ---- hooks: b->hooks, NULL for none ---- */
 
@@ -75,9 +75,16 @@ value *nn_param_with(build *b, param p);                        /* p.name in the
 value *nn_linear(build *b, const char *name, value *x, int64_t out, int bias); /* name.weight (out, in), name.bias */
 value *nn_conv1d(build *b, const char *name, value *x, int64_t out, int bias); /* name.weight (in, out), name.bias */
 value *nn_product_plain(build *b, const product *p, value *x);
+value *nn_product_of(build *b, const product *p, value *x, value *w,
+                     value *bias); /* with given weights; bias may be NULL */
+/* x E^T: the embedding `embedding`.weight (V, C), a name without scope, as the head; (M, C) -> (M, V) */
+value *nn_tied_head(build *b, const char *embedding, value *x, int64_t entries);
 value *nn_embedding(build *b, const char *name, value *ids, int64_t entries, int64_t dim); /* (N) -> (N, dim) */
 value *nn_rms_norm(build *b, const char *name, value *x, double eps);                      /* name.weight (C) */
 value *nn_layer_norm(build *b, const char *name, value *x, double eps); /* name.weight (C), name.bias (C) */
+/* What stands between the two products of an MLP; the names of transformers' ACT2FN. */
+typedef enum activation { GELU_TANH, GELU_ERF, RELU, SILU } activation;
+value *nn_activation(build *b, activation a, value *x);
 /* x (B, height, width, in) -> (B, height', width', out); name.weight, name.bias. Padding keeps the size at stride 1. */
 value *nn_conv2d(build *b, const char *name, value *x, int64_t out, int64_t kernel, int64_t stride, int bias);
 
@@ -105,6 +112,14 @@ typedef struct rows {
         layer; /* set by the family before each layer: names the cache, kv.<layer>.k and .v (pages * page_size, K, D) */
 } rows;
 
+typedef struct nn_rope_options {
+    double theta;
+    bool llama3; /* low frequencies divided by `factor`, as in Llama 3.1; else the four below are not read */
+    double factor, low_freq_factor, high_freq_factor;
+    int64_t original_context;
+} nn_rope_options;
+/* Rotary positions (Su et al. 2021), halves of a head paired as in Hugging Face's files; x (N, heads*D). */
+value *nn_rope(build *b, value *x, int64_t heads, const rows *r, const nn_rope_options *o);
 /* Causal attention of q (N, H*D) over k, v (N, K*D) and, in inference, the cache; -> (N, H*D). Scale 1 / sqrt(D). */
 value *nn_attention(build *b, value *q, value *k, value *v, const rows *r, int64_t heads, int64_t kv_heads);
 value *nn_dropout(build *b, value *x, const rows *r);

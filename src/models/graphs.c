@@ -1,0 +1,81 @@
+/* The graphs that a model gives: its family's page between named inputs and a loss or logits. */
+#include "models/model.h"
+
+#include "ingot/ops.h"
+#include "nn/pending.h"
+
+/* What a family's page runs under: parameters are listed the first time, LoRA hooks put in when there is LoRA. */
+static value *build_family(const ingot_model *m, build *b, rows *r, value *images)
+{
+    bool listing = !m->params->params.count;
+    param_list *list = listing ? m->params : NULL;
+    const build_hooks *outer = b->hooks;
+    lora_hooks lora = lora_hooks_of(&m->lora, list, r->rng);
+    build_hooks plain = {.params = list};
+    b->hooks = m->lora.rank ? &lora.hooks : &plain;
+    const model_family *f = m->config.family;
+    value *logits = images ? f->build_images(b, &m->config, images) : f->build(b, &m->config, r);
+    b->hooks = outer;
+    return logits;
+}
+
+static ingot_training losses_of(build *b, value *logits, value *targets) /* logits (N, V), targets (N) */
+{
+    ingot_training t = {.logits = logits, .losses = pending_cross_entropy(b, logits, targets)};
+    t.loss = ingot_sum_all(b, t.losses);
+    value *target = ingot_cast(b, targets, INGOT_F32);
+    t.count = ingot_sum_all(b, ingot_pointwise(b, "0 <= a", &target, 1));
+    return t;
+}
+
+static ingot_training image_training(const ingot_model *m, build *b, const ingot_training_options *o)
+{
+    int64_t side = m->config.image;
+    value *images = ingot_input(b, "images", INGOT_F32, INGOT_SHAPE(o->batch, side, side, 3));
+    value *targets = ingot_input(b, "targets", INGOT_I32, INGOT_SHAPE(o->batch));
+    rows r = {.count = o->batch, .rng = o->rng};
+    return losses_of(b, build_family(m, b, &r, images), targets);
+}
+
+ingot_training ingot_model_training(const ingot_model *m, ingot_build *b, const ingot_training_options *o)
+{
+    if (m->config.family->build_images) return image_training(m, b, o);
+    uint64_t n;
+    if (o->batch < 1 || o->length < 1 || !checked_mul((uint64_t)o->batch, (uint64_t)o->length, &n) || n > INT32_MAX) {
+        build_fail(b, INGOT_ERROR_ARGUMENT,
+                   "%lld sequences of %lld tokens: both must be at least 1, the product below "
+                   "2^31",
+                   (long long)o->batch, (long long)o->length);
+        return (ingot_training){0};
+    }
+    shape whole = INGOT_SHAPE(o->batch, o->length), flat = INGOT_SHAPE(o->batch * o->length);
+    value *tokens = ingot_input(b, "tokens", INGOT_I32, whole);
+    value *targets = ingot_input(b, "targets", INGOT_I32, whole);
+    value *positions = o->segments ? ingot_input(b, "positions", INGOT_I32, whole) : ingot_iota(b, INGOT_I32, whole, 1);
+    rows r = {.count = (int64_t)n,
+              .batch = o->batch,
+              .length = o->length,
+              .tokens = ingot_reshape(b, tokens, flat),
+              .position = ingot_reshape(b, positions, flat),
+              .segment_start = o->segments ? ingot_input(b, "segment_start", INGOT_I32, whole) : NULL,
+              .rng = o->rng,
+              .dropout = o->dropout < 0 ? m->config.dropout : o->dropout};
+    return losses_of(b, build_family(m, b, &r, NULL), ingot_reshape(b, targets, flat));
+}
+
+ingot_value *ingot_model_rows(const ingot_model *m, ingot_build *b, const ingot_rows_options *o)
+{
+    if (m->config.family->build_images)
+        return build_fail(b, INGOT_ERROR_UNSUPPORTED, "family %s has no token rows", m->config.family->name);
+    shape flat = INGOT_SHAPE(o->rows);
+    rows r = {.count = o->rows,
+              .tokens = ingot_input(b, "tokens", INGOT_I32, flat),
+              .position = ingot_input(b, "position", INGOT_I32, flat),
+              .sequence = ingot_input(b, "sequence", INGOT_I32, flat),
+              .slot = ingot_input(b, "slot", INGOT_I32, flat),
+              .block_table = ingot_input(b, "block_table", INGOT_I32, INGOT_SHAPE(o->sequences, o->pages_per_sequence)),
+              .page_size = o->page_size,
+              .pages = o->pages};
+    if (o->logit_rows) r.wanted = ingot_input(b, "wanted", INGOT_I32, INGOT_SHAPE(o->logit_rows));
+    return build_family(m, b, &r, NULL);
+}

@@ -1,0 +1,110 @@
+/* Linears, embeddings, norms. */
+#include "nn/nn.h"
+
+#include "ingot/ops.h"
+
+#include <stdio.h>
+#include "nn/pending.h"
+
+#define INITIAL_STD 0.02 /* of matrices; families with another say so in their `init` */
+
+/* "q_proj" and "weight": "q_proj.weight", in the builder's arena. */
+static const char *member(build *b, const char *layer, const char *name)
+{
+    const char *joined = b->status ? NULL : arena_printf(b->arena, "%s.%s", layer, name);
+    return joined ? joined : build_fail(b, INGOT_ERROR_MEMORY, "not enough memory for the graph");
+}
+
+static value *parameter(build *b, const char *layer, const char *name, shape s, init how)
+{
+    const char *joined = member(b, layer, name);
+    return joined ? nn_param(b, joined, s, how) : NULL;
+}
+
+value *nn_product_plain(build *b, const product *p, value *x)
+{
+    shape s = p->transposed ? INGOT_SHAPE(p->in, p->out) : INGOT_SHAPE(p->out, p->in);
+    value *w = parameter(b, p->name, "weight", s, (init){INIT_NORMAL, INITIAL_STD});
+    value *bias = p->bias ? parameter(b, p->name, "bias", INGOT_SHAPE(p->out), (init){INIT_ZEROS}) : NULL;
+    return nn_product_of(b, p, x, w, bias);
+}
+
+value *nn_product_of(build *b, const product *p, value *x, value *w, value *bias)
+{
+    if (!p->transposed) return pending_linear(b, x, w, bias);
+    value *y = ingot_matmul(b, x, w);
+    return bias ? ingot_add(b, y, bias) : y;
+}
+
+static value *make_product(build *b, const product *p, value *x)
+{
+    if (!x || b->status) return NULL;
+    if (b->hooks && b->hooks->product) return b->hooks->product(b->hooks, b, p, x);
+    return nn_product_plain(b, p, x);
+}
+
+static int64_t last_dim(const value *x)
+{
+    return x && x->shape.rank ? x->shape.dim[x->shape.rank - 1] : 1;
+}
+
+value *nn_linear(build *b, const char *name, value *x, int64_t out, int bias)
+{
+    return make_product(b, &(product){.name = name, .in = last_dim(x), .out = out, .bias = bias}, x);
+}
+
+value *nn_conv1d(build *b, const char *name, value *x, int64_t out, int bias)
+{
+    return make_product(b, &(product){.name = name, .in = last_dim(x), .out = out, .bias = bias, .transposed = true},
+                        x);
+}
+
+value *nn_embedding(build *b, const char *name, value *ids, int64_t entries, int64_t dim)
+{
+    value *table = parameter(b, name, "weight", INGOT_SHAPE(entries, dim), (init){INIT_NORMAL, INITIAL_STD});
+    return ingot_gather(b, table, ids);
+}
+
+value *nn_tied_head(build *b, const char *embedding, value *x, int64_t entries)
+{
+    value *table =
+        parameter(b, embedding, "weight", INGOT_SHAPE(entries, last_dim(x)), (init){INIT_NORMAL, INITIAL_STD});
+    return pending_linear(b, x, table, NULL);
+}
+
+value *nn_rms_norm(build *b, const char *name, value *x, double eps)
+{
+    return ingot_rms_norm(b, x, parameter(b, name, "weight", INGOT_SHAPE(last_dim(x)), (init){INIT_ONES}), eps);
+}
+
+value *nn_layer_norm(build *b, const char *name, value *x, double eps)
+{
+    value *w = parameter(b, name, "weight", INGOT_SHAPE(last_dim(x)), (init){INIT_ONES});
+    value *bias = parameter(b, name, "bias", INGOT_SHAPE(last_dim(x)), (init){INIT_ZEROS});
+    return ingot_layer_norm(b, x, w, bias, eps);
+}
+
+value *nn_activation(build *b, activation a, value *x)
+{
+    switch (a) {
+    case GELU_TANH: return ingot_gelu(b, x);
+    case GELU_ERF: return ingot_gelu_erf(b, x);
+    case RELU: return ingot_relu(b, x);
+    case SILU: return ingot_silu(b, x);
+    }
+    return build_fail(b, INGOT_ERROR_INTERNAL, "activation %d is none", (int)a);
+}
+
+void nn_layer_begin(build *b, const char *format, int64_t index)
+{
+    char name[64];
+    snprintf(name, sizeof name, format, (int)index);
+    ingot_scope_begin(b, "%s", name);
+    ingot_recompute_begin(b);
+}
+
+void nn_layer_end(build *b)
+{
+    ingot_recompute_end(b);
+    ingot_scope_end(b);
+}

@@ -1,0 +1,37 @@
+/* What depends on the kind of rows: attention over this graph's tokens or over the cache, dropout, chosen logits. */
+#include "nn/nn.h"
+
+#include "ingot/ops.h"
+#include "nn/pending.h"
+
+#include <math.h>
+
+value *nn_dropout(build *b, value *x, const rows *r)
+{
+    if (!r->rng || r->dropout == 0 || b->status) return x;
+    return ingot_dropout(b, x, r->rng, r->dropout, b->streams++);
+}
+
+value *nn_wanted(build *b, value *x, const rows *r)
+{
+    return r->wanted ? ingot_gather(b, x, r->wanted) : x;
+}
+
+value *nn_rope(build *b, value *x, int64_t heads, const rows *r, const nn_rope_options *o)
+{
+    if (b->status) return NULL;
+    int64_t width = x->shape.dim[1];
+    value *y = pending_rope(b, ingot_reshape(b, x, INGOT_SHAPE(r->count, heads, width / heads)), r->position, o);
+    return ingot_reshape(b, y, INGOT_SHAPE(r->count, width));
+}
+
+value *nn_attention(build *b, value *q, value *k, value *v, const rows *r, int64_t heads, int64_t kv_heads)
+{
+    if (b->status) return NULL;
+    if (!r->length) return build_fail(b, INGOT_ERROR_UNSUPPORTED, "rows over a cache wait for ingot_attention_rows");
+    int64_t D = q->shape.dim[1] / heads;
+    shape qs = INGOT_SHAPE(r->batch, r->length, heads, D), ks = INGOT_SHAPE(r->batch, r->length, kv_heads, D);
+    value *y = pending_attention(b, ingot_reshape(b, q, qs), ingot_reshape(b, k, ks), ingot_reshape(b, v, ks),
+                                 r->segment_start);
+    return ingot_reshape(b, y, INGOT_SHAPE(r->count, heads * D));
+}

@@ -1,0 +1,193 @@
+/* Families against transformers: logits, loss, every gradient, ten losses with AdamW. tests/reference/make_families.py
+ * made the files. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "formats/archive.h"
+#include "ingot/ops.h"
+#include "ingot/train.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#define OK(ctx, call)                                                                                                  \
+    do {                                                                                                               \
+        if (call) fail_msg("%s: %s", #call, ingot_message(ctx));                                                       \
+    } while (0)
+
+static const char *const cases[] = {"gpt2",         "gpt2-untied",       "gpt2-packed", "llama-tied",
+                                    "llama-untied", "llama-bias-scaled", "llama-packed"};
+
+/* PyTorch computed in f64, but llama's norms and rotations in f32 even so; `cpu` computes in f32. */
+static const struct {
+    const char *device, *level;
+    double tolerance; /* of the largest element of a tensor */
+} places[] = {{"ref", NULL, 4e-6}, {"cpu", "naive", 2e-5}, {"cpu", "best", 2e-5}};
+
+enum { B = 2, T = 13, MOST = 67 * 24 + 2 * B * T * 67 };
+
+typedef struct fixture {
+    ingot_context *ctx;
+    const char *name;
+    ingot_model *model;
+    archive *expected;
+    ingot_device *device;
+    double tolerance;
+} fixture;
+
+static const archive_tensor *expected(const fixture *f, const char *name)
+{
+    const archive_tensor *t = archive_find(f->expected, name);
+    if (!t) fail_msg("%s: expected.safetensors has no %s", f->name, name);
+    return t;
+}
+
+static void write_input(fixture *f, ingot_program *p, const char *name)
+{
+    int32_t data[B * T];
+    OK(f->ctx, archive_read(f->expected, expected(f, name), INGOT_I32, data));
+    OK(f->ctx, ingot_write(p, name, data, sizeof data));
+}
+
+static void compare(fixture *f, ingot_program *p, const char *name)
+{
+    static float got[MOST];
+    static double wanted[MOST];
+    const archive_tensor *t = expected(f, name);
+    assert_true(t->elements <= MOST);
+    OK(f->ctx, archive_read(f->expected, t, INGOT_F64, wanted));
+    OK(f->ctx, ingot_read(p, name, got, t->elements * 4));
+    double largest = 0, error = 0;
+    for (int64_t i = 0; i < t->elements; i++) {
+        largest = fmax(largest, fabs(wanted[i]));
+        error = fmax(error, isfinite(got[i]) ? fabs(got[i] - wanted[i]) : INFINITY);
+    }
+    if (!(largest > 0)) fail_msg("%s: the expected %s is all zeros", f->name, name);
+    if (!(error <= f->tolerance * largest))
+        fail_msg("%s on %s: %s is off by %g of %g", f->name, ingot_device_name(f->device), name, error, largest);
+}
+
+static ingot_training training_graph(fixture *f, ingot_build *b)
+{
+    int packed = archive_find(f->expected, "segment_start") != NULL;
+    return ingot_model_training(f->model, b, &(ingot_training_options){.batch = B, .length = T, .segments = packed});
+}
+
+static const char *grad_name(fixture *f, int64_t index, char out[128])
+{
+    snprintf(out, 128, "grad.%s", ingot_model_parameter(f->model, index).name);
+    return out;
+}
+
+/* Logits, loss and gradients of one batch. */
+static void check_gradients(fixture *f)
+{
+    ingot_build *b = ingot_build_new(f->ctx, f->name);
+    ingot_training t = training_graph(f, b);
+    int64_t count = ingot_model_describe(f->model).tensors;
+    ingot_value *params[64], *grads[64];
+    char name[128];
+    assert_true(count <= 64);
+    for (int64_t i = 0; i < count; i++) {
+        ingot_parameter p = ingot_model_parameter(f->model, i);
+        params[i] = ingot_state_in(b, p.name, p.dtype, p.shape, p.group);
+    }
+    ingot_gradients(b, t.loss, params, (int)count, grads);
+    ingot_output(b, "logits", t.logits);
+    ingot_output(b, "loss", t.loss);
+    ingot_output(b, "count", ingot_cast(b, t.count, INGOT_F32));
+    for (int64_t i = 0; i < count; i++) ingot_output(b, grad_name(f, i, name), grads[i]);
+    ingot_store *store;
+    ingot_program *p;
+    OK(f->ctx, ingot_store_new(f->device, &store));
+    OK(f->ctx, ingot_compile(b, f->device, &(ingot_compile_options){.store = store}, &p));
+    OK(f->ctx, ingot_model_read(f->model, store, 0));
+    write_input(f, p, "tokens");
+    write_input(f, p, "targets");
+    if (archive_find(f->expected, "segment_start")) {
+        write_input(f, p, "segment_start");
+        write_input(f, p, "positions");
+    }
+    OK(f->ctx, ingot_run(p, NULL));
+    compare(f, p, "logits");
+    compare(f, p, "loss");
+    compare(f, p, "count");
+    for (int64_t i = 0; i < count; i++) compare(f, p, grad_name(f, i, name));
+    ingot_program_free(p);
+    ingot_store_free(store);
+}
+
+static ingot_loss loss_of(void *user, ingot_build *b, ingot_value *rng)
+{
+    (void)rng;
+    ingot_training t = training_graph(user, b);
+    return (ingot_loss){.sum = t.loss, .count = t.count};
+}
+
+static void check_ten_losses(fixture *f)
+{
+    static const char *const names[] = {"tokens", "targets", "segment_start", "positions"};
+    int32_t data[4][B * T];
+    ingot_feed feeds[4];
+    int count = archive_find(f->expected, "segment_start") ? 4 : 2;
+    for (int i = 0; i < count; i++) {
+        OK(f->ctx, archive_read(f->expected, expected(f, names[i]), INGOT_I32, data[i]));
+        feeds[i] = (ingot_feed){names[i], data[i], sizeof data[i]};
+    }
+    ingot_optimizer how = ingot_optimizer_defaults(1e-3, 10);
+    how.clip = 0;
+    how.schedule.kind = INGOT_CONSTANT;
+    ingot_store *store;
+    ingot_stepper *s;
+    OK(f->ctx, ingot_store_new(f->device, &store));
+    OK(f->ctx, ingot_stepper_new(f->device, store, &(ingot_task){.loss = loss_of, .user = f}, &how, &s));
+    OK(f->ctx, ingot_model_read(f->model, store, 0));
+    double wanted[10];
+    OK(f->ctx, archive_read(f->expected, expected(f, "losses"), INGOT_F64, wanted));
+    for (int i = 0; i < 10; i++) {
+        ingot_step_result r;
+        OK(f->ctx, ingot_stepper_step(s, feeds, count, 1, &r));
+        if (!(fabs(r.loss - wanted[i]) <= 10 * f->tolerance * wanted[i]))
+            fail_msg("%s on %s: loss %d is %.9g, not %.9g", f->name, ingot_device_name(f->device), i, r.loss,
+                     wanted[i]);
+    }
+    ingot_stepper_free(s);
+    ingot_store_free(store);
+}
+
+static void check_case(ingot_context *ctx, const char *name)
+{
+    char path[512];
+    fixture f = {.ctx = ctx, .name = name};
+    snprintf(path, sizeof path, TEST_FILES "/golden/families/%s", name);
+    OK(ctx, ingot_model_load(ctx, path, &f.model));
+    snprintf(path, sizeof path, TEST_FILES "/golden/families/%s/expected.safetensors", name);
+    OK(ctx, archive_open(ctx, path, &f.expected));
+    for (size_t i = 0; i < COUNT(places); i++) {
+        f.tolerance = places[i].tolerance;
+        OK(ctx, ingot_device_open(ctx, places[i].device, &(ingot_device_options){.level = places[i].level}, &f.device));
+        check_gradients(&f);
+        check_ten_losses(&f);
+        ingot_device_close(f.device);
+    }
+    archive_close(f.expected);
+    ingot_model_free(f.model);
+}
+
+static void test_families(void **state)
+{
+    (void)state;
+    ingot_context *ctx;
+    assert_int_equal(ingot_context_new(&(ingot_context_options){.threads = 2}, &ctx), INGOT_OK);
+    for (size_t i = 0; i < COUNT(cases); i++) check_case(ctx, cases[i]);
+    ingot_context_free(ctx);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_families)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
