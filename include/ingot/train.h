@@ -173,7 +173,7 @@ typedef struct ingot_train_options {
     int64_t save_every;               /* 0: only at the end */
     int keep;                         /* checkpoints beside last and best; 0: all */
     const char *log_jsonl, *log_csv;  /* beside the run's own log.jsonl */
-    /* Called after each; another status than 0 ends the run with it, after a save. */
+    /* Called after each; another status than 0 ends the run with it. */
     ingot_status (*event)(void *user, const ingot_train_event *e);
     void *user;
 } ingot_train_options;

@@ -191,6 +191,22 @@ status stepper_plan(ingot_device *d, const ingot_task *task, const ingot_optimiz
     return stepper_new(d, NULL, true, task, o, out);
 }
 
+status stepper_evaluator(ingot_device *d, const ingot_task *task, ingot_stepper **out)
+{
+    *out = NULL;
+    ingot_stepper *s = calloc(1, sizeof *s);
+    if (!s) return fail_memory(d->ctx, "an evaluator", sizeof *s);
+    *s = (ingot_stepper){.ctx = d->ctx, .device = d, .task = *task, .owns_store = true};
+    status failed = ingot_store_new(d, &s->store);
+    if (!failed) failed = compile_evaluate(s);
+    if (failed) {
+        ingot_stepper_free(s);
+        return failed;
+    }
+    *out = s;
+    return INGOT_OK;
+}
+
 void ingot_stepper_free(ingot_stepper *s)
 {
     if (!s) return;

@@ -39,6 +39,9 @@ status stepper_prepare(ingot_stepper *s, bool accumulate, bool evaluate);
 /* The same over a store that allocates nothing: only ingot_stepper_describe may follow. */
 status stepper_plan(ingot_device *d, const ingot_task *task, const ingot_optimizer *o, ingot_stepper **out);
 
+/* Only ingot_stepper_evaluate may follow: neither gradients nor moments are made. */
+status stepper_evaluator(ingot_device *d, const ingot_task *task, ingot_stepper **out);
+
 /* optimizer.c */
 status optimizer_check(context *ctx, const ingot_optimizer *o);
 /* Names of the moments that it keeps for each parameter ("adam.m"), and how many; 0 to 2. */

@@ -1,0 +1,51 @@
+/* What a step eats: batches of a model's data as inputs of its programs, with the place in the data behind them. */
+#ifndef TRAIN_FEED_H
+#define TRAIN_FEED_H
+
+#include "ingot/data.h"
+#include "ingot/model.h"
+#include "ingot/train.h"
+#include "train/step.h"
+
+typedef struct feed_options {
+    const char *data, *split, *rows; /* rows NULL: as the data was prepared */
+    bool raw_u16;
+    int64_t batch, length; /* length 0: the model's context */
+    int micros;            /* batches a step */
+    bool shuffle;          /* training: without end. Otherwise in order, once */
+    uint64_t seed;
+    bool count_bytes; /* wants text_bytes; needs the tokenizer */
+} feed_options;
+
+typedef struct feed feed;
+struct feed {
+    context *ctx;
+    int64_t length;           /* T, resolved */
+    bool segments;            /* rows are packed documents */
+    const ingot_feed *inputs; /* of the current step: micros * count */
+    int count;
+    int64_t targets, text_bytes; /* of the current step; targets 0: the end */
+    int64_t positions;           /* of a step: micros * B * T, or pictures */
+    const char *unit;            /* "tok" */
+    ingot_batch_state next;      /* where the step after the current one begins */
+    ingot_split_info info;
+    uint64_t tokenizer_checksum;
+    status (*advance)(feed *f);
+    status (*seek)(feed *f, ingot_batch_state state);
+    void (*close)(feed *f);
+};
+
+/* Checks that data and model fit: vocabulary, tokenizer, length. */
+status feed_open(const ingot_model *model, context *ctx, const feed_options *o, feed **out);
+void feed_close(feed *f); /* NULL is fine */
+
+/* The loss of a model as a task; lives as long as the stepper. */
+typedef struct model_task {
+    const ingot_model *model;
+    int64_t batch, length;
+    bool segments;
+    double dropout;
+} model_task;
+ingot_loss model_task_loss(void *user, ingot_build *b, ingot_value *rng);
+
+#endif

@@ -1,0 +1,38 @@
+/* A run in the making: what trainer.c, resume.c and evaluate.c share. */
+#ifndef TRAIN_TRAINER_H
+#define TRAIN_TRAINER_H
+
+#include "train/checkpoint.h"
+#include "train/feed.h"
+#include "train/metrics.h"
+#include "train/run.h"
+
+#define TRAINER_LOGS 3
+
+struct ingot_trainer {
+    context *ctx;
+    ingot_device *device;
+    const ingot_model *model;
+    ingot_train_options options; /* resolved */
+    model_task task;
+    feed *train, *val; /* val NULL: the data has none */
+    ingot_stepper *stepper;
+    run *run; /* NULL: nothing is saved */
+    run_log *logs[TRAINER_LOGS];
+    json_t *settings;
+    int64_t step, saved_step; /* saved_step -1: none yet */
+    double val_loss;          /* of this very step, NaN: not measured */
+    double best_val_loss;     /* of the run's saved checkpoints, NaN: none */
+    ingot_train_memory memory;
+    zscore loss_z, norm_z;
+    double step_end, mean_seconds; /* when the last step ended; a running mean of their length */
+};
+
+/* settings.c: the options that decide the bits of what follows. */
+status trainer_settings(ingot_trainer *t, json_t **out);
+/* Says in the log what differs from those that the run was begun with. */
+void trainer_compare_settings(ingot_trainer *t, const json_t *before);
+
+status trainer_check_memory(ingot_trainer *t);
+
+#endif
