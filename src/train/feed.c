@@ -197,7 +197,7 @@ static status row_kind(token_feed *f, const char *rows, ingot_row_kind *out)
 
 static status open_tokens(token_feed *f, const ingot_model_info *m, const feed_options *o)
 {
-    ingot_row_kind kind;
+    ingot_row_kind kind = INGOT_ROWS_STREAM;
     TRY(ingot_data_open(f->base.ctx, o->data, o->split, &(ingot_data_options){.raw_u16 = o->raw_u16}, &f->data));
     TRY(row_kind(f, o->rows, &kind));
     f->base.length = o->length ? o->length : m->context;
