@@ -26,9 +26,9 @@ typedef float vec __attribute__((vector_size(LANES * sizeof(float)), aligned(4),
 
 /* One worker's memory: a panel block of b, a block of a, and a tile for ragged edges. */
 typedef struct packs {
-    float b[KC * NC];
-    float a[KC * MC];
-    float edge[MR * NR];
+    float *b;    /* (kc, columns) in panels of NR */
+    float *a;    /* (rows, kc) in panels of MR */
+    float *edge; /* (MR, NR) */
 } packs;
 
 typedef struct piece {
@@ -204,11 +204,22 @@ static grid make_grid(const step *s, int64_t threads)
     return g;
 }
 
+/* Floats of one worker's packs: blocks are no larger than the product. */
+static int64_t pack_floats(int64_t m, int64_t n, int64_t k, int64_t *a_floats)
+{
+    int64_t kc = MIN((int64_t)KC, k), rows = MIN((int64_t)MC, (m + MR - 1) / MR * MR),
+            columns = MIN((int64_t)NC, (n + NR - 1) / NR * NR);
+    *a_floats = (kc * rows + 15) / 16 * 16;
+    return *a_floats + kc * columns + MR * NR;
+}
+
 static void run_pieces(void *arg, int64_t first, int64_t last, int worker)
 {
     const grid *g = arg;
     const step *s = g->step;
-    packs *w = (packs *)s->scratch + worker;
+    int64_t a_floats, floats = pack_floats(g->shape.m, g->shape.n, g->shape.k, &a_floats);
+    float *memory = (float *)s->scratch + worker * floats;
+    packs w = {.a = memory, .b = memory + a_floats, .edge = memory + floats - MR * NR};
     int64_t each = g->row_pieces * g->column_pieces, size = g->shape.m * g->shape.n;
     for (int64_t at = first; at < last; at++) {
         int64_t batch = at / each, a_at, b_at;
@@ -220,14 +231,16 @@ static void run_pieces(void *arg, int64_t first, int64_t last, int worker)
         p.column = at % g->column_pieces * g->columns;
         p.rows = MIN(g->rows, g->shape.m - p.row);
         p.columns = MIN(g->columns, g->shape.n - p.column);
-        run_piece(&p, w);
+        run_piece(&p, &w);
     }
 }
 
 static int64_t scratch(const node *n, const device_caps *caps)
 {
-    (void)n;
-    return (int64_t)sizeof(packs) * caps->threads;
+    const shape *x = &n->in[0]->shape, *y = &n->out[0]->shape;
+    int64_t k = x->dim[x->rank - (ATTRS_OF(matmul_attrs, n)->trans_a ? 2 : 1)], a_floats;
+    int64_t m = shape_count(*y) / y->dim[y->rank - 1]; /* a batch may be folded into rows */
+    return pack_floats(m, y->dim[y->rank - 1], k, &a_floats) * (int64_t)sizeof(float) * caps->threads;
 }
 
 static status launch(const step *s, queue *q)

@@ -1,0 +1,216 @@
+/* What each pass must do to a graph, and that it changes no result. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "engine/program.h"
+#include "ingot/ops.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#define OK(call)                                                                                                       \
+    do {                                                                                                               \
+        if (call) fail_msg("%s: %s", #call, ingot_message(ctx));                                                       \
+    } while (0)
+
+static ingot_context *ctx;
+
+static int open_context(void **state)
+{
+    (void)state;
+    return ingot_context_new(&(ingot_context_options){.threads = 2}, &ctx);
+}
+
+static int close_context(void **state)
+{
+    (void)state;
+    ingot_context_free(ctx);
+    return 0;
+}
+
+static int64_t count_kernels(const ingot_program *p, const char *op)
+{
+    int64_t found = 0;
+    for (int64_t i = 0; i < p->main.count; i++) found += !strcmp(p->main.steps[i].node->op->name, op);
+    return found;
+}
+
+static void test_chain_is_one_kernel(void **state)
+{
+    (void)state;
+    ingot_device *d;
+    OK(ingot_device_open(ctx, "cpu", NULL, &d));
+    ingot_build *b = ingot_build_new(ctx, "chain");
+    ingot_value *x = ingot_input(b, "x", INGOT_F32, INGOT_SHAPE(33, 65));
+    ingot_output(b, "y",
+                 ingot_exp(b, ingot_neg(b, ingot_square(b, ingot_mul_scalar(b, ingot_add_scalar(b, x, 1), 0.5)))));
+    ingot_program *p;
+    OK(ingot_compile(b, d, NULL, &p));
+    assert_int_equal(p->main.count, 1);
+    float in[33 * 65], out[33 * 65];
+    for (int i = 0; i < 33 * 65; i++) in[i] = (float)(i % 37) / 9 - 2;
+    OK(ingot_write(p, "x", in, sizeof in));
+    OK(ingot_run(p, NULL));
+    OK(ingot_read(p, "y", out, sizeof out));
+    for (int i = 0; i < 33 * 65; i++) assert_float_equal(out[i], expf(-powf((in[i] + 1) / 2, 2)), 1e-6);
+    ingot_program_free(p);
+    ingot_device_close(d);
+}
+
+static void test_equal_nodes_are_one(void **state)
+{
+    (void)state;
+    ingot_device *d;
+    OK(ingot_device_open(ctx, "cpu", NULL, &d));
+    ingot_build *b = ingot_build_new(ctx, "twice");
+    ingot_value *x = ingot_input(b, "x", INGOT_F32, INGOT_SHAPE(8, 8));
+    ingot_value *one = ingot_matmul(b, x, ingot_transpose(b, x)), *other = ingot_matmul(b, x, ingot_transpose(b, x));
+    ingot_output(b, "y", ingot_matmul(b, one, other));
+    ingot_program *p;
+    OK(ingot_compile(b, d, NULL, &p));
+    assert_int_equal(count_kernels(p, "matmul"), 2);
+    assert_int_equal(p->main.count, 2); /* the transposes are read, not made */
+    ingot_program_free(p);
+    ingot_device_close(d);
+}
+
+static void test_sum_into_state_accumulates(void **state)
+{
+    (void)state;
+    ingot_device *d;
+    OK(ingot_device_open(ctx, "cpu", NULL, &d));
+    ingot_build *b = ingot_build_new(ctx, "accumulate");
+    ingot_value *x = ingot_input(b, "x", INGOT_F32, INGOT_SHAPE(8, 8)),
+                *g = ingot_state(b, "g", INGOT_F32, INGOT_SHAPE(8, 8));
+    ingot_state_update(b, g, ingot_add(b, g, ingot_matmul(b, x, x)));
+    ingot_program *p;
+    OK(ingot_compile(b, d, NULL, &p));
+    assert_int_equal(p->main.count, 1);
+    assert_ptr_equal(p->main.steps[0].out[0].data, p->main.steps[0].in[2].data);
+    ingot_program_free(p);
+    ingot_device_close(d);
+}
+
+static void test_constants_are_hoisted(void **state)
+{
+    (void)state;
+    ingot_device *d;
+    OK(ingot_device_open(ctx, "cpu", NULL, &d));
+    ingot_build *b = ingot_build_new(ctx, "table");
+    ingot_value *table = ingot_cos(b, ingot_iota(b, INGOT_F32, INGOT_SHAPE(16), 0));
+    ingot_output(b, "y", ingot_mul(b, table, ingot_input(b, "x", INGOT_F32, INGOT_SHAPE(4, 16))));
+    ingot_program *p;
+    OK(ingot_compile(b, d, NULL, &p));
+    assert_int_equal(p->main.count, 1);
+    assert_true(p->prepare.count >= 1);
+    float x[64], y[64];
+    for (int i = 0; i < 64; i++) x[i] = (float)i;
+    OK(ingot_write(p, "x", x, sizeof x));
+    for (int run = 0; run < 2; run++) {
+        OK(ingot_run(p, NULL));
+        OK(ingot_read(p, "y", y, sizeof y));
+        for (int i = 0; i < 64; i++) assert_float_equal(y[i], x[i] * cosf((float)(i % 16)), 1e-4);
+    }
+    ingot_program_free(p);
+    ingot_device_close(d);
+}
+
+/* Ten layers of x -> tanh(x w): with recomputation by layer the arena is smaller, the gradient the same to the bit. */
+static void run_layers(int recompute, float *dw, int64_t *arena)
+{
+    enum { N = 64, C = 32, LAYERS = 10 };
+    ingot_device *d;
+    OK(ingot_device_open(ctx, "cpu", NULL, &d));
+    ingot_build *b = ingot_build_new(ctx, "layers");
+    ingot_value *x = ingot_input(b, "x", INGOT_F32, INGOT_SHAPE(N, C)),
+                *w = ingot_input(b, "w", INGOT_F32, INGOT_SHAPE(C, C));
+    ingot_value *h = x, *grad;
+    for (int i = 0; i < LAYERS; i++) {
+        ingot_recompute_begin(b);
+        ingot_value *u = ingot_mul(b, ingot_tanh(b, ingot_matmul(b, h, w)),
+                                   ingot_sigmoid(b, ingot_matmul(b, h, ingot_transpose(b, w))));
+        h = ingot_add(b, h, ingot_matmul(b, ingot_tanh(b, u), w));
+        ingot_recompute_end(b);
+    }
+    ingot_value *loss = ingot_sum_all(b, ingot_square(b, h));
+    ingot_gradients(b, loss, &w, 1, &grad);
+    ingot_output(b, "dw", grad);
+    ingot_program *p;
+    OK(ingot_compile(b, d, &(ingot_compile_options){.recompute = recompute}, &p));
+    *arena = ingot_program_describe(p).arena_bytes;
+    float in[N * C], weight[C * C];
+    for (int i = 0; i < N * C; i++) in[i] = sinf((float)i);
+    for (int i = 0; i < C * C; i++) weight[i] = 0.2f * cosf((float)i * 1.7f);
+    OK(ingot_write(p, "x", in, sizeof in));
+    OK(ingot_write(p, "w", weight, sizeof weight));
+    OK(ingot_run(p, NULL));
+    OK(ingot_read(p, "dw", dw, sizeof weight));
+    ingot_program_free(p);
+    ingot_device_close(d);
+}
+
+static void test_recompute(void **state)
+{
+    (void)state;
+    float kept[1024], again[1024];
+    int64_t arena_kept, arena_again;
+    run_layers(0, kept, &arena_kept);
+    run_layers(1, again, &arena_again);
+    assert_memory_equal(kept, again, sizeof kept);
+    assert_true(isfinite(kept[0]) && kept[0] != 0);
+    if (arena_again * 10 >= arena_kept * 7)
+        fail_msg("recomputation keeps %lld of %lld bytes", (long long)arena_again, (long long)arena_kept);
+}
+
+/* Fill: patterns of every width, odd sizes and offsets, nothing touched beside. */
+static void test_fill(void **state)
+{
+    (void)state;
+    const int64_t sizes[] = {0, 1, 999, 65537}, offsets[] = {0, 1, 7, 64};
+    const float f = 1.5f;
+    const int32_t i = -7;
+    const int8_t c = 42;
+    const uint16_t h = 0x3fc0;
+    const struct {
+        const void *at;
+        int64_t bytes;
+    } patterns[] = {{&f, 4}, {&i, 4}, {&c, 1}, {&h, 2}};
+    ingot_device *d;
+    OK(ingot_device_open(ctx, "cpu", NULL, &d));
+    allocation a;
+    OK(d->def->alloc(d, 70000, &a));
+    uint8_t got[70000];
+    for (size_t p = 0; p < COUNT(patterns); p++)
+        for (size_t s = 0; s < COUNT(sizes); s++)
+            for (size_t o = 0; o < COUNT(offsets); o++) {
+                OK(d->def->fill(d, &a, 0, &(uint8_t){0xee}, 1, 70000));
+                OK(d->def->fill(d, &a, offsets[o], patterns[p].at, patterns[p].bytes, sizes[s]));
+                OK(d->def->read(d, &a, 0, got, 70000));
+                for (int64_t k = 0; k < 70000; k++) {
+                    bool inside = k >= offsets[o] && k < offsets[o] + sizes[s];
+                    uint8_t wanted =
+                        inside ? ((const uint8_t *)patterns[p].at)[(k - offsets[o]) % patterns[p].bytes] : 0xee;
+                    if (got[k] != wanted)
+                        fail_msg("byte %lld of fill %lld at %lld", (long long)k, (long long)sizes[s],
+                                 (long long)offsets[o]);
+                }
+            }
+    d->def->free(d, &a);
+    ingot_device_close(d);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_chain_is_one_kernel),
+        cmocka_unit_test(test_equal_nodes_are_one),
+        cmocka_unit_test(test_sum_into_state_accumulates),
+        cmocka_unit_test(test_constants_are_hoisted),
+        cmocka_unit_test(test_recompute),
+        cmocka_unit_test(test_fill),
+    };
+    return cmocka_run_group_tests(tests, open_context, close_context);
+}
