@@ -167,6 +167,36 @@ INGOT_API ingot_status ingot_prefetch_take(ingot_prefetch *p, ingot_batch **batc
 INGOT_API void ingot_prefetch_give(ingot_prefetch *p, ingot_batch *batch);
 INGOT_API void ingot_prefetch_stop(ingot_prefetch *p);
 
+/* ---- pictures: labelled 3 x 32 x 32, CIFAR-10's binary format ---- */
+
+/* Ten kinds of shapes, drawn from the seed, into data_batch_1.bin ... (train) and test_batch.bin (val) of `folder`. */
+INGOT_API ingot_status ingot_images_make(ingot_context *ctx, const char *folder, uint64_t seed, int64_t train,
+                                         int64_t val);
+
+typedef struct ingot_images ingot_images;
+/* `path`: such a folder, CIFAR-10's own, or one file (split is then ignored). split: "train" or "val". */
+INGOT_API ingot_status ingot_images_open(ingot_context *ctx, const char *path, const char *split, ingot_images **out);
+INGOT_API void ingot_images_free(ingot_images *images);
+INGOT_API int64_t ingot_images_count(const ingot_images *images);
+
+typedef struct ingot_image_order {
+    int shuffle; /* 1: positions run on through epochs, each in a new order; 0: position is the index in the files */
+    uint64_t seed;
+} ingot_image_order;
+/* Pictures at [position, position + B): pixels (B, 32, 32, 3), about -2 .. 2; labels (B), 0 .. 9. */
+INGOT_API ingot_status ingot_images_batch(const ingot_images *images, const ingot_image_order *order, int64_t position,
+                                          int64_t rows, float *pixels, int32_t *labels);
+
+/* ---- n-grams: what a model has to beat ---- */
+
+/* Interpolated Kneser-Ney (Chen & Goodman 1998), one discount an order. A history begins at EOT, where that is known. */
+typedef struct ingot_ngram ingot_ngram;
+INGOT_API ingot_status ingot_ngram_train(const ingot_data *data, int order, int vocab_size, ingot_ngram **out);
+INGOT_API void ingot_ngram_free(ingot_ngram *n);
+/* The sum of -ln P of the tokens of `data` but the first, and of a last EOT where that is known; their count. */
+INGOT_API ingot_status ingot_ngram_evaluate(const ingot_ngram *n, const ingot_data *data, double *nats,
+                                            int64_t *tokens);
+
 /* ---- stories: the embedded corpus, whose entropy is known ---- */
 
 #define INGOT_STORY_BYTES 1024

@@ -141,5 +141,5 @@ static const verb prepare_verb = {
                 "curl -s https://example.org/book.txt | ingot data prepare --tokenizer tok.json --output data -\n"};
 
 const verb verb_data = {.name = "data",
-                        .summary = "prepare text for training, look at it, make the embedded stories",
-                        .verbs = {&prepare_verb, &data_show_verb, &data_stories_verb}};
+                        .summary = "prepare text for training, look at it, make stories and pictures",
+                        .verbs = {&prepare_verb, &data_show_verb, &data_stories_verb, &data_images_verb}};

@@ -4,6 +4,6 @@
 
 #include "cli/verb.h"
 
-extern const verb data_show_verb, data_stories_verb;
+extern const verb data_show_verb, data_stories_verb, data_images_verb;
 
 #endif

@@ -67,6 +67,12 @@ check 'short' grep -q ' 1 documents dropped: shorter than 16 bytes' report
 check 'duplicates' grep -q ' 1 documents dropped: duplicates' report
 refuses 'give --clean too' prepare --nfc book.txt
 
+# Pictures.
+check 'pictures' grep -q '120 pictures to train on, 12 to validate' <("$ingot" data images --seed 4 --count 120 --output shapes)
+check 'records of 3073 bytes' test "$(wc -c < shapes/data_batch_1.bin)" = $((120 * 3073))
+"$ingot" data images --seed 4 --count 120 --output again > /dev/null
+check 'the same seed, the same pictures' cmp shapes/test_batch.bin again/test_batch.bin
+
 # Bad input.
 printf 'a\0b' > binary
 : > empty.txt
