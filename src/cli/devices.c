@@ -1,0 +1,113 @@
+/* ingot devices: what this build can run on, here; and with --kernels, which kernel each op has. */
+#include "cli/verb.h"
+#include "device/device.h"
+
+#include <stdio.h>
+
+typedef struct devices_options {
+    bool kernels;
+    const char *device, *level;
+} devices_options;
+
+static const option options[] = {
+    {"kernels", BOOL_AT(devices_options, kernels), .help = "list the kernels of --device, op by op", .transient = true},
+    {"device", STRING_AT(devices_options, device), "NAME", "the device whose kernels are listed", .initial = "auto"},
+    {"cpu-level", STRING_AT(devices_options, level), "LEVEL", "the highest rung of the CPU ladder", .initial = "best"},
+};
+
+static json_t *describe_one(context *ctx, const device_def *def)
+{
+    ingot_device *d;
+    if (ingot_device_open(ctx, def->name, NULL, &d))
+        return json_pack("{s:s, s:s, s:b, s:s}", "name", def->name, "summary", def->summary, "available", 0, "why",
+                         ingot_message(ctx));
+    text line = {0};
+    def->describe(d, &line);
+    json_t *one = json_pack("{s:s, s:s, s:b, s:s}", "name", def->name, "summary", def->summary, "available", 1,
+                            "detail", line.at ? line.at : "");
+    text_free(&line);
+    ingot_device_close(d);
+    return one;
+}
+
+static status list_devices(call *c)
+{
+    json_t *all = json_array();
+    for (const device_def *const *def = device_table; *def; def++)
+        json_array_append_new(all, describe_one(c->ctx, *def));
+    if (c->json) return print_json(c, all);
+    size_t i;
+    json_t *one;
+    json_array_foreach(all, i, one)
+    {
+        const char *detail = json_string_value(json_object_get(one, "detail"));
+        const char *why = json_string_value(json_object_get(one, "why"));
+        printf("%-6s %s: %s%s\n", json_string_value(json_object_get(one, "name")),
+               json_string_value(json_object_get(one, "summary")), detail ? detail : "not here: ", why ? why : "");
+    }
+    json_decref(all);
+    return INGOT_OK;
+}
+
+static json_t *kernel_row(const device *d, const kernel_def *k)
+{
+    return json_pack("{s:s, s:s, s:s, s:b, s:b}", "op", k->op->name, "kernel", k->name, "level",
+                     kernel_level_name(k->level), "admitted", (int)kernel_level_admits(d->level, k->level),
+                     "row_invariant", (k->traits & KERNEL_ROW_INVARIANT) != 0);
+}
+
+static json_t *kernels_of(const device *d, const op_def *op)
+{
+    json_t *rows = json_array();
+    for (kernel_table list = d->kernels; list && *list; list++)
+        for (const kernel_def *k = *list; k->op; k++)
+            if (k->op == op) json_array_append_new(rows, kernel_row(d, k));
+    return rows;
+}
+
+static status list_kernels(call *c, const devices_options *o)
+{
+    ingot_device *d;
+    TRY(ingot_device_open(c->ctx, o->device, &(ingot_device_options){.level = o->level}, &d));
+    json_t *all = json_array();
+    if (!c->json) printf("%-22s %-26s %-16s %s\n", "op", "kernel", "level", "row-invariant");
+    for (const op_def *const *op = op_table; *op; op++) {
+        if ((*op)->traits & (OP_SOURCE | OP_VIEW | OP_UPDATE)) continue;
+        json_t *rows = kernels_of(d, *op), *row;
+        size_t i;
+        json_array_foreach(rows, i, row)
+        {
+            if (!c->json)
+                printf("%-22s %-26s %-16s %s%s\n", i ? "" : (*op)->name,
+                       json_string_value(json_object_get(row, "kernel")),
+                       json_string_value(json_object_get(row, "level")),
+                       json_is_true(json_object_get(row, "row_invariant")) ? "yes" : "no",
+                       json_is_true(json_object_get(row, "admitted")) ? "" : "  (above --cpu-level)");
+        }
+        if (!c->json && !json_array_size(rows)) printf("%-22s lowered to smaller ops\n", (*op)->name);
+        if (c->json && !json_array_size(rows))
+            json_array_append_new(all, json_pack("{s:s, s:n}", "op", (*op)->name, "kernel"));
+        json_array_extend(all, rows);
+        json_decref(rows);
+    }
+    ingot_device_close(d);
+    if (c->json) return print_json(c, all);
+    json_decref(all);
+    return INGOT_OK;
+}
+
+static status run(call *c, void *given)
+{
+    const devices_options *o = given;
+    return o->kernels ? list_kernels(c, o) : list_devices(c);
+}
+
+const verb verb_devices = {
+    .name = "devices",
+    .summary = "what this build can run on, and its kernels",
+    .run = run,
+    .options_bytes = sizeof(devices_options),
+    .options = {{NULL, OPTIONS(options)}},
+    .examples = "ingot devices\n"
+                "ingot devices --kernels --device cpu --cpu-level parallel\n",
+};
