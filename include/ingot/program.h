@@ -28,7 +28,7 @@ typedef struct ingot_program ingot_program;
 typedef struct ingot_device_options {
     const char
         *level; /* cpu: naive | parallel | tiled | tiled-parallel | simd | blas | best (NULL) | avx512-bf16 | amx */
-    int poison;        /* debug: memory starts as NaN, with guards that are checked after every kernel */
+    int poison; /* debug: memory starts as NaN, with guards that are checked after every kernel */
     int row_invariant; /* only kernels whose order of summation does not depend on the number of rows */
 } ingot_device_options;
 

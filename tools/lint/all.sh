@@ -18,7 +18,7 @@ check "symbols" tools/lint/symbols.sh "$build"
 check "headers" tools/lint/headers.sh
 check "words" tools/lint/words.sh
 check "formatting" tools/lint/formatting.sh
-check "shell" shellcheck -x dev .ci/run tools/*.sh tools/lint/*.sh tests/cli/*.sh
+check "shell" shellcheck -s bash -S warning -x dev .ci/run tools/*.sh tools/lint/*.sh tests/cli/*.sh
 if ((failed)); then
   echo "$failed checks failed"
   exit 1

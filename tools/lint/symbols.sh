@@ -16,6 +16,7 @@ report "$(nm -A -u "$build/libingot_cli.a" 2>/dev/null | awk -v f='^(exit|_exit|
   done)"
 report "$(objdump -t "$build/libingot_static.a" | awk '
   /file format/ { object = $1 }
-  $0 ~ / O / && ($0 ~ /[ \t](\.data|\.bss|\.tbss|\.tdata)([. ]|\t)/ || /\*COM\*/) && $0 !~ /\.data\.rel\.ro/ {
+  / d / { next }
+  ($0 ~ / O / || /\.t(bss|data)/) && ($0 ~ /[ \t](\.data|\.bss|\.tbss|\.tdata)([. ]|\t)/ || /\*COM\*/) && $0 !~ /\.data\.rel\.ro/ {
     print object " " $NF " is mutable state" }')"
 exit $bad

@@ -1,0 +1,52 @@
+/* The house's rule for ops, read off the table: each says what it means, can be tested, and either has a gradient or says
+ * that it has none. */
+#include "graph/op.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+static bool differentiable_input(const op_def *op)
+{
+    for (int i = 0; i < op_input_count(op); i++)
+        if (op->inputs[i].takes != INTEGER && !op->inputs[i].not_differentiable) return true;
+    return false;
+}
+
+static int complain(const op_def *op, const char *what)
+{
+    fprintf(stderr, "op %s: %s\n", op->name, what);
+    return 1;
+}
+
+static void test_every_op(void **state)
+{
+    (void)state;
+    int wrong = 0;
+    assert_non_null(op_table[0]);
+    for (const op_def *const *at = op_table; *at; at++) {
+        const op_def *op = *at;
+        assert_ptr_equal(op_find(op->name), op); /* also: names are unique */
+        if (!op->doc || strlen(op->doc) < 5) wrong += complain(op, "has no doc");
+        if (op->traits & OP_SOURCE) continue;
+        if (!op->sample_count && !(op->traits & OP_UPDATE)) wrong += complain(op, "has no samples");
+        bool primitive = op->traits & OP_PRIMITIVE;
+        if (primitive == (op->lower || op->formula) && !(op->traits & (OP_VIEW | OP_EFFECT)))
+            wrong += complain(op, "is a primitive and has a lower, or neither");
+        bool gradient = op->grad || op->lower || op->formula || (op->traits & OP_NOT_DIFFERENTIABLE);
+        if (!gradient && differentiable_input(op))
+            wrong += complain(op, "has neither a gradient nor OP_NOT_DIFFERENTIABLE");
+        if (op->grad && (op->traits & OP_NOT_DIFFERENTIABLE))
+            wrong += complain(op, "has a gradient and OP_NOT_DIFFERENTIABLE");
+    }
+    assert_int_equal(wrong, 0);
+    assert_null(op_find("no such op"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_op)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
