@@ -6,7 +6,7 @@
 #ifndef MODELS_MODEL_H
 #define MODELS_MODEL_H
 
-#include "base/file.h"
+#include "formats/archive.h"
 #include "formats/json.h"
 #include "ingot/model.h"
 #include "nn/lora.h"
@@ -116,6 +116,8 @@ status model_resolve(context *ctx, const char *path, char **out);
 status model_copy_tokenizer(context *ctx, const char *from, const char *directory);
 
 /* weights.c: where tensors come from and go to, one at a time. */
+const archive_tensor *weights_find(const archive *a, const model_family *f, const char *name); /* NULL: not there */
+status weights_check(const ingot_model *m, const archive *a); /* all that config.json asks for is there, and no more */
 status model_check_weights(const ingot_model *m);
 status model_read_weights(const ingot_model *m, ingot_store *store); /* all but adapters */
 status model_init_param(context *ctx, const param *p, ingot_store *store, uint64_t seed);

@@ -9,7 +9,7 @@ static bool ends_with(const char *name, const char *end)
     return length >= tail && !strcmp(name + length - tail, end);
 }
 
-static const archive_tensor *find_tensor(const archive *a, const model_family *f, const char *name)
+const archive_tensor *weights_find(const archive *a, const model_family *f, const char *name)
 {
     const archive_tensor *t = archive_find(a, name);
     const char *other = f->file_name ? f->file_name(name) : NULL;
@@ -45,12 +45,12 @@ static bool surplus(const ingot_model *m, const archive_tensor *t)
     return true;
 }
 
-static status check_archive(const ingot_model *m, const archive *a)
+status weights_check(const ingot_model *m, const archive *a)
 {
     for (int64_t i = 0; i < m->params->params.count; i++) {
         const param *p = &m->params->params.at[i];
         if (p->adapter) continue;
-        const archive_tensor *t = find_tensor(a, m->config.family, p->name);
+        const archive_tensor *t = weights_find(a, m->config.family, p->name);
         char wanted[128];
         if (!t)
             return ingot_fail(m->ctx, INGOT_ERROR_FORMAT, "%s: tensor %s %s is missing; config.json asks for it",
@@ -68,7 +68,7 @@ status model_check_weights(const ingot_model *m)
 {
     archive *a;
     TRY(archive_open(m->ctx, m->directory, &a));
-    status s = check_archive(m, a);
+    status s = weights_check(m, a);
     archive_close(a);
     return s;
 }
@@ -90,10 +90,10 @@ status model_read_weights(const ingot_model *m, ingot_store *store)
 {
     archive *a;
     TRY(archive_open(m->ctx, m->directory, &a));
-    status s = check_archive(m, a); /* the file may have changed since the model was loaded */
+    status s = weights_check(m, a); /* the file may have changed since the model was loaded */
     for (int64_t i = 0; i < m->params->params.count && !s; i++) {
         const param *p = &m->params->params.at[i];
-        if (!p->adapter) s = read_tensor(a, find_tensor(a, m->config.family, p->name), p, store);
+        if (!p->adapter) s = read_tensor(a, weights_find(a, m->config.family, p->name), p, store);
     }
     archive_close(a);
     return s;
