@@ -91,6 +91,50 @@ INGOT_API ingot_value *ingot_rope_table(ingot_build *b, int64_t positions, int64
  * neighbours when interleaved. A position that is not in the table gives zeros. */
 INGOT_API ingot_value *ingot_rope(ingot_build *b, ingot_value *x, ingot_value *positions, ingot_value *table,
                                   int interleaved);
+/* Images are NHWC: x (N, H, W, C). */
+typedef struct ingot_window {
+    int64_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
+} ingot_window;
+static inline ingot_window ingot_window_of(int64_t kernel, int64_t stride, int64_t padding)
+{
+    ingot_window w = {kernel, kernel, stride, stride, padding, padding};
+    return w;
+}
+/* x (N, H, W, C), w (O, KH, KW, C), bias (O) or NULL -> (N, OH, OW, O), OH = (H + 2 padding - KH) / stride + 1. */
+INGOT_API ingot_value *ingot_conv2d(ingot_build *b, ingot_value *x, ingot_value *w, ingot_value *bias, int stride,
+                                    int padding);
+/* x (N, H, W, C) -> (N, OH, OW, C); avg_pool2d counts what lies outside as zeros. */
+INGOT_API ingot_value *ingot_max_pool2d(ingot_build *b, ingot_value *x, const ingot_window *window);
+INGOT_API ingot_value *ingot_avg_pool2d(ingot_build *b, ingot_value *x, const ingot_window *window);
+/* All windows of x, (N, OH, OW, KH, KW, C), and the transpose of that: windows added up to an image (N, H, W, C). */
+INGOT_API ingot_value *ingot_windows(ingot_build *b, ingot_value *x, const ingot_window *window, double pad_value);
+INGOT_API ingot_value *ingot_windows_add(ingot_build *b, ingot_value *y, const ingot_window *window, int64_t height,
+                                         int64_t width);
+INGOT_API ingot_value *ingot_flatten(ingot_build *b, ingot_value *x); /* (N, ...) -> (N, rest) */
+
+/* x w^T + scale (x down^T) up^T: x (..., K), w (N, K), down (r, K), up (N, r), as in PEFT's files -> (..., N). */
+INGOT_API ingot_value *ingot_lora_linear(ingot_build *b, ingot_value *x, ingot_value *w, ingot_value *down,
+                                         ingot_value *up, double scale);
+
+/* Optimizers: one update of a flat group. No gradient. lr, scale (multiplies g), apply (0: nothing changes) are scalars
+ * of w's dtype, step an integer or float scalar, 1 in the first step. out: the new w, m, v; the new w and buffer. */
+typedef struct ingot_adamw_options {
+    double beta1, beta2, eps, weight_decay;
+    int decoupled; /* 1: AdamW takes the decay from the weight. 0: Adam adds weight_decay w to the gradient */
+} ingot_adamw_options;
+INGOT_API void ingot_adamw(ingot_build *b, ingot_value *w, ingot_value *g, ingot_value *m, ingot_value *v,
+                           ingot_value *lr, ingot_value *scale, ingot_value *step, ingot_value *apply,
+                           const ingot_adamw_options *options, ingot_value *out[3]);
+typedef struct ingot_sgd_options {
+    double momentum, weight_decay;
+    int nesterov;
+} ingot_sgd_options;
+/* buffer: NULL without momentum; starts at 0. */
+INGOT_API void ingot_sgd(ingot_build *b, ingot_value *w, ingot_value *g, ingot_value *buffer, ingot_value *lr,
+                         ingot_value *scale, ingot_value *apply, const ingot_sgd_options *options,
+                         ingot_value *out[2]);
+/* Sum of the squares of all elements: a scalar. */
+INGOT_API ingot_value *ingot_sum_squares(ingot_build *b, ingot_value *x);
 
 #ifdef __cplusplus
 }

@@ -28,10 +28,11 @@ typedef struct op_input {
 
 typedef struct op_output {
     const char *name;
-    int like;       /* INPUT(i): dtype and shape of input i, unless infer sets others */
-    bool optional;  /* made only when asked for */
-    int may_reuse;  /* INPUT(i): may be written over input i where that dies here */
-    int must_alias; /* INPUT(i): is input i's memory, changed in place */
+    int like;         /* INPUT(i): dtype and shape of input i, unless infer sets others */
+    bool optional;    /* made only when asked for */
+    bool no_gradient; /* kept for the op's own gradient; takes none itself */
+    int may_reuse;    /* INPUT(i): may be written over input i where that dies here */
+    int must_alias;   /* INPUT(i): is input i's memory, changed in place */
 } op_output;
 
 typedef enum attr_kind {
@@ -86,7 +87,8 @@ typedef enum sample_values {
     VALUES_ONE_DOMINANT, /* one element of each row is 100 above the rest */
     VALUES_LARGE_OFFSET, /* N(0, 1) + 1e4 */
     VALUES_POSITIVE,     /* uniform in [0.1, 2) */
-    VALUES_MASKED        /* a quarter of the elements is -inf */
+    VALUES_MASKED,       /* a quarter of the elements is -inf */
+    VALUES_ZERO
 } sample_values;
 
 typedef struct op_sample {
@@ -97,6 +99,7 @@ typedef struct op_sample {
     int64_t below[OP_MAX_INPUTS];           /* integer inputs: uniform in [0, below); 0 means 8 */
     bool sorted[OP_MAX_INPUTS];             /* integer inputs: ascending along the last dim, starting at 0 */
     int inputs;                             /* of variadic ops; 0: the op's count */
+    int outputs;                            /* that these attributes give; 0: the op's count */
     bool no_gradient;                       /* values too far out for finite differences */
 } op_sample;
 

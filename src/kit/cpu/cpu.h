@@ -81,6 +81,13 @@ static inline int64_t cpu_chunk_first(int64_t rows, int64_t chunk)
 }
 void cpu_sum_chunks(queue *q, float *sum, const float *chunks, int64_t columns);
 
+/* Before a loop whose iterations do not depend on each other though its outputs may be its inputs, element by element. */
+#ifdef __clang__
+#define CPU_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define CPU_INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
 /* About how many elements of pointwise work are worth a thread: 4 us of it. */
 #define CPU_GRAIN 16384
 

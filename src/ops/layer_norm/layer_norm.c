@@ -82,7 +82,7 @@ const op_def op_layer_norm_def = {
            "rstd "
            "(...) is the reciprocal deviation of the rows. Ba, Kiros & Hinton 2016.",
     .inputs = {{"x", FLOAT}, {"w", FLOAT}, {"bias", FLOAT, .optional = true}},
-    .outputs = {{"y", .like = INPUT(0), .may_reuse = INPUT(0)}, {"rstd", .optional = true}},
+    .outputs = {{"y", .like = INPUT(0), .may_reuse = INPUT(0)}, {"rstd", .optional = true, .no_gradient = true}},
     ATTRS(layer_norm_attrs, ATTR(layer_norm_attrs, eps, ATTR_F64, .minimum = 0, .maximum = 1)),
     .infer = infer,
     .lower = lower,

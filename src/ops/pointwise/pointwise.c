@@ -237,7 +237,7 @@ const op_def op_pointwise_def = {
     .grad = grad,
     .cost = cost,
     .print = print,
-    SAMPLES({.in = {S(2, 3, 5), S(5), S(3, 1)}, .attrs = &sample_program, .inputs = 3},
-            {.in = {S(1), S(1), S(1)}, .attrs = &sample_program, .inputs = 3},
-            {.in = {S(4, 4099), S(4, 1), S(4099)}, .attrs = &sample_program, .inputs = 3}),
+    SAMPLES({.in = {S(2, 3, 5), S(5), S(3, 1)}, .attrs = &sample_program, .inputs = 3, .outputs = 2},
+            {.in = {S(1), S(1), S(1)}, .attrs = &sample_program, .inputs = 3, .outputs = 2},
+            {.in = {S(4, 4099), S(4, 1), S(4099)}, .attrs = &sample_program, .inputs = 3, .outputs = 2}),
 };

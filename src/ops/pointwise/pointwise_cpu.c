@@ -72,8 +72,9 @@ static void last_uses(const pw_program *p, int *last)
     for (int i = 0; i < p->outputs; i++) last[p->result[i]] = p->count; /* stored at the end of the tile */
 }
 
-/* Registers 0 .. inputs-1 belong to inputs, the next to constants, the rest come and go. */
-static bool make_schedule(const pw_program *p, schedule *s)
+/* Registers 0 .. inputs-1 belong to inputs, the next to constants, the rest come and go. live: a bit for each output that
+ * has memory to be written to directly; none takes the most registers. */
+static bool make_schedule(const pw_program *p, unsigned live, schedule *s)
 {
     int last[SLOTS], owner[REGISTERS], last_input_read = -1;
     last_uses(p, last);
@@ -95,7 +96,8 @@ static bool make_schedule(const pw_program *p, schedule *s)
             continue;
         }
         for (int o = 0; o < p->outputs; o++)
-            if (p->result[o] == slot && i >= last_input_read && s->direct[slot] < 0) s->direct[slot] = (int8_t)o;
+            if ((live >> o & 1) && p->result[o] == slot && i >= last_input_read && s->direct[slot] < 0)
+                s->direct[slot] = (int8_t)o;
         if (s->direct[slot] >= 0) continue;
         for (int r = s->registers - 1; r >= 0; r--)
             if (owner[r] <= i) found = r; /* an operand that dies here may be written over */
@@ -112,7 +114,7 @@ static bool match(const node *n, const device_caps *caps)
     schedule s;
     for (int i = 0; i < n->inputs; i++)
         if (n->in[i]->dtype != INGOT_F32) return false;
-    return match_f32(n, caps) && n->out[0]->dtype == INGOT_F32 && make_schedule(n->attrs, &s);
+    return match_f32(n, caps) && n->out[0]->dtype == INGOT_F32 && make_schedule(n->attrs, 0, &s);
 }
 
 static status prepare(context *ctx, const step *s, const device_caps *caps, void **out)
@@ -120,7 +122,9 @@ static status prepare(context *ctx, const step *s, const device_caps *caps, void
     (void)caps;
     schedule *made = malloc(sizeof *made);
     if (!made) return fail_memory(ctx, "a pointwise program", sizeof *made);
-    make_schedule(s->node->attrs, made);
+    unsigned live = 0;
+    for (int i = 0; i < PW_MAX_OUTPUTS; i++) live |= (unsigned)(s->node->out[i] != NULL) << i;
+    make_schedule(s->node->attrs, live, made);
     *out = made;
     return INGOT_OK;
 }

@@ -73,7 +73,7 @@ const op_def op_rms_norm_def = {
            "with. "
            "Zhang & Sennrich 2019.",
     .inputs = {{"x", FLOAT}, {"w", FLOAT}},
-    .outputs = {{"y", .like = INPUT(0), .may_reuse = INPUT(0)}, {"rstd", .optional = true}},
+    .outputs = {{"y", .like = INPUT(0), .may_reuse = INPUT(0)}, {"rstd", .optional = true, .no_gradient = true}},
     ATTRS(rms_norm_attrs, ATTR(rms_norm_attrs, eps, ATTR_F64, .minimum = 0, .maximum = 1)),
     .infer = infer,
     .lower = lower,

@@ -1,0 +1,21 @@
+/* Attributes of adamw, and the numbers of one step that do not depend on the element. */
+#ifndef OPS_ADAMW_ADAMW_H
+#define OPS_ADAMW_ADAMW_H
+
+#include "graph/kernel.h"
+#include "ops/table.h"
+
+typedef struct adamw_attrs {
+    double beta1, beta2, eps, weight_decay;
+    int64_t decoupled;
+} adamw_attrs;
+
+/* In f64: 1 - beta^t loses all but a few bits of a float32 in the first steps. */
+typedef struct adamw_step {
+    double scale, decay, l2; /* w * decay; g * scale + w * l2 */
+    double rate, root_scale; /* lr / (1 - beta1^t); 1 / sqrt(1 - beta2^t) */
+    bool apply;
+} adamw_step;
+adamw_step adamw_step_of(const step *s);
+
+#endif
