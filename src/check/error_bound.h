@@ -1,0 +1,21 @@
+/* How far a value may be off: the running error analysis of a graph (Wilkinson; Higham 2002, ch. 3), as a graph. */
+#ifndef CHECK_ERROR_BOUND_H
+#define CHECK_ERROR_BOUND_H
+
+#include "check/check.h"
+
+typedef struct error_units {
+    double rounding; /* of one operation: 2^-24 for float32 */
+    double product;  /* of a product's operands: rounding, or 2^-11 for TF32 */
+    double smallest; /* what underflows to zero */
+    bool sums;       /* the kernels may sum in any order */
+    bool linear;     /* rounding errors of a sum may all point the same way: n of them, else about sqrt(n) */
+} error_units;
+
+/* For each output of the graph, which is lowered to primitives and must be float64: adds an output "<name>.error", the
+ * bound of its rounding error had it been computed with `units`. Integer outputs get none. */
+status error_bounds_add(build *b, const error_units *units);
+/* The units of a compiled graph's kernels, whose floats are of `type`. */
+error_units error_units_of(const build *b, dtype type);
+
+#endif

@@ -1,0 +1,45 @@
+/* Every op of the table, in every sample and layout, at two rungs of the cpu's ladder: the same as `ingot check`. */
+#include "check/check.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+static void check_level(const char *level)
+{
+    context *ctx;
+    check_report report = {0};
+    assert_int_equal(ingot_context_new(NULL, &ctx), INGOT_OK);
+    check_options o = {.device = "cpu", .level = level, .seed = 7};
+    if (check_ops(ctx, &o, &report)) fail_msg("%s", ingot_message(ctx));
+    assert_true(report.rows.count > 40);
+    for (int64_t i = 0; i < report.rows.count; i++) {
+        const check_row *r = &report.rows.at[i];
+        if (r->failure) print_error("%s: %s\n", level, r->failure);
+        if (!r->runs && !r->failure) print_error("%s: %s ran nothing\n", level, r->name);
+        if (!r->runs) report.failures++;
+    }
+    assert_int_equal(report.failures, 0);
+    check_report_free(&report);
+    ingot_context_free(ctx);
+}
+
+static void test_naive(void **state)
+{
+    (void)state;
+    check_level("naive");
+}
+
+static void test_best(void **state)
+{
+    (void)state;
+    check_level("best");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_naive), cmocka_unit_test(test_best)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
