@@ -75,6 +75,7 @@ ingot_value *ingot_model_rows(const ingot_model *m, ingot_build *b, const ingot_
               .slot = ingot_input(b, "slot", INGOT_I32, flat),
               .block_table = ingot_input(b, "block_table", INGOT_I32, INGOT_SHAPE(o->sequences, o->pages_per_sequence)),
               .page_size = o->page_size,
+              .positions = o->pages_per_sequence * o->page_size,
               .pages = o->pages};
     if (o->logit_rows) r.wanted = ingot_input(b, "wanted", INGOT_I32, INGOT_SHAPE(o->logit_rows));
     return build_family(m, b, &r, NULL);

@@ -6,25 +6,14 @@
 
 #include "ingot/ops.h"
 
-static value *rope(build *b, value *x, int64_t heads, const config *c, const rows *r) /* x (N, heads*D) */
-{
-    return nn_rope(b, x, heads, r,
-                   &(nn_rope_options){.theta = c->rope_theta,
-                                      .llama3 = c->rope.llama3,
-                                      .factor = c->rope.factor,
-                                      .low_freq_factor = c->rope.low_freq_factor,
-                                      .high_freq_factor = c->rope.high_freq_factor,
-                                      .original_context = c->rope.original_context});
-}
-
-static value *attention(build *b, const config *c, value *x, const rows *r) /* x (N, C) */
+static value *attention(build *b, const config *c, value *x, value *table, const rows *r) /* x (N, C) */
 {
     int bias = c->attention_bias;
     value *q = nn_linear(b, "q_proj", x, c->heads * c->head_dim, bias);    /* (N, H*D) */
     value *k = nn_linear(b, "k_proj", x, c->kv_heads * c->head_dim, bias); /* (N, K*D) */
     value *v = nn_linear(b, "v_proj", x, c->kv_heads * c->head_dim, bias);
-    q = rope(b, q, c->heads, c, r);
-    k = rope(b, k, c->kv_heads, c, r);
+    q = nn_rope(b, q, table, c->heads, r);
+    k = nn_rope(b, k, table, c->kv_heads, r);
     value *a = nn_attention(b, q, k, v, r, c->heads, c->kv_heads);
     return nn_linear(b, "o_proj", a, c->dim, bias);
 }
@@ -36,11 +25,11 @@ static value *mlp(build *b, const config *c, value *x) /* x (N, C) */
     return nn_linear(b, "down_proj", ingot_swiglu(b, gate, up), c->dim, c->mlp_bias);
 }
 
-static value *block(build *b, const config *c, value *x, const rows *r) /* x (N, C) */
+static value *block(build *b, const config *c, value *x, value *table, const rows *r) /* x (N, C) */
 {
     value *h = nn_rms_norm(b, "input_layernorm", x, c->norm_eps);
     ingot_scope_begin(b, "self_attn");
-    h = attention(b, c, h, r);
+    h = attention(b, c, h, table, r);
     ingot_scope_end(b);
     x = ingot_add(b, x, nn_dropout(b, h, r));
 
@@ -53,11 +42,12 @@ static value *block(build *b, const config *c, value *x, const rows *r) /* x (N,
 
 static value *llama_build(build *b, const config *c, rows *r) /* -> logits (M, V) */
 {
+    value *table = nn_rope_table(b, c->head_dim, c->rope_theta, c->scaled ? &c->scaling : NULL, r); /* (T, D) */
     ingot_scope_begin(b, "model");
     value *x = nn_dropout(b, nn_embedding(b, "embed_tokens", r->tokens, c->vocab_size, c->dim), r); /* (N, C) */
     for (r->layer = 0; r->layer < c->layers; r->layer++) {
         nn_layer_begin(b, "layers.%d", r->layer);
-        x = block(b, c, x, r);
+        x = block(b, c, x, table, r);
         nn_layer_end(b);
     }
     x = nn_rms_norm(b, "norm", nn_wanted(b, x, r), c->norm_eps);
@@ -76,8 +66,8 @@ static status finish(context *ctx, config *c)
     if (c->post_norm || c->sinusoidal)
         return ingot_fail(ctx, INGOT_ERROR_UNSUPPORTED, "family llama has no %s; --family gpt2 has it",
                           c->post_norm ? "post-norm" : "sinusoidal positions");
-    if (!(c->rope_theta > 0) || (c->rope.llama3 && !(c->rope.factor >= 1 && c->rope.low_freq_factor > 0 &&
-                                                     c->rope.high_freq_factor > c->rope.low_freq_factor)))
+    if (!(c->rope_theta > 0) || (c->scaled && !(c->scaling.factor >= 1 && c->scaling.low_freq_factor > 0 &&
+                                                c->scaling.high_freq_factor > c->scaling.low_freq_factor)))
         return ingot_fail(ctx, INGOT_ERROR_ARGUMENT,
                           "rope theta and its scaling factors must be positive numbers, "
                           "the factor at least 1, high_freq_factor above low_freq_factor");
@@ -111,11 +101,11 @@ static void read_scaling(json_fields *f, config *c)
         field_refuse(f, "rope_type", "is \"%s\"; Ingot knows \"default\" and \"llama3\"", type);
         return;
     }
-    c->rope = (rope_scaling){.llama3 = true,
-                             .factor = field_double(f, "factor"),
-                             .low_freq_factor = field_double(f, "low_freq_factor"),
-                             .high_freq_factor = field_double(f, "high_freq_factor"),
-                             .original_context = field_int(f, "original_max_position_embeddings", 1, CONFIG_MOST_SIZE)};
+    c->scaled = true;
+    c->scaling.factor = field_double(f, "factor");
+    c->scaling.low_freq_factor = field_double(f, "low_freq_factor");
+    c->scaling.high_freq_factor = field_double(f, "high_freq_factor");
+    c->scaling.original_positions = field_int(f, "original_max_position_embeddings", 1, CONFIG_MOST_SIZE);
 }
 
 /* transformers 5 has rope_parameters, with theta inside; before it were rope_theta and rope_scaling. */
@@ -133,10 +123,10 @@ static void read(json_fields *f, config *c)
 
 static json_t *scaling_object(const config *c)
 {
-    if (!c->rope.llama3) return json_pack("{s:s}", "rope_type", "default");
-    return json_pack("{s:s, s:f, s:f, s:f, s:I}", "rope_type", "llama3", "factor", c->rope.factor, "low_freq_factor",
-                     c->rope.low_freq_factor, "high_freq_factor", c->rope.high_freq_factor,
-                     "original_max_position_embeddings", (json_int_t)c->rope.original_context);
+    if (!c->scaled) return json_pack("{s:s}", "rope_type", "default");
+    return json_pack("{s:s, s:f, s:f, s:f, s:I}", "rope_type", "llama3", "factor", c->scaling.factor, "low_freq_factor",
+                     c->scaling.low_freq_factor, "high_freq_factor", c->scaling.high_freq_factor,
+                     "original_max_position_embeddings", (json_int_t)c->scaling.original_positions);
 }
 
 static void write(const config *c, json_t *root)
@@ -146,7 +136,7 @@ static void write(const config *c, json_t *root)
     json_object_set_new(root, "hidden_act", json_string("silu"));
     json_object_set_new(root, "rope_parameters", parameters);
     json_object_set_new(root, "rope_theta", json_real(c->rope_theta));
-    json_object_set_new(root, "rope_scaling", c->rope.llama3 ? scaling_object(c) : json_null());
+    json_object_set_new(root, "rope_scaling", c->scaled ? scaling_object(c) : json_null());
 }
 
 /* ---- shapes ---- */
@@ -160,8 +150,8 @@ static const preset presets[] = {
     {"smollm2-360m", {SHAPE(49152, 32, 15, 5, 64, 960, 2560, 8192, 1e5, 1e-5, true)}},
     {"smollm2-1.7b", {SHAPE(49152, 24, 32, 32, 64, 2048, 8192, 8192, 1.3e5, 1e-5, true)}},
     {"llama-1b",
-     {SHAPE(128256, 16, 32, 8, 64, 2048, 8192, 131072, 5e5, 1e-5, true),
-      .rope = {true, 32, 1, 4, 8192}}}, /* Llama 3.2 1B */
+     {SHAPE(128256, 16, 32, 8, 64, 2048, 8192, 131072, 5e5, 1e-5, true), .scaled = true,
+      .scaling = {32, 1, 4, 8192}}}, /* Llama 3.2 1B */
     {0},
 };
 static const config defaults = {SHAPE(1776, 4, 4, 2, 32, 128, 352, 128, 1e4, 1e-5, false)};

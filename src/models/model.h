@@ -16,20 +16,14 @@
 
 typedef struct model_family model_family;
 
-/* Linear frequencies of RoPE changed for long contexts; "llama3" as in Llama 3.1. */
-typedef struct rope_scaling {
-    bool llama3;
-    double factor, low_freq_factor, high_freq_factor;
-    int64_t original_context;
-} rope_scaling;
-
 /* One struct for all families: a field that a family does not have stays 0. */
 typedef struct config {
     const model_family *family;
     int64_t vocab_size, layers, heads, kv_heads, head_dim, dim, ffn_dim, context;
     double norm_eps, init_std, dropout;
     double rope_theta;
-    rope_scaling rope;
+    ingot_rope_scaling scaling; /* of rotary frequencies, "llama3"; where `scaled` */
+    bool scaled;
     activation activation;
     bool tied, attention_bias, mlp_bias, post_norm, sinusoidal;
     int64_t image, classes; /* convnet: side of the pictures */

@@ -4,7 +4,6 @@
 #include "ingot/ops.h"
 
 #include <stdio.h>
-#include "nn/pending.h"
 
 #define INITIAL_STD 0.02 /* of matrices; families with another say so in their `init` */
 
@@ -31,9 +30,7 @@ value *nn_product_plain(build *b, const product *p, value *x)
 
 value *nn_product_of(build *b, const product *p, value *x, value *w, value *bias)
 {
-    if (!p->transposed) return pending_linear(b, x, w, bias);
-    value *y = ingot_matmul(b, x, w);
-    return bias ? ingot_add(b, y, bias) : y;
+    return ingot_linear_with(b, x, w, bias, p->transposed);
 }
 
 static value *make_product(build *b, const product *p, value *x)
@@ -69,7 +66,7 @@ value *nn_tied_head(build *b, const char *embedding, value *x, int64_t entries)
 {
     value *table =
         parameter(b, embedding, "weight", INGOT_SHAPE(entries, last_dim(x)), (init){INIT_NORMAL, INITIAL_STD});
-    return pending_linear(b, x, table, NULL);
+    return ingot_linear(b, x, table, NULL);
 }
 
 value *nn_rms_norm(build *b, const char *name, value *x, double eps)

@@ -2,7 +2,6 @@
 #include "nn/lora.h"
 
 #include "ingot/ops.h"
-#include "nn/pending.h"
 
 #include <math.h>
 
@@ -55,7 +54,7 @@ static value *product_with_adapters(const build_hooks *hooks, build *b, const pr
     value *A = adapter(b, p->name, "lora_A", c->rank, p->in, (init){INIT_UNIFORM, 1 / sqrt((double)p->in)});
     value *B = adapter(b, p->name, "lora_B", p->out, c->rank, (init){INIT_ZEROS});
     value *input = h->rng && c->dropout > 0 ? ingot_dropout(b, x, h->rng, c->dropout, b->streams++) : x;
-    value *delta = pending_linear(b, pending_linear(b, input, A, NULL), B, NULL);
+    value *delta = ingot_linear(b, ingot_linear(b, input, A, NULL), B, NULL);
     return ingot_add(b, nn_product_plain(b, p, x), ingot_mul_scalar(b, delta, lora_scale(c)));
 }
 

@@ -13,6 +13,7 @@
 #define NN_NN_H
 
 #include "graph/graph.h"
+#include "ingot/ops.h"
 
 /* ---- parameters ---- */
 
@@ -106,20 +107,17 @@ typedef struct rows {
     value *slot;              /* (N) where this row's key and value go: page * page_size + offset; -1 for padding */
     value *block_table;       /* (S, P) pages of each sequence, in order */
     int64_t page_size, pages; /* tokens a page, pages in the pool */
+    int64_t positions;        /* most that a sequence can have: pages of a row of block_table * page_size */
     value *wanted;            /* (M) rows whose logits are wanted; NULL: all */
 
     int64_t
         layer; /* set by the family before each layer: names the cache, kv.<layer>.k and .v (pages * page_size, K, D) */
 } rows;
 
-typedef struct nn_rope_options {
-    double theta;
-    bool llama3; /* low frequencies divided by `factor`, as in Llama 3.1; else the four below are not read */
-    double factor, low_freq_factor, high_freq_factor;
-    int64_t original_context;
-} nn_rope_options;
-/* Rotary positions (Su et al. 2021), halves of a head paired as in Hugging Face's files; x (N, heads*D). */
-value *nn_rope(build *b, value *x, int64_t heads, const rows *r, const nn_rope_options *o);
+/* Rotary positions (Su et al. 2021), halves of a head paired as in Hugging Face's files: the table once, then x
+ * (N, heads*D) turned by its rows' positions. scaling may be NULL. */
+value *nn_rope_table(build *b, int64_t head_dim, double theta, const ingot_rope_scaling *scaling, const rows *r);
+value *nn_rope(build *b, value *x, value *table, int64_t heads, const rows *r);
 /* Causal attention of q (N, H*D) over k, v (N, K*D) and, in inference, the cache; -> (N, H*D). Scale 1 / sqrt(D). */
 value *nn_attention(build *b, value *q, value *k, value *v, const rows *r, int64_t heads, int64_t kv_heads);
 value *nn_dropout(build *b, value *x, const rows *r);

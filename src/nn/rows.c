@@ -17,11 +17,16 @@ value *nn_wanted(build *b, value *x, const rows *r)
     return r->wanted ? ingot_gather(b, x, r->wanted) : x;
 }
 
-value *nn_rope(build *b, value *x, int64_t heads, const rows *r, const nn_rope_options *o)
+value *nn_rope_table(build *b, int64_t head_dim, double theta, const ingot_rope_scaling *scaling, const rows *r)
+{
+    return ingot_rope_table(b, r->length ? r->length : r->positions, head_dim, theta, scaling);
+}
+
+value *nn_rope(build *b, value *x, value *table, int64_t heads, const rows *r)
 {
     if (b->status) return NULL;
     int64_t width = x->shape.dim[1];
-    value *y = pending_rope(b, ingot_reshape(b, x, INGOT_SHAPE(r->count, heads, width / heads)), r->position, o);
+    value *y = ingot_rope(b, ingot_reshape(b, x, INGOT_SHAPE(r->count, heads, width / heads)), r->position, table, 0);
     return ingot_reshape(b, y, INGOT_SHAPE(r->count, width));
 }
 

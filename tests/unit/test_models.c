@@ -200,7 +200,7 @@ static void test_config(void **state)
     (void)state;
     config c;
     OK(ctx, read_config("{" LLAMA_BASE "}", NULL, &c));
-    assert_true(!c.tied && !c.attention_bias && !c.rope.llama3); /* Hugging Face's defaults */
+    assert_true(!c.tied && !c.attention_bias && !c.scaled); /* Hugging Face's defaults */
     assert_int_equal(c.kv_heads, 4);
     assert_int_equal(c.head_dim, 16);
     assert_float_equal(c.rope_theta, 10000, 0);
@@ -211,7 +211,7 @@ static void test_config(void **state)
                         "\"rope_scaling\": {\"type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1, "
                         "\"high_freq_factor\": 4, \"original_max_position_embeddings\": 32}}",
                         "{\"eos_token_id\": [7, 9]}", &c));
-    assert_true(c.rope.llama3 && c.rope.original_context == 32);
+    assert_true(c.scaled && c.scaling.original_positions == 32);
     assert_float_equal(c.rope_theta, 5e5, 0);
     assert_true(c.eos_count == 2 && c.eos[1] == 9 && c.bos == 3);
 
