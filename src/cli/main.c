@@ -72,6 +72,9 @@ static status read_options(call *c, const verb *v, void *options, common_options
     TRY(options_command_line(set, argc, argv, &common->help));
     if (common->help) return INGOT_OK;
     TRY(options_environment(set));
+    const char *saved = NULL;
+    if (v->saved_config) TRY(v->saved_config(c, options, &saved));
+    if (saved) TRY(options_config(set, saved));
     if (common->config) TRY(options_config(set, common->config));
     return options_check(set);
 }

@@ -37,6 +37,8 @@ typedef struct verb {
     option_table options[8]; /* ended by an empty one */
     size_t options_bytes;    /* the verb's own struct, zeroed, then filled from the tables */
     status (*run)(call *c, void *options);
+    /* Sets *path to a run.yaml that counts like --config, but below it: `train --resume run`. NULL: none. */
+    status (*saved_config)(call *c, const void *options, const char **path);
     const struct verb *verbs[8]; /* sub-verbs, ended by NULL */
     bool outlives_stdout;        /* a closed pipe does not stop it: training goes on when its log's reader ends */
 } verb;

@@ -1,0 +1,72 @@
+#include "cli/model_options.h"
+
+const option shape_lines[SHAPE_LINES] = {
+    {"preset", STRING_AT(shape_options, preset), "NAME", "a shape by name: tiny-1m, gpt2-124m, ..."},
+    {"family", STRING_AT(shape_options, family), "NAME", "gpt2, llama or convnet",
+     .initial_help = "the preset's, or llama"},
+    {"vocab-size", INT_AT(shape_options, vocab_size), "V", "entries of the embedding",
+     .initial_help = "the tokenizer's", .range = AT_LEAST(1)},
+    {"layers", INT_AT(shape_options, layers), "L", "blocks", .range = AT_LEAST(1)},
+    {"heads", INT_AT(shape_options, heads), "H", "query heads", .range = AT_LEAST(1)},
+    {"kv-heads", INT_AT(shape_options, kv_heads), "K", "key and value heads", .initial_help = "as many as heads",
+     .range = AT_LEAST(1)},
+    {"head-dim", INT_AT(shape_options, head_dim), "D", "width of a head", .initial_help = "dim / heads",
+     .range = AT_LEAST(1)},
+    {"dim", INT_AT(shape_options, dim), "C", "width of the model", .range = AT_LEAST(1)},
+    {"ffn-dim", INT_AT(shape_options, ffn_dim), "F", "width inside the feed-forward part", .initial_help = "by family",
+     .range = AT_LEAST(1)},
+    {"rope-theta", DOUBLE_AT(shape_options, rope_theta), NULL, "base of rotary positions", .initial_help = "by family",
+     .range = MORE_THAN(0)},
+    {"norm-eps", DOUBLE_AT(shape_options, norm_eps), NULL, "epsilon of the norms", .initial_help = "by family",
+     .range = MORE_THAN(0)},
+    {"init-std", DOUBLE_AT(shape_options, init_std), NULL, "standard deviation of fresh matrices",
+     .initial_help = "by family", .range = MORE_THAN(0)},
+    {"tied", BOOL_AT(shape_options, tied), NULL, "the head is the embedding", .initial_help = "by family"},
+    {"bias", BOOL_AT(shape_options, bias), NULL, "linears have biases", .initial_help = "by family"},
+    {"post-norm", BOOL_AT(shape_options, post_norm), NULL, "norms after the residual sum (gpt2)"},
+    {"sinusoidal", BOOL_AT(shape_options, sinusoidal), NULL, "fixed sinusoidal positions (gpt2)"},
+};
+
+static ingot_choice choice(const call *c, const char *name, bool value)
+{
+    return !option_given(c, name) ? INGOT_AS_FAMILY : value ? INGOT_YES : INGOT_NO;
+}
+
+ingot_model_options shape_model_options(const call *c, const shape_options *o)
+{
+    return (ingot_model_options){
+        .preset = o->preset,
+        .family = o->family,
+        .vocab_size = o->vocab_size,
+        .layers = o->layers,
+        .heads = o->heads,
+        .kv_heads = o->kv_heads,
+        .head_dim = o->head_dim,
+        .dim = o->dim,
+        .ffn_dim = o->ffn_dim,
+        .rope_theta = o->rope_theta,
+        .norm_eps = o->norm_eps,
+        .init_std = o->init_std,
+        .tied = choice(c, "tied", o->tied),
+        .bias = choice(c, "bias", o->bias),
+        .post_norm = choice(c, "post-norm", o->post_norm),
+        .sinusoidal = choice(c, "sinusoidal", o->sinusoidal),
+    };
+}
+
+static const char *const levels[] = {"naive", "parallel",    "tiled", "tiled-parallel", "simd",
+                                     "blas",  "avx512-bf16", "amx",   "best",           NULL};
+
+const option device_lines[DEVICE_LINES] = {
+    {"device", STRING_AT(device_flags, device), "NAME", "auto, cpu, ref (float64 oracle) or null", .initial = "auto"},
+    {"cpu-level", CHOICE_AT(device_flags, cpu_level), "LEVEL", "how far up the ladder of CPU kernels to go",
+     .initial = "best", .choices = levels},
+    {"row-invariant", BOOL_AT(device_flags, row_invariant), NULL,
+     "only kernels whose sums do not depend on how many rows run together"},
+};
+
+status device_flags_open(call *c, const device_flags *o, ingot_device **out)
+{
+    const ingot_device_options options = {.level = levels[o->cpu_level], .row_invariant = o->row_invariant};
+    return ingot_device_open(c->ctx, o->device, &options, out);
+}

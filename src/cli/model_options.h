@@ -1,0 +1,38 @@
+/* Options that several verbs share: a model's shape, and the device that runs it. */
+#ifndef CLI_MODEL_OPTIONS_H
+#define CLI_MODEL_OPTIONS_H
+
+#include "cli/verb.h"
+#include "ingot/model.h"
+
+typedef struct shape_options {
+    const char *preset, *family;
+    int64_t vocab_size, layers, heads, kv_heads, head_dim, dim, ffn_dim, classes;
+    double rope_theta, norm_eps, init_std;
+    bool tied, bias, post_norm, sinusoidal;
+} shape_options;
+#define SHAPE_TABLE(type, field)                                                                                       \
+    {                                                                                                                  \
+        "Model", shape_lines, SHAPE_LINES, offsetof(type, field)                                                       \
+    }
+enum { SHAPE_LINES = 16 };
+extern const option shape_lines[SHAPE_LINES];
+
+/* Fills what the shape says; context, dropout and end tokens are the caller's to add. */
+ingot_model_options shape_model_options(const call *c, const shape_options *o);
+
+typedef struct device_flags {
+    const char *device;
+    int cpu_level;
+    bool row_invariant;
+} device_flags;
+#define DEVICE_TABLE(type, field)                                                                                      \
+    {                                                                                                                  \
+        "Device", device_lines, DEVICE_LINES, offsetof(type, field)                                                    \
+    }
+enum { DEVICE_LINES = 3 };
+extern const option device_lines[DEVICE_LINES];
+
+status device_flags_open(call *c, const device_flags *o, ingot_device **out);
+
+#endif
