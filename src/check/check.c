@@ -107,10 +107,10 @@ static void warn_of_zero_gradients(trial *t)
     }
 }
 
-static status check_pair(context *ctx, const check_options *o, device *tested, device *ref, const check_subject *full,
+static status check_pair(context *ctx, const check_options *o, const check_devices *devices, const check_subject *full,
                          const check_subject *plain, check_row *row)
 {
-    trial t = {.ctx = ctx, .options = o, .device = tested, .ref = ref, .subject = full, .seed = o->seed, .row = row};
+    trial t = {.ctx = ctx, .options = o, .devices = devices, .subject = full, .seed = o->seed, .row = row};
     double start = now();
     t.arena = arena_new();
     if (!t.arena) return fail_memory(ctx, "a check", 0);
@@ -176,7 +176,7 @@ static bool leans(sample_values values)
     return values == VALUES_ALL_EQUAL || values == VALUES_LARGE_OFFSET;
 }
 
-static status check_sample(context *ctx, const check_options *o, device *tested, device *ref, const op_def *op,
+static status check_sample(context *ctx, const check_options *o, const check_devices *devices, const op_def *op,
                            const op_sample *sample, check_row *row)
 {
     sample_case full = {op, sample, true}, plain = {op, sample, false};
@@ -190,7 +190,7 @@ static status check_sample(context *ctx, const check_options *o, device *tested,
     s.no_finite_differences = sample->no_gradient;
     check_subject without = s;
     without.user = &plain;
-    return check_pair(ctx, o, tested, ref, &s, has_optional(op) ? &without : &s, row);
+    return check_pair(ctx, o, devices, &s, has_optional(op) ? &without : &s, row);
 }
 
 static bool is_tested(const op_def *op)
@@ -198,7 +198,7 @@ static bool is_tested(const op_def *op)
     return !(op->traits & (OP_SOURCE | OP_UPDATE));
 }
 
-static status check_op(context *ctx, const check_options *o, device *tested, device *ref, const op_def *op,
+static status check_op(context *ctx, const check_options *o, const check_devices *devices, const op_def *op,
                        check_report *out)
 {
     check_row row = {.name = arena_strdup(out->arena, op->name)};
@@ -207,19 +207,28 @@ static status check_op(context *ctx, const check_options *o, device *tested, dev
         row.failures = 1;
         row.failure = strdup("the op has no samples");
     }
-    for (size_t i = 0; i < op->sample_count && !s; i++)
-        s = check_sample(ctx, o, tested, ref, op, &op->samples[i], &row);
+    for (size_t i = 0; i < op->sample_count && !s; i++) s = check_sample(ctx, o, devices, op, &op->samples[i], &row);
     if (!s && !ARRAY_PUSH(&out->rows, row)) s = fail_memory(ctx, "a report", sizeof row);
     out->failures += row.failures;
     return s;
 }
 
-static status open_devices(context *ctx, const check_options *o, device **tested, device **ref)
+static void close_devices(check_devices *d)
+{
+    ingot_device_close(d->ref);
+    ingot_device_close(d->plain);
+    ingot_device_close(d->poisoned);
+}
+
+static status open_devices(context *ctx, const check_options *o, check_devices *out)
 {
     ingot_device_options options = {.level = o->level, .poison = 1};
-    TRY(ingot_device_open(ctx, o->device, &options, tested));
-    status s = ingot_device_open(ctx, "ref", NULL, ref);
-    if (s) ingot_device_close(*tested);
+    *out = (check_devices){0};
+    status s = ingot_device_open(ctx, o->device, &options, &out->poisoned);
+    options.poison = 0;
+    if (!s) s = ingot_device_open(ctx, o->device, &options, &out->plain);
+    if (!s) s = ingot_device_open(ctx, "ref", NULL, &out->ref);
+    if (s) close_devices(out);
     return s;
 }
 
@@ -239,19 +248,18 @@ static status report_start(context *ctx, check_report *out)
 
 static status check_table(context *ctx, context *quiet, const check_options *o, check_report *out)
 {
-    device *tested, *ref;
-    TRY(open_devices(quiet, o, &tested, &ref));
+    check_devices devices;
+    TRY(open_devices(quiet, o, &devices));
     status s = INGOT_OK;
     const op_def *const *ops = o->ops ? o->ops : op_table;
     int64_t total = 0, done = 0;
     for (const op_def *const *op = ops; *op; op++) total++;
     for (const op_def *const *op = ops; *op && !s; op++) {
         progress(ctx, (*op)->name, (double)done++, (double)total, "ops");
-        if (is_tested(*op)) s = check_op(quiet, o, tested, ref, *op, out);
+        if (is_tested(*op)) s = check_op(quiet, o, &devices, *op, out);
         if (!s && ingot_interrupted(ctx)) s = ingot_fail(quiet, INGOT_ERROR_INTERRUPTED, "the check was interrupted");
     }
-    ingot_device_close(ref);
-    ingot_device_close(tested);
+    close_devices(&devices);
     return s;
 }
 
@@ -268,15 +276,14 @@ status check_ops(context *ctx, const check_options *o, check_report *out)
 
 status check_subject_run(context *ctx, const check_options *o, const check_subject *subject, check_report *out)
 {
-    device *tested, *ref;
+    check_devices devices;
     TRY(report_start(ctx, out));
-    TRY(open_devices(ctx, o, &tested, &ref));
+    TRY(open_devices(ctx, o, &devices));
     check_row row = {.name = arena_strdup(out->arena, subject->name)};
-    status s = check_pair(ctx, o, tested, ref, subject, subject, &row);
+    status s = check_pair(ctx, o, &devices, subject, subject, &row);
     if (!s && !ARRAY_PUSH(&out->rows, row)) s = fail_memory(ctx, "a report", sizeof row);
     out->failures += row.failures;
-    ingot_device_close(ref);
-    ingot_device_close(tested);
+    close_devices(&devices);
     return s;
 }
 

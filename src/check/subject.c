@@ -80,14 +80,20 @@ static void add_output(check_graph *g, void *ports, const char *name, value *v)
     if (v && !ARRAY_PUSH(list, (port){kept, v})) build_fail(g->b, INGOT_ERROR_MEMORY, "not enough memory for a check");
 }
 
+/* What the host reads is in memory of its own, never written over an input: there a copy goes out. */
+static value *output_value(check_graph *g, value *v)
+{
+    return g->layout == LAYOUT_OWNED && v ? APPLY(g->b, &op_copy_def, NULL, v) : v;
+}
+
 void check_output(check_graph *g, const char *name, value *v)
 {
-    add_output(g, &g->outputs, name, v);
+    add_output(g, &g->outputs, name, output_value(g, v));
 }
 
 void check_side_output(check_graph *g, const char *name, value *v)
 {
-    add_output(g, &g->side_outputs, name, v);
+    add_output(g, &g->side_outputs, name, output_value(g, v));
 }
 
 /* States that the subject made are sources too: weights of a model. */

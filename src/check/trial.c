@@ -30,7 +30,7 @@ status trial_compile(trial *t, const check_subject *subject, check_layout layout
 {
     build *b;
     TRY(subject_build(t->ctx, subject, layout, want, t->seed, t->arena, &t->sources, &b));
-    return ingot_compile(b, t->device, NULL, out);
+    return ingot_compile(b, layout == LAYOUT_OWNED ? t->devices->plain : t->devices->poisoned, NULL, out);
 }
 
 static const check_source *find_source(const trial *t, const char *name)
@@ -118,7 +118,7 @@ static status compile_ref(trial *t, check_want want, const error_units *units, i
     status s = promote(b);
     if (!s) s = pass_lower(b, &choice);
     if (!s && units) s = error_bounds_add(b, units);
-    if (!s) return ingot_compile(b, t->ref, NULL, out);
+    if (!s) return ingot_compile(b, t->devices->ref, NULL, out);
     ingot_build_free(b);
     return s;
 }

@@ -14,10 +14,15 @@ typedef struct trial_output {
 } trial_output;
 typedef ARRAY(trial_output) trial_outputs;
 
+/* What a check runs on. With poison no value is written over another, so reuse is tried without. */
+typedef struct check_devices {
+    device *poisoned, *plain, *ref;
+} check_devices;
+
 typedef struct trial {
     context *ctx;
     const check_options *options;
-    device *device, *ref;
+    const check_devices *devices;
     arena *arena; /* of one subject */
     const check_subject *subject;
     check_sources sources;
