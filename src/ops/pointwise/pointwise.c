@@ -223,6 +223,14 @@ static const pw_program sample_program = {
     .result = {3, 5},
     .code = {{.code = PW_MUL, .a = 0, .b = 1}, {.code = PW_TANH, .a = 2}, {.code = PW_ADD, .a = 3, .b = 4}}};
 
+/* An input handed on as it is, beside a result that may be written over it. */
+static const pw_program sample_passing = {.inputs = 2,
+                                          .count = 1,
+                                          .outputs = 2,
+                                          .dtype = INGOT_F32,
+                                          .result = {1, 2},
+                                          .code = {{.code = PW_MUL, .a = 0, .b = 1}}};
+
 const op_def op_pointwise_def = {
     .name = "pointwise",
     .doc = "y = a small program over the elements of its inputs, which broadcast as in numpy; up to 4 outputs.",
@@ -237,7 +245,8 @@ const op_def op_pointwise_def = {
     .grad = grad,
     .cost = cost,
     .print = print,
-    SAMPLES({.in = {S(2, 3, 5), S(5), S(3, 1)}, .attrs = &sample_program, .inputs = 3, .outputs = 2},
+    SAMPLES({.in = {S(31, 33), S(31, 33)}, .attrs = &sample_passing, .inputs = 2, .outputs = 2},
+            {.in = {S(2, 3, 5), S(5), S(3, 1)}, .attrs = &sample_program, .inputs = 3, .outputs = 2},
             {.in = {S(1), S(1), S(1)}, .attrs = &sample_program, .inputs = 3, .outputs = 2},
             {.in = {S(4, 4099), S(4, 1), S(4099)}, .attrs = &sample_program, .inputs = 3, .outputs = 2}),
 };

@@ -57,6 +57,7 @@ typedef struct schedule {
     int8_t register_of[SLOTS]; /* -1: read where the input lies, or written straight to output direct[slot] */
     int8_t direct[SLOTS];      /* output that the instruction writes to memory itself, or -1 */
     int constants;
+    bool passes[PW_MAX_INPUTS]; /* the input is a result as it is: it may be written over before it is stored */
 } schedule;
 
 static void last_uses(const pw_program *p, int *last)
@@ -80,6 +81,7 @@ static bool make_schedule(const pw_program *p, unsigned live, schedule *s)
     last_uses(p, last);
     memset(s, -1, sizeof *s);
     s->registers = p->inputs;
+    for (int i = 0; i < PW_MAX_INPUTS; i++) s->passes[i] = i < p->inputs && last[i] == p->count;
     for (int i = 0; i < p->inputs; i++) {
         s->register_of[i] = (int8_t)i;
         if (last[i] < p->count) last_input_read = MAX(last_input_read, last[i]);
@@ -155,12 +157,14 @@ static void load_inputs(tile *t, const int64_t *at, int64_t column, int64_t n, b
     for (int i = 0; i < t->program->inputs; i++) {
         const float *x = f32(&t->step->in[i]) + at[i];
         int64_t stride = t->loop->inner[i];
-        if (stride == 1) {
+        if (stride == 1 && !t->schedule->passes[i]) {
             t->slot[i] = x + column;
             continue;
         }
         t->slot[i] = t->registers[i];
-        if (stride == 0) {
+        if (stride == 1) {
+            memcpy(t->registers[i], x + column, (size_t)n * sizeof *x);
+        } else if (stride == 0) {
             if (new_row) spread(t->registers[i], *x, MIN((int64_t)TILE, t->loop->length));
         } else {
             for (int64_t k = 0; k < n; k++) t->registers[i][k] = x[(column + k) * stride];
