@@ -42,17 +42,6 @@ typedef struct cpu {
     queue queue;
 } cpu;
 
-static cpu_isa detect_isa(void)
-{
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
-        return CPU_AVX512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return CPU_AVX2;
-#endif
-    return CPU_BASELINE;
-}
-
 static kernel_table kernels_of(cpu_isa isa)
 {
 #ifdef INGOT_HAVE_AVX512
@@ -105,7 +94,7 @@ static status open_cpu(context *ctx, const ingot_device_options *options, device
         free(self);
         return ingot_fail(ctx, INGOT_ERROR_MEMORY, "threads could not be started; try --threads 1");
     }
-    self->caps = (device_caps){.isa = detect_isa(), .threads = pool_size(p)};
+    self->caps = (device_caps){.isa = cpu_detect_isa(), .threads = pool_size(p)};
 #ifdef INGOT_CBLAS
     self->caps.blas = true;
 #endif

@@ -50,3 +50,14 @@ void cpu_sum_chunks(queue *q, float *sum, const float *chunks, int64_t columns)
     else
         sum_columns(&job, 0, columns, 0);
 }
+
+cpu_isa cpu_detect_isa(void)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
+        return CPU_AVX512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return CPU_AVX2;
+#endif
+    return CPU_BASELINE;
+}

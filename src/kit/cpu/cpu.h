@@ -20,6 +20,9 @@
 
 typedef enum cpu_isa { CPU_BASELINE, CPU_AVX2, CPU_AVX512 } cpu_isa;
 
+/* The widest instruction set that this build has kernels for and this machine runs. */
+cpu_isa cpu_detect_isa(void);
+
 struct device_caps {
     cpu_isa isa;
     int threads;

@@ -1,0 +1,66 @@
+/* Timing of whole pieces of work. */
+#define _GNU_SOURCE
+#include "bench/measure.h"
+
+#include <math.h>
+#include <time.h>
+
+double bench_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static int ascending(const void *x, const void *y)
+{
+    double a = *(const double *)x, b = *(const double *)y;
+    return a < b ? -1 : a > b;
+}
+
+static status summarise(context *ctx, bench_stats *s)
+{
+    double *sorted = malloc(sizeof *sorted * (size_t)s->count);
+    if (!sorted) return fail_memory(ctx, "timings", (uint64_t)s->count * sizeof *sorted);
+    memcpy(sorted, s->samples, sizeof *sorted * (size_t)s->count);
+    qsort(sorted, (size_t)s->count, sizeof *sorted, ascending);
+    s->median = (sorted[(s->count - 1) / 2] + sorted[s->count / 2]) / 2;
+    s->least = sorted[0];
+    s->most = sorted[s->count - 1];
+    double squares = 0;
+    for (int64_t i = 0; i < s->count; i++) s->mean += sorted[i] / (double)s->count;
+    for (int64_t i = 0; i < s->count; i++) squares += (sorted[i] - s->mean) * (sorted[i] - s->mean);
+    s->deviation = s->count > 1 ? sqrt(squares / (double)(s->count - 1)) : 0;
+    free(sorted);
+    return INGOT_OK;
+}
+
+status bench_measure(context *ctx, bench_work *work, void *arg, const bench_effort *effort, bench_stats *out)
+{
+    enum { MOST = 10000, LEAST = 3 };
+    *out = (bench_stats){0};
+    ARRAY(double) samples = {0};
+    status s = INGOT_OK;
+    for (int64_t i = 0; i < effort->warmup && !s; i++) s = work(arg);
+    double begin = bench_now();
+    for (;;) {
+        bool enough = effort->repetitions ? samples.count >= effort->repetitions
+                                          : samples.count >= LEAST && bench_now() - begin >= effort->seconds;
+        if (s || enough || samples.count >= MOST) break;
+        if (ingot_interrupted(ctx)) s = ingot_fail(ctx, INGOT_ERROR_INTERRUPTED, "interrupted");
+        double start = bench_now();
+        if (!s) s = work(arg);
+        if (!ARRAY_PUSH(&samples, bench_now() - start)) s = fail_memory(ctx, "timings", sizeof(double));
+    }
+    out->samples = samples.at;
+    out->count = samples.count;
+    if (!s) s = summarise(ctx, out);
+    if (s) bench_stats_free(out);
+    return s;
+}
+
+void bench_stats_free(bench_stats *s)
+{
+    free(s->samples);
+    *s = (bench_stats){0};
+}

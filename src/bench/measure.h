@@ -1,0 +1,25 @@
+/* Timing: warm up, repeat, quote the median with its spread. Work is timed to its end, never to its launch. */
+#ifndef BENCH_MEASURE_H
+#define BENCH_MEASURE_H
+
+#include "base/base.h"
+
+typedef struct bench_stats {
+    double median, mean, deviation, least, most; /* seconds */
+    int64_t count;
+    double *samples; /* in the order they were taken; freed by bench_stats_free */
+} bench_stats;
+
+/* Does the work once, to its end. */
+typedef status bench_work(void *arg);
+
+typedef struct bench_effort {
+    int64_t warmup, repetitions; /* runs that are not counted, and that are */
+    double seconds;              /* with repetitions 0: as many as fit into this, 3 at least */
+} bench_effort;
+
+status bench_measure(context *ctx, bench_work *work, void *arg, const bench_effort *effort, bench_stats *out);
+void bench_stats_free(bench_stats *s);
+double bench_now(void); /* seconds of a clock that only goes forward */
+
+#endif

@@ -1,0 +1,109 @@
+/* Rows in four formats. */
+#include "bench/report.h"
+
+#include <stdio.h>
+
+const char *const report_formats[] = {"md", "csv", "json", "jsonl", NULL};
+
+static void cell(const json_t *v, const char *format, text *out)
+{
+    char number[64];
+    if (json_is_number(v)) {
+        snprintf(number, sizeof number, format ? format : "%.10g", json_number_value(v));
+        text_puts(out, number);
+    } else if (json_is_string(v)) {
+        text_puts(out, json_string_value(v));
+    } else if (json_is_boolean(v)) {
+        text_puts(out, json_is_true(v) ? "yes" : "no");
+    }
+}
+
+static bool right_aligned(const report_column *c)
+{
+    return c->format != NULL;
+}
+
+static void print_md(const json_t *rows, const report_column *columns, size_t count, text *out)
+{
+    size_t widths[32] = {0}, i;
+    const json_t *row;
+    for (size_t c = 0; c < count; c++) {
+        widths[c] = strlen(columns[c].heading);
+        json_array_foreach((json_t *)(uintptr_t)rows, i, row)
+        {
+            text one = {0};
+            cell(json_object_get(row, columns[c].field), columns[c].format, &one);
+            widths[c] = MAX(widths[c], one.length);
+            text_free(&one);
+        }
+    }
+    for (size_t c = 0; c < count; c++) text_printf(out, "| %-*s ", (int)widths[c], columns[c].heading);
+    text_puts(out, "|\n");
+    for (size_t c = 0; c < count; c++) {
+        text_puts(out, "| ");
+        for (size_t k = 0; k + right_aligned(&columns[c]) < widths[c]; k++) text_puts(out, "-");
+        text_puts(out, right_aligned(&columns[c]) ? ": " : " ");
+    }
+    text_puts(out, "|\n");
+    json_array_foreach((json_t *)(uintptr_t)rows, i, row)
+    {
+        for (size_t c = 0; c < count; c++) {
+            text one = {0};
+            cell(json_object_get(row, columns[c].field), columns[c].format, &one);
+            text_printf(out, right_aligned(&columns[c]) ? "| %*s " : "| %-*s ", (int)widths[c], one.at ? one.at : "");
+            text_free(&one);
+        }
+        text_puts(out, "|\n");
+    }
+}
+
+static void print_csv(const json_t *rows, text *out)
+{
+    size_t i;
+    const json_t *row;
+    json_array_foreach((json_t *)(uintptr_t)rows, i, row)
+    {
+        const char *key;
+        json_t *v;
+        for (int heading = i == 0; heading >= 0; heading--) {
+            bool first = true;
+            json_object_foreach((json_t *)(uintptr_t)row, key, v)
+            {
+                if (json_is_array(v) || json_is_object(v)) continue;
+                if (!first) text_puts(out, ",");
+                first = false;
+                text_puts(out, "\"");
+                if (heading)
+                    text_puts(out, key);
+                else
+                    cell(v, NULL, out);
+                text_puts(out, "\"");
+            }
+            text_puts(out, "\n");
+        }
+    }
+}
+
+static void print_json_value(const json_t *v, size_t flags, text *out)
+{
+    char *dump = json_dumps(v, flags | JSON_REAL_PRECISION(9));
+    text_puts(out, dump ? dump : "null");
+    text_puts(out, "\n");
+    free(dump);
+}
+
+void report_print(const json_t *rows, report_format format, const report_column *columns, size_t count, text *out)
+{
+    size_t i;
+    const json_t *row;
+    switch (format) {
+    case REPORT_MD: print_md(rows, columns, MIN(count, (size_t)32), out); break;
+    case REPORT_CSV: print_csv(rows, out); break;
+    case REPORT_JSON:
+        print_json_value(json_array_size(rows) == 1 ? json_array_get(rows, 0) : rows, JSON_INDENT(2), out);
+        break;
+    case REPORT_JSONL:
+        json_array_foreach((json_t *)(uintptr_t)rows, i, row) print_json_value(row, JSON_COMPACT, out);
+        break;
+    }
+}

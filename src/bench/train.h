@@ -1,0 +1,23 @@
+/* Training steps of a model on random tokens: what `ingot bench train` measures. */
+#ifndef BENCH_TRAIN_H
+#define BENCH_TRAIN_H
+
+#include "bench/machine.h"
+#include "bench/measure.h"
+#include "ingot/train.h"
+
+#include <jansson.h>
+
+typedef struct bench_train {
+    int64_t batch_size, context; /* B, T; pictures have no T */
+    int recompute;
+    ingot_optimizer optimizer;
+    bench_effort effort;
+    uint64_t seed;
+} bench_train;
+
+/* One row: ms_per_step and its samples, tok_per_s, gflops, mfu, peak_bytes, loss, and what ran where. */
+status bench_train_run(ingot_device *d, const ingot_model *m, const char *model_name, const bench_train *how,
+                       const machine *on, json_t **row);
+
+#endif
