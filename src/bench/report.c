@@ -23,10 +23,26 @@ static bool right_aligned(const report_column *c)
     return c->format != NULL;
 }
 
-static void print_md(const json_t *rows, const report_column *columns, size_t count, text *out)
+/* Columns that no row has are left out. */
+static size_t used_columns(const json_t *rows, const report_column *columns, size_t count, report_column *out)
 {
+    size_t used = 0;
+    for (size_t c = 0; c < count; c++) {
+        size_t i;
+        const json_t *row;
+        bool any = false;
+        json_array_foreach((json_t *)(uintptr_t)rows, i, row) any |= json_object_get(row, columns[c].field) != NULL;
+        if (any) out[used++] = columns[c];
+    }
+    return used;
+}
+
+static void print_md(const json_t *rows, const report_column *all, size_t count, text *out)
+{
+    report_column columns[32];
     size_t widths[32] = {0}, i;
     const json_t *row;
+    count = used_columns(rows, all, count, columns);
     for (size_t c = 0; c < count; c++) {
         widths[c] = strlen(columns[c].heading);
         json_array_foreach((json_t *)(uintptr_t)rows, i, row)
