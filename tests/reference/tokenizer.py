@@ -215,6 +215,16 @@ def check(ingot):
             wrong = sum(ids_of(t, x, False) != mine for x, mine in zip(texts, ingot_ids(ingot, path, texts, folder)))
             report(f"{pattern}: ids of 5000 random lines", None if not wrong else f"{wrong} lines differ")
 
+        learnt = folder / "learnt.txt"
+        learnt.write_text(LEARNT, newline="")
+        for pattern in ("gpt-2", "llama-bpe", "qwen2", "smollm"):
+            ingot_trained(ingot, [learnt], 380, pattern, folder)
+            t = Tokenizer.from_file(str(folder / "ingot.json"))
+            texts = [x for x in CASES if "\n" not in x]
+            ours = ingot_ids(ingot, folder / "ingot.json", texts, folder)
+            wrong = [x for x, mine in zip(texts, ours) if ids_of(t, x, False) != mine or t.decode(mine, False) != x]
+            report(f"{pattern}: our tokenizer.json in `tokenizers`", repr(wrong) if wrong else None)
+
         kjv = folder / "kjv.txt"
         kjv.write_bytes(subprocess.run(["bible", "-f"], input=b"gen1:1-rev22:21\n", check=True, capture_output=True).stdout)
         for vocab_size in (1776, 8192, 32768):
