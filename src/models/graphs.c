@@ -14,7 +14,7 @@ static value *build_family(const ingot_model *m, build *b, rows *r, value *image
     build_hooks plain = {.params = list};
     b->hooks = m->lora.rank ? &lora.hooks : &plain;
     const model_family *f = m->config.family;
-    value *logits = images ? f->build_images(b, &m->config, images) : f->build(b, &m->config, r);
+    value *logits = images ? f->build_images(b, &m->config, images, r) : f->build(b, &m->config, r);
     b->hooks = outer;
     return logits;
 }
@@ -31,9 +31,13 @@ static ingot_training losses_of(build *b, value *logits, value *targets) /* logi
 static ingot_training image_training(const ingot_model *m, build *b, const ingot_training_options *o)
 {
     int64_t side = m->config.image;
+    if (o->batch < 1 || o->batch > INT32_MAX) {
+        build_fail(b, INGOT_ERROR_ARGUMENT, "%lld pictures in a batch; at least 1", (long long)o->batch);
+        return (ingot_training){0};
+    }
     value *images = ingot_input(b, "images", INGOT_F32, INGOT_SHAPE(o->batch, side, side, 3));
     value *targets = ingot_input(b, "targets", INGOT_I32, INGOT_SHAPE(o->batch));
-    rows r = {.count = o->batch, .rng = o->rng};
+    rows r = {.count = o->batch, .rng = o->rng, .dropout = o->dropout < 0 ? m->config.dropout : o->dropout};
     return losses_of(b, build_family(m, b, &r, images), targets);
 }
 

@@ -67,7 +67,7 @@ struct model_family {
     void (*init)(const config *c, param *p);             /* changes a parameter's init; NULL: the layers' */
     value *(*build)(build *b, const config *c, rows *r); /* -> logits (M, V) */
     /* Pictures (B, image, image, 3) -> logits (B, classes); instead of `build`. */
-    value *(*build_images)(build *b, const config *c, value *images);
+    value *(*build_images)(build *b, const config *c, value *images, const rows *r);
     const char *(*file_name)(const char *name); /* another name that files use for a tensor; NULL: none */
     const char *const *ignored;                 /* ends of tensor names in files that hold no weights; ended by NULL */
     const char *adapter_prefix;                 /* before a layer's name in PEFT files: "base_model.model." */

@@ -125,10 +125,11 @@ static status positive(context *ctx, const char *name, double v)
 status config_finish(context *ctx, config *c)
 {
     if (c->family->finish) TRY(c->family->finish(ctx, c));
+    if (!c->vocab_size) return INGOT_OK; /* convnet */
     TRY(positive(ctx, "the norms' epsilon", c->norm_eps));
     TRY(positive(ctx, "the standard deviation of fresh weights", c->init_std));
     for (int64_t i = 0; i < c->eos_count; i++)
-        if (c->vocab_size && c->eos[i] >= c->vocab_size)
+        if (c->eos[i] >= c->vocab_size)
             log_line(ctx, INGOT_LOG_WARNING, "end-of-text id %d is outside the vocabulary of %lld", c->eos[i],
                      (long long)c->vocab_size);
     return INGOT_OK;

@@ -20,16 +20,16 @@ static value *parameter(build *b, const char *layer, const char *name, shape s, 
     return joined ? nn_param(b, joined, s, how) : NULL;
 }
 
-value *nn_product_plain(build *b, const product *p, value *x)
+value *nn_product_weight(build *b, const product *p)
 {
     shape s = p->transposed ? INGOT_SHAPE(p->in, p->out) : INGOT_SHAPE(p->out, p->in);
-    value *w = parameter(b, p->name, "weight", s, (init){INIT_NORMAL, INITIAL_STD});
-    value *bias = p->bias ? parameter(b, p->name, "bias", INGOT_SHAPE(p->out), (init){INIT_ZEROS}) : NULL;
-    return nn_product_of(b, p, x, w, bias);
+    return parameter(b, p->name, "weight", s, (init){INIT_NORMAL, INITIAL_STD});
 }
 
-value *nn_product_of(build *b, const product *p, value *x, value *w, value *bias)
+value *nn_product_plain(build *b, const product *p, value *x)
 {
+    value *w = nn_product_weight(b, p);
+    value *bias = p->bias ? parameter(b, p->name, "bias", INGOT_SHAPE(p->out), (init){INIT_ZEROS}) : NULL;
     return ingot_linear_with(b, x, w, bias, p->transposed);
 }
 

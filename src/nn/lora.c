@@ -44,6 +44,15 @@ static value *adapter(build *b, const char *layer, const char *which, int64_t ro
                                     .adapter = true});
 }
 
+/* Where the fused op cannot say it: a bias, GPT-2's layout, dropout before the adapters. */
+static value *product_in_parts(build *b, const lora_hooks *h, const product *p, value *x, value *A, value *B)
+{
+    const lora_config *c = h->config;
+    value *input = h->rng && c->dropout > 0 ? ingot_dropout(b, x, h->rng, c->dropout, b->streams++) : x;
+    value *delta = ingot_linear(b, ingot_linear(b, input, A, NULL), B, NULL);
+    return ingot_add(b, nn_product_plain(b, p, x), ingot_mul_scalar(b, delta, lora_scale(c)));
+}
+
 static value *product_with_adapters(const build_hooks *hooks, build *b, const product *p, value *x)
 {
     const lora_hooks *h = (const lora_hooks *)hooks;
@@ -53,9 +62,9 @@ static value *product_with_adapters(const build_hooks *hooks, build *b, const pr
     /* Kaiming-uniform with a = sqrt(5), as torch.nn.Linear and PEFT: bound sqrt(6 / ((1 + a^2) in)). */
     value *A = adapter(b, p->name, "lora_A", c->rank, p->in, (init){INIT_UNIFORM, 1 / sqrt((double)p->in)});
     value *B = adapter(b, p->name, "lora_B", p->out, c->rank, (init){INIT_ZEROS});
-    value *input = h->rng && c->dropout > 0 ? ingot_dropout(b, x, h->rng, c->dropout, b->streams++) : x;
-    value *delta = ingot_linear(b, ingot_linear(b, input, A, NULL), B, NULL);
-    return ingot_add(b, nn_product_plain(b, p, x), ingot_mul_scalar(b, delta, lora_scale(c)));
+    if (p->bias || p->transposed || (h->rng && c->dropout > 0)) return product_in_parts(b, h, p, x, A, B);
+    value *w = nn_product_weight(b, p);
+    return ingot_lora_linear(b, x, w, A, B, lora_scale(c));
 }
 
 lora_hooks lora_hooks_of(const lora_config *config, param_list *params, value *rng)

@@ -76,9 +76,7 @@ value *nn_param_with(build *b, param p);                        /* p.name in the
 value *nn_linear(build *b, const char *name, value *x, int64_t out, int bias); /* name.weight (out, in), name.bias */
 value *nn_conv1d(build *b, const char *name, value *x, int64_t out, int bias); /* name.weight (in, out), name.bias */
 value *nn_product_plain(build *b, const product *p, value *x);
-value *nn_product_of(build *b, const product *p, value *x, value *w,
-                     value *bias); /* with given weights; bias may be NULL */
-/* x E^T: the embedding `embedding`.weight (V, C), a name without scope, as the head; (M, C) -> (M, V) */
+value *nn_product_weight(build *b, const product *p);
 value *nn_tied_head(build *b, const char *embedding, value *x, int64_t entries);
 value *nn_embedding(build *b, const char *name, value *ids, int64_t entries, int64_t dim); /* (N) -> (N, dim) */
 value *nn_rms_norm(build *b, const char *name, value *x, double eps);                      /* name.weight (C) */

@@ -79,6 +79,9 @@ static void test_shapes(void **state)
     assert_string_equal(info_of((ingot_model_options){.family = "gpt2", .post_norm = INGOT_YES}).model_type,
                         "ingot_gpt2");
     assert_string_equal(info_of((ingot_model_options){.family = "gpt2", .bias = INGOT_NO}).model_type, "ingot_gpt2");
+    i = info_of((ingot_model_options){.family = "convnet"});
+    assert_int_equal(i.parameters, (27 + 1) * 32 + (288 + 1) * 64 + (576 + 1) * 128 + (128 * 16 + 1) * 10);
+    assert_string_equal(i.model_type, "ingot_convnet");
     i = info_of((ingot_model_options){.family = "gpt2", .sinusoidal = INGOT_YES});
     assert_string_equal(i.model_type, "gpt2");
     assert_int_equal(i.parameters - i.trainable, 128 * 128);
@@ -103,6 +106,8 @@ static void test_refused(void **state)
     refused((ingot_model_options){.family = "gpt2", .heads = 4, .kv_heads = 2}, "no grouped queries");
     refused((ingot_model_options){.head_dim = 33}, "odd");
     refused((ingot_model_options){.post_norm = INGOT_YES}, "--family gpt2");
+    refused((ingot_model_options){.family = "convnet", .heads = 2}, "neither vocabulary nor heads");
+    refused((ingot_model_options){.family = "convnet", .layers = 6}, "too often");
     refused((ingot_model_options){.layers = -1}, "layers is -1");
     refused((ingot_model_options){.dim = INT64_MAX}, "dim is");
     refused((ingot_model_options){.dropout = 1}, "dropout is 1");
@@ -262,6 +267,7 @@ static void test_config_round_trip(void **state)
         {.preset = "llama-1b", .eos_tokens = eos, .eos_count = 2},
         {.family = "llama", .bias = INGOT_YES, .head_dim = 40, .heads = 6, .kv_heads = 3, .dropout = 0.1},
         {.family = "gpt2", .post_norm = INGOT_YES, .bias = INGOT_NO, .sinusoidal = INGOT_YES, .dropout = 0.25},
+        {.family = "convnet", .dim = 8, .layers = 2, .classes = 7, .dropout = 0.5},
         {.family = "gpt2", .tied = INGOT_NO, .ffn_dim = 100, .eos_tokens = eos, .eos_count = 1},
     };
     OK(ctx, directory_create(ctx, "model_round"));
