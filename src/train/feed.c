@@ -155,7 +155,6 @@ static status check_tokenizer(token_feed *f, const char *model, const char *data
 {
     uint64_t made_with = ingot_data_tokenizer_checksum(f->data);
     ingot_tokenizer *t;
-    f->base.tokenizer_checksum = made_with;
     TRY(find_tokenizer(f->base.ctx, model, &t));
     uint64_t knows = t ? ingot_tokenizer_checksum(t) : 0;
     ingot_tokenizer_free(t);
@@ -203,6 +202,7 @@ static status open_tokens(token_feed *f, const ingot_model_info *m, const feed_o
     f->base.length = o->length ? o->length : m->context;
     TRY(check_fit(f, m, o));
     f->base.info = ingot_data_info(f->data);
+    f->base.tokenizer_checksum = ingot_data_tokenizer_checksum(f->data);
     f->base.positions = f->micros * f->batch * f->base.length;
     f->base.count = f->base.segments ? 4 : 2;
     if (o->count_bytes) TRY(load_token_bytes(f, o->data, m->directory, m->vocab_size));

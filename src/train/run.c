@@ -108,25 +108,41 @@ static status remove_run(run *r)
     return directory_remove(r->ctx, r->steps);
 }
 
-static status check_mode(run *r, run_open_mode mode)
+/* Steps, run.yaml or `last`: what a killed or refused start leaves (a lock, empty folders) is no run. */
+static bool holds_run(const char *path)
 {
-    char *last = run_checkpoint(r->path, "last"), *yaml = run_file(r, "run.yaml");
-    bool holds = last || directory_exists(r->steps) || (yaml && file_exists(yaml));
-    status s = INGOT_OK;
-    if (mode == RUN_RESUME && !last)
-        s = ingot_fail(r->ctx, INGOT_ERROR_FILE,
-                       "%s has no checkpoint to resume from (no %s/last): it ended before its first save, or is no run",
-                       r->path, r->path);
-    else if (mode == RUN_NEW && holds)
-        s = ingot_fail(r->ctx, INGOT_ERROR_FILE,
-                       "%s already holds a run: continue it with --resume %s, replace it with --overwrite, or choose "
-                       "another --output",
-                       r->path, r->path);
-    else if (mode == RUN_OVERWRITE && holds)
-        s = remove_run(r);
+    char *last = run_checkpoint(path, "last"), *yaml = path_join(path, "run.yaml"), *steps = path_join(path, "steps");
+    bool holds = last || (yaml && file_exists(yaml));
+    DIR *folder = steps && !holds ? opendir(steps) : NULL;
+    for (struct dirent *entry; folder && !holds && (entry = readdir(folder));)
+        holds = run_checkpoint_step(entry->d_name) >= 0;
+    if (folder) closedir(folder);
     free(last);
     free(yaml);
-    return s;
+    free(steps);
+    return holds;
+}
+
+status run_check_new(context *ctx, const char *path)
+{
+    if (!holds_run(path)) return INGOT_OK;
+    return ingot_fail(ctx, INGOT_ERROR_FILE,
+                      "%s already holds a run: continue it with --resume %s, replace it with --overwrite, or choose "
+                      "another --output",
+                      path, path);
+}
+
+static status check_mode(run *r, run_open_mode mode)
+{
+    if (mode == RUN_NEW) return run_check_new(r->ctx, r->path);
+    if (mode == RUN_OVERWRITE) return holds_run(r->path) ? remove_run(r) : INGOT_OK;
+    char *last = run_checkpoint(r->path, "last");
+    bool there = last != NULL;
+    free(last);
+    if (there) return INGOT_OK;
+    return ingot_fail(r->ctx, INGOT_ERROR_FILE,
+                      "%s has no checkpoint to resume from (no %s/last): it ended before its first save, or is no run",
+                      r->path, r->path);
 }
 
 static status take_lock(run *r)
@@ -134,11 +150,10 @@ static status take_lock(run *r)
     char *path = run_file(r, "lock");
     if (!path) return fail_memory(r->ctx, r->path, 64);
     status s = file_lock_take(r->ctx, path, &r->lock);
-    if (s && errno == EWOULDBLOCK)
+    if (s && !access(path, W_OK)) /* it is there and ours to open: somebody holds it */
         s = ingot_fail(r->ctx, INGOT_ERROR_FILE,
-                       "another process trains in %s (it holds %s): wait for it, or use "
-                       "another --output",
-                       r->path, path);
+                       "another process trains in %s (it holds %s): wait for it, or use another --output", r->path,
+                       path);
     free(path);
     return s;
 }

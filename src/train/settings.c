@@ -1,6 +1,8 @@
 /* What an exact resume depends on beside weights and counters: kept in the checkpoint, compared when it is resumed. */
 #include "train/trainer.h"
 
+#include <stdio.h>
+
 static json_t *optimizer_json(const ingot_optimizer *o)
 {
     const ingot_schedule *s = &o->schedule;
@@ -15,11 +17,13 @@ status trainer_settings(ingot_trainer *t, json_t **out)
 {
     const ingot_train_options *o = &t->options;
     json_t *all = optimizer_json(&o->optimizer);
-    json_t *more = json_pack("{s:I, s:I, s:I, s:s, s:f, s:b, s:s, s:I, s:I}", "batch-size", (json_int_t)o->batch_size,
+    char tokenizer[32];
+    snprintf(tokenizer, sizeof tokenizer, "%016llx", (unsigned long long)t->train->tokenizer_checksum);
+    json_t *more = json_pack("{s:I, s:I, s:I, s:s, s:f, s:b, s:s, s:I, s:s}", "batch-size", (json_int_t)o->batch_size,
                              "context", (json_int_t)t->train->length, "accumulate", (json_int_t)o->accumulate, "rows",
                              t->train->segments ? "document" : "stream", "dropout", o->dropout, "recompute",
                              o->recompute != 0, "device", ingot_device_name(t->device), "data tokens",
-                             (json_int_t)t->train->info.tokens, "tokenizer", (json_int_t)t->train->tokenizer_checksum);
+                             (json_int_t)t->train->info.tokens, "tokenizer", tokenizer);
     bool ok = all && more && !json_object_update(all, more);
     json_decref(more);
     *out = all;

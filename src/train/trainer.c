@@ -89,10 +89,13 @@ status trainer_check_memory(ingot_trainer *t)
         format_bytes(needs, (uint64_t)t->memory.peak_bytes), format_bytes(has, have));
 }
 
-static status open_run(ingot_trainer *t)
+/* A new run's folder is made only once all else is known to fit; what is there is locked before it is read. */
+static status open_run(ingot_trainer *t, bool early)
 {
     const ingot_train_options *o = &t->options;
-    if (!o->output) return INGOT_OK;
+    bool is_new = !o->resume && !o->overwrite;
+    if (!o->output || (early && o->overwrite) || (!early && o->resume)) return INGOT_OK;
+    if (early && is_new) return run_check_new(t->ctx, o->output);
     return run_open(t->ctx, o->output, o->resume ? RUN_RESUME : o->overwrite ? RUN_OVERWRITE : RUN_NEW, &t->run);
 }
 
@@ -135,7 +138,6 @@ static void take_schedule(ingot_trainer *t, const training_state *state)
 static status make_stepper(ingot_trainer *t)
 {
     ingot_task task = task_of(t);
-    TRY(trainer_check_memory(t));
     TRY(ingot_stepper_new(t->device, NULL, &task, &t->options.optimizer, &t->stepper));
     TRY(stepper_prepare(t->stepper, t->options.accumulate > 1, t->val != NULL));
     ingot_store *store = ingot_stepper_store(t->stepper);
@@ -167,7 +169,7 @@ static status open_trainer(ingot_trainer *t)
     training_state state = {0};
     char *folder = NULL;
     status s = check_options(t->ctx, &t->options);
-    if (!s) s = open_run(t);
+    if (!s) s = open_run(t, true);
     bool resuming = t->options.resume;
     if (!s && resuming) {
         folder = run_checkpoint(t->options.output, "last");
@@ -177,6 +179,8 @@ static status open_trainer(ingot_trainer *t)
     if (!s) s = open_feeds(t);
     if (!s) take_schedule(t, resuming ? &state : NULL);
     if (!s) s = trainer_settings(t, &t->settings);
+    if (!s) s = trainer_check_memory(t);
+    if (!s) s = open_run(t, false);
     if (!s) s = make_stepper(t);
     if (!s && resuming) s = resume(t, folder, &state);
     if (!s) s = open_logs(t);
