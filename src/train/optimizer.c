@@ -88,54 +88,30 @@ static value *flat(build *b, ingot_store *store, const char *kind, int group)
     return ingot_state_group(b, store, name);
 }
 
-/* 1 / (1 - beta^t). Kingma & Ba 2015. */
-static value *bias_correction(build *b, double beta, value *step)
-{
-    char text[64];
-    snprintf(text, sizeof text, "1 / (1 - exp(a * %.17g))", log(beta));
-    return beta > 0 ? formula(b, text, step, NULL, NULL, NULL) : ingot_constant(b, 1, INGOT_F32, INGOT_SCALAR);
-}
-
-/* w -= lr (m^ / (sqrt(v^) + eps) + decay w), with the decay in the gradient for `adam`. Loshchilov & Hutter 2019. */
 static void adam(build *b, ingot_store *store, const ingot_optimizer *o, int group, const step_scalars *x)
 {
-    double decay = group == GROUP_DECAY ? o->weight_decay : 0;
     value *w = flat(b, store, "weight", group), *g = flat(b, store, "grad", group);
-    value *m = flat(b, store, "adam.m", group), *v = flat(b, store, "adam.v", group);
-    char text[256];
-    snprintf(text, sizeof text, "a * c + %.17g * b", o->kind == INGOT_ADAM ? decay : 0);
-    value *mean = formula(b, text, g, w, x->scale, NULL);
-    snprintf(text, sizeof text, "where(c, %.17g * a + %.17g * b, a)", o->beta1, 1 - o->beta1);
-    value *m_new = formula(b, text, m, mean, x->apply, NULL);
-    snprintf(text, sizeof text, "where(c, %.17g * a + %.17g * b * b, a)", o->beta2, 1 - o->beta2);
-    value *v_new = formula(b, text, v, mean, x->apply, NULL);
-    snprintf(text, sizeof text, "where(f, a - g * (b * d / (sqrt(c * e) + %.17g) + %.17g * a), a)", o->eps,
-             o->kind == INGOT_ADAMW ? decay : 0);
-    value *const in[] = {
-        w,        m_new,  v_new, bias_correction(b, o->beta1, x->step), bias_correction(b, o->beta2, x->step),
-        x->apply, x->rate};
-    value *w_new = ingot_pointwise(b, text, in, (int)COUNT(in));
-    ingot_state_update(b, m, m_new);
-    ingot_state_update(b, v, v_new);
-    ingot_state_update(b, w, w_new);
+    value *m = flat(b, store, "adam.m", group), *v = flat(b, store, "adam.v", group), *out[3];
+    const ingot_adamw_options options = {.beta1 = o->beta1,
+                                         .beta2 = o->beta2,
+                                         .eps = o->eps,
+                                         .weight_decay = group == GROUP_DECAY ? o->weight_decay : 0,
+                                         .decoupled = o->kind == INGOT_ADAMW};
+    ingot_adamw(b, w, g, m, v, x->rate, x->scale, x->step, x->apply, &options, out);
+    ingot_state_update(b, w, out[0]);
+    ingot_state_update(b, m, out[1]);
+    ingot_state_update(b, v, out[2]);
 }
 
-/* u = momentum u + g, w -= lr u; with Nesterov w -= lr (g + momentum u): as PyTorch has it. */
 static void sgd(build *b, ingot_store *store, const ingot_optimizer *o, int group, const step_scalars *x)
 {
-    value *w = flat(b, store, "weight", group), *g = flat(b, store, "grad", group);
-    char text[256];
-    snprintf(text, sizeof text, "a * c + %.17g * b", group == GROUP_DECAY ? o->weight_decay : 0);
-    value *mean = formula(b, text, g, w, x->scale, NULL), *by = mean;
-    if (o->momentum > 0) {
-        value *u = flat(b, store, "sgd.momentum", group);
-        snprintf(text, sizeof text, "where(c, %.17g * a + b, a)", o->momentum);
-        value *u_new = formula(b, text, u, mean, x->apply, NULL);
-        snprintf(text, sizeof text, "a + %.17g * b", o->momentum);
-        by = o->nesterov ? formula(b, text, mean, u_new, NULL, NULL) : u_new;
-        ingot_state_update(b, u, u_new);
-    }
-    ingot_state_update(b, w, formula(b, "where(d, a - c * b, a)", w, by, x->rate, x->apply));
+    value *w = flat(b, store, "weight", group), *g = flat(b, store, "grad", group), *out[2];
+    value *momentum = o->momentum > 0 ? flat(b, store, "sgd.momentum", group) : NULL;
+    const ingot_sgd_options options = {
+        .momentum = o->momentum, .weight_decay = group == GROUP_DECAY ? o->weight_decay : 0, .nesterov = o->nesterov};
+    ingot_sgd(b, w, g, momentum, x->rate, x->scale, x->apply, &options, out);
+    ingot_state_update(b, w, out[0]);
+    if (momentum) ingot_state_update(b, momentum, out[1]);
 }
 
 static bool group_is_there(const ingot_store *store, int group)
@@ -152,7 +128,7 @@ static value *sum_of_squares(build *b, ingot_store *store)
     value *sum = NULL;
     for (int group = 0; group < GROUP_COUNT; group++) {
         if (!group_is_there(store, group)) continue;
-        value *one = ingot_sum_all(b, ingot_square(b, flat(b, store, "grad", group)));
+        value *one = ingot_sum_squares(b, flat(b, store, "grad", group));
         sum = sum ? ingot_add(b, sum, one) : one;
     }
     return sum;
