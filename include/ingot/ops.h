@@ -136,6 +136,11 @@ INGOT_API void ingot_sgd(ingot_build *b, ingot_value *w, ingot_value *g, ingot_v
 /* Sum of the squares of all elements: a scalar. */
 INGOT_API ingot_value *ingot_sum_squares(ingot_build *b, ingot_value *x);
 
+/* q (B, T, H, D), k and v (B, T, K, D), H a multiple of K -> (B, T, H, D). segment_start: NULL, or int32 (B, T), the first
+ * token of each token's segment, for packed sequences. No T x T tensor is kept. */
+INGOT_API ingot_value *ingot_attention(ingot_build *b, ingot_value *q, ingot_value *k, ingot_value *v,
+                                       ingot_value *segment_start, double scale, int causal);
+
 #ifdef __cplusplus
 }
 #endif

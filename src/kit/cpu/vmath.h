@@ -197,4 +197,18 @@ static inline float v_cos(float x)
     return v_sin_or_cos(r, quadrant + 1);
 }
 
+/* The largest of count > 0 elements; NaN is passed over. In lanes of its own: compilers do not reorder maxima. */
+static inline float v_max(const float *x, int64_t count)
+{
+    float lane[32];
+    for (int i = 0; i < 32; i++) lane[i] = -__builtin_inff();
+    int64_t whole = count & ~(int64_t)31;
+    for (int64_t j = 0; j < whole; j += 32)
+        for (int i = 0; i < 32; i++) lane[i] = x[j + i] > lane[i] ? x[j + i] : lane[i];
+    float max = -__builtin_inff();
+    for (int64_t j = whole; j < count; j++) max = x[j] > max ? x[j] : max;
+    for (int i = 0; i < 32; i++) max = lane[i] > max ? lane[i] : max;
+    return max;
+}
+
 #endif

@@ -3,18 +3,9 @@
 #include "kit/cpu/vmath.h"
 #include "ops/table.h"
 
-/* The largest element. NaN may be passed over: the sum that follows meets it again. */
-static float row_max(const float *x, int64_t columns)
-{
-    float max = x[0];
-#pragma omp simd reduction(max : max)
-    for (int64_t j = 0; j < columns; j++) max = x[j] > max ? x[j] : max;
-    return max;
-}
-
 static void softmax_row(float *y, const float *x, int64_t columns)
 {
-    float max = row_max(x, columns), sum = 0;
+    float max = v_max(x, columns), sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t j = 0; j < columns; j++) {
         y[j] = v_exp(x[j] - max);
@@ -27,7 +18,7 @@ static void softmax_row(float *y, const float *x, int64_t columns)
 
 static void log_softmax_row(float *y, const float *x, int64_t columns)
 {
-    float max = row_max(x, columns), sum = 0;
+    float max = v_max(x, columns), sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t j = 0; j < columns; j++) sum += v_exp(x[j] - max);
     float lse = v_log(sum);
