@@ -6,17 +6,14 @@
 
 #include <stdio.h>
 
-typedef struct bench_run {
-    ingot_stepper *stepper;
-    ingot_feed feeds[2];
-    ingot_step_result last;
-    double first_loss;
-} bench_run;
+status bench_run_step(bench_run *r)
+{
+    return ingot_stepper_step(r->stepper, r->feeds, 2, 1, &r->last);
+}
 
 static status one_step(void *arg)
 {
-    bench_run *r = arg;
-    return ingot_stepper_step(r->stepper, r->feeds, 2, 1, &r->last);
+    return bench_run_step(arg);
 }
 
 static status make_tokens(context *ctx, const ingot_model_info *info, const bench_train *how, bench_run *r)
@@ -71,39 +68,54 @@ static json_t *make_row(const ingot_device *d, const ingot_model_info *info, con
         (json_int_t)s->count, "ms_per_step", s->median * 1e3, "ms_stddev", s->deviation * 1e3, "ms_min", s->least * 1e3,
         pictures ? "img_per_s" : "tok_per_s", rows / s->median, "gflops", flops / s->median * 1e-9, "peak_gflops",
         on->peak_flops * 1e-9, "mfu", on->peak_flops > 0 ? flops / s->median / on->peak_flops : 0.0, "peak_bytes",
-        (json_int_t)memory->peak_bytes, "resident_bytes", (json_int_t)resident, "first_loss", r->first_loss, "loss",
-        r->last.loss, "samples_ms", samples_ms(s));
+        (json_int_t)memory->peak_bytes, "resident_bytes", (json_int_t)resident, "loss", r->last.loss, "samples_ms",
+        samples_ms(s));
 }
 
-static status run_stepper(ingot_device *d, const ingot_model *m, const char *model_name, const bench_train *how,
+status bench_run_open(ingot_device *d, const ingot_model *m, const bench_train *how, bench_run *r)
+{
+    ingot_model_info info = ingot_model_describe(m);
+    *r = (bench_run){.task = malloc(sizeof *r->task)};
+    if (!r->task) return fail_memory(d->ctx, "a task", sizeof *r->task);
+    *r->task =
+        (model_task){.model = m, .batch = how->batch_size, .length = info.image ? 0 : how->context, .dropout = -1};
+    ingot_task task = {.loss = model_task_loss, .user = r->task, .recompute = how->recompute};
+    TRY(ingot_stepper_new(d, NULL, &task, &how->optimizer, &r->stepper));
+    TRY(ingot_model_init(m, ingot_stepper_store(r->stepper), how->seed));
+    TRY(ingot_stepper_seek(r->stepper, how->seed, 0));
+    return (info.image ? make_pictures : make_tokens)(d->ctx, &info, how, r);
+}
+
+void bench_run_close(bench_run *r)
+{
+    ingot_stepper_free(r->stepper);
+    free((void *)(uintptr_t)r->feeds[0].data);
+    free(r->task);
+}
+
+static status measure_row(ingot_device *d, const ingot_model *m, const char *model_name, const bench_train *how,
                           const machine *on, bench_run *r, json_t **row)
 {
     ingot_model_info info = ingot_model_describe(m);
-    context *ctx = d->ctx;
-    model_task task = {.model = m, .batch = how->batch_size, .length = info.image ? 0 : how->context, .dropout = -1};
     uint64_t before = memory_resident();
-    TRY(ingot_stepper_new(d, NULL, &(ingot_task){.loss = model_task_loss, .user = &task, .recompute = how->recompute},
-                          &how->optimizer, &r->stepper));
-    TRY(ingot_model_init(m, ingot_stepper_store(r->stepper), how->seed));
-    TRY(ingot_stepper_seek(r->stepper, how->seed, 0));
-    TRY((info.image ? make_pictures : make_tokens)(ctx, &info, how, r));
-    TRY(one_step(r));
-    r->first_loss = r->last.loss;
     bench_stats stats;
-    TRY(bench_measure(ctx, one_step, r, &how->effort, &stats));
+    TRY(bench_run_open(d, m, how, r));
+    TRY(bench_run_step(r));
+    double first_loss = r->last.loss;
+    TRY(bench_measure(d->ctx, one_step, r, &how->effort, &stats));
     ingot_train_memory memory = ingot_stepper_describe(r->stepper);
     uint64_t after = memory_resident();
     *row = make_row(d, &info, model_name, how, on, r, &stats, &memory, after > before ? after - before : 0);
+    if (*row) json_object_set_new(*row, "first_loss", json_real(first_loss));
     bench_stats_free(&stats);
-    return *row ? INGOT_OK : fail_memory(ctx, "a row", 0);
+    return *row ? INGOT_OK : fail_memory(d->ctx, "a row", 0);
 }
 
 status bench_train_run(ingot_device *d, const ingot_model *m, const char *model_name, const bench_train *how,
                        const machine *on, json_t **row)
 {
-    bench_run r = {0};
-    status s = run_stepper(d, m, model_name, how, on, &r, row);
-    ingot_stepper_free(r.stepper);
-    free((void *)(uintptr_t)r.feeds[0].data);
+    bench_run r;
+    status s = measure_row(d, m, model_name, how, on, &r, row);
+    bench_run_close(&r);
     return s;
 }

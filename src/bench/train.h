@@ -16,6 +16,17 @@ typedef struct bench_train {
     uint64_t seed;
 } bench_train;
 
+/* A stepper with a batch, ready to step. */
+typedef struct bench_run {
+    ingot_stepper *stepper;
+    ingot_feed feeds[2];
+    struct model_task *task;
+    ingot_step_result last;
+} bench_run;
+status bench_run_open(ingot_device *d, const ingot_model *m, const bench_train *how, bench_run *out);
+status bench_run_step(bench_run *r);
+void bench_run_close(bench_run *r);
+
 /* One row: ms_per_step and its samples, tok_per_s, gflops, mfu, peak_bytes, loss, and what ran where. */
 status bench_train_run(ingot_device *d, const ingot_model *m, const char *model_name, const bench_train *how,
                        const machine *on, json_t **row);

@@ -355,10 +355,8 @@ status program_run_checked(ingot_program *p, const ingot_scalar *uniforms, const
     return run_one_by_one(p, check_finite, bad);
 }
 
-status program_run_timed(ingot_program *p, const ingot_scalar *uniforms)
+status program_time_steps(ingot_program *p)
 {
-    TRY(start_run(p, uniforms));
-    if (!p->main.ns) p->main.ns = malloc(sizeof *p->main.ns * (size_t)MAX(p->main.count, 1));
-    if (!p->main.ns) return fail_memory(p->device->ctx, "timing a program", (uint64_t)p->main.count * 8);
-    return p->device->def->run(p->device, &p->main, p->compiled);
+    if (!p->main.ns) p->main.ns = calloc((size_t)MAX(p->main.count, 1), sizeof *p->main.ns);
+    return p->main.ns ? INGOT_OK : fail_memory(p->device->ctx, "timing a program", (uint64_t)p->main.count * 8);
 }

@@ -46,8 +46,8 @@ status program_value_read(ingot_program *p, const value *v, double *out, int64_t
  * status INGOT_ERROR_NOT_FINITE with the op, its scope and the index of the element in the message. */
 status program_run_checked(ingot_program *p, const ingot_scalar *uniforms, const step **bad);
 
-/* A timed run: main.ns[i] is what step i took. */
-status program_run_timed(ingot_program *p, const ingot_scalar *uniforms);
+/* From here on each run leaves in main.ns[i] what step i took. */
+status program_time_steps(ingot_program *p);
 
 /* Host memory to device memory and back, with conversion where the device keeps another dtype. */
 status device_write_as(device *d, const allocation *to, int64_t offset, dtype storage, const void *data, dtype given,
