@@ -11,7 +11,14 @@
 #include "data/data.h"
 
 #include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
+
+#ifdef __APPLE__
+enum { RSS_UNIT = 1 }; /* bytes of ru_maxrss */
+#else
+enum { RSS_UNIT = 1024 };
+#endif
 
 static ingot_context *ctx;
 static ingot_tokenizer *tokenizer;
@@ -194,6 +201,32 @@ static void test_pieces_encode_like_the_whole(void **state)
     text_free(&file);
 }
 
+/* What is in memory does not grow with the text: 48 MB of it add less than 40. Runs first, before a test used more. */
+static void test_memory_is_flat(void **state)
+{
+    (void)state;
+    const char *input = "prepare_files/large.txt";
+    text block = {0};
+    for (uint64_t i = 0; block.length < 1 << 20; i++) {
+        char story[INGOT_STORY_BYTES];
+        ingot_story(3, i, story, NULL);
+        text_printf(&block, "%s\n", story);
+    }
+    FILE *file = fopen(input, "wb");
+    for (int i = 0; i < 48; i++) assert_int_equal(fwrite(block.at, 1, block.length, file), block.length);
+    fclose(file);
+    text_free(&block);
+    struct rusage before, after;
+    getrusage(RUSAGE_SELF, &before);
+    ingot_prepare_options options = options_for(&input);
+    assert_int_equal(ingot_data_prepare(ctx, &options, NULL), 0);
+    getrusage(RUSAGE_SELF, &after);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && !defined(__has_feature)
+    assert_true((int64_t)(after.ru_maxrss - before.ru_maxrss) * RSS_UNIT < 40 << 20);
+#endif
+    unlink(input);
+}
+
 static void test_cleaning(void **state)
 {
     (void)state;
@@ -282,11 +315,9 @@ static void test_damaged_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_few_documents),
-        cmocka_unit_test(test_many_documents),
-        cmocka_unit_test(test_pieces_encode_like_the_whole),
-        cmocka_unit_test(test_cleaning),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_memory_is_flat), cmocka_unit_test(test_few_documents),
+        cmocka_unit_test(test_many_documents), cmocka_unit_test(test_pieces_encode_like_the_whole),
+        cmocka_unit_test(test_cleaning),       cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_damaged_folder),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
