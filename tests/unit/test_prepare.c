@@ -201,6 +201,63 @@ static void test_pieces_encode_like_the_whole(void **state)
     text_free(&file);
 }
 
+/* The promise behind the pieces: wherever corpus_safe_cut cuts, under every pattern, the two sides give the ids of the
+ * whole. Small texts, every character class beside every other. */
+static void test_safe_cuts_under_every_pattern(void **state)
+{
+    (void)state;
+    static const char *const patterns[] = {"gpt-2", "llama-bpe", "qwen2", "smollm"};
+    static const char *const parts[] = {"a",
+                                        "Bc",
+                                        "'s",
+                                        "'",
+                                        " ",
+                                        "  ",
+                                        "\n",
+                                        "\r",
+                                        "\t",
+                                        "1",
+                                        "234",
+                                        ".",
+                                        "!<",
+                                        "_",
+                                        "\xc3\xa9",
+                                        "e\xcc\x81",
+                                        "\xe4\xbd\xa0",
+                                        "\xe3\x80\x80",
+                                        "\xc2\xa0",
+                                        "\xc2\x85",
+                                        "\xd9\xa3",
+                                        "\xff",
+                                        "\xf0\x9f\x98\x80"};
+    for (size_t k = 0; k < COUNT(patterns); k++) {
+        int next = 0, cuts = 0;
+        ingot_tokenizer *t;
+        const ingot_tokenizer_training training = {.vocab_size = 600, .pattern = patterns[k]};
+        assert_int_equal(ingot_tokenizer_train(ctx, &training, stories, &next, &t), 0);
+        rng dice = rng_make(k, 7);
+        for (int round = 0; round < 3000; round++) {
+            text whole = {0};
+            for (int i = 0; i < 14; i++) text_puts(&whole, parts[rng_below(&dice, COUNT(parts))]);
+            int64_t length = (int64_t)whole.length, cut = corpus_safe_cut(whole.at, length, 0, length - 1), counts[3];
+            if (cut > 0) {
+                int32_t *ids[3];
+                ingot_encode(t, whole.at, length, INGOT_ENCODE_PLAIN, &ids[0], &counts[0]);
+                ingot_encode(t, whole.at, cut, INGOT_ENCODE_PLAIN, &ids[1], &counts[1]);
+                ingot_encode(t, whole.at + cut, length - cut, INGOT_ENCODE_PLAIN, &ids[2], &counts[2]);
+                assert_int_equal(counts[0], counts[1] + counts[2]);
+                assert_memory_equal(ids[0], ids[1], sizeof *ids[0] * (size_t)counts[1]);
+                assert_memory_equal(ids[0] + counts[1], ids[2], sizeof *ids[0] * (size_t)counts[2]);
+                for (int i = 0; i < 3; i++) free(ids[i]);
+                cuts++;
+            }
+            text_free(&whole);
+        }
+        assert_true(cuts > 300);
+        ingot_tokenizer_free(t);
+    }
+}
+
 /* What is in memory does not grow with the text: 48 MB of it add less than 40. Runs first, before a test used more. */
 static void test_memory_is_flat(void **state)
 {
@@ -315,9 +372,13 @@ static void test_damaged_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_memory_is_flat), cmocka_unit_test(test_few_documents),
-        cmocka_unit_test(test_many_documents), cmocka_unit_test(test_pieces_encode_like_the_whole),
-        cmocka_unit_test(test_cleaning),       cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_memory_is_flat),
+        cmocka_unit_test(test_few_documents),
+        cmocka_unit_test(test_many_documents),
+        cmocka_unit_test(test_pieces_encode_like_the_whole),
+        cmocka_unit_test(test_safe_cuts_under_every_pattern),
+        cmocka_unit_test(test_cleaning),
+        cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_damaged_folder),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
