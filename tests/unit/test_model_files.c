@@ -1,0 +1,257 @@
+/* Models trained a little, saved and loaded again: whole ones, adapters, pictures; dropout and freezing on the way. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "ingot/train.h"
+#include "models/model.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#define OK(ctx, call)                                                                                                  \
+    do {                                                                                                               \
+        if (call) fail_msg("%s: %s", #call, ingot_message(ctx));                                                       \
+    } while (0)
+
+enum { B = 2, T = 8, V = 31 };
+static ingot_context *ctx;
+static ingot_device *device;
+
+static int setup(void **state)
+{
+    (void)state;
+    if (ingot_context_new(&(ingot_context_options){.threads = 2}, &ctx)) return 1;
+    return ingot_device_open(ctx, "cpu", NULL, &device);
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    ingot_device_close(device);
+    ingot_context_free(ctx);
+    return 0;
+}
+
+typedef struct fixture {
+    ingot_model *model;
+    ingot_store *store;
+    ingot_stepper *stepper;
+    int32_t tokens[B * T], targets[B * T];
+    double dropout;
+} fixture;
+
+static ingot_loss loss_of(void *user, ingot_build *b, ingot_value *rng)
+{
+    fixture *f = user;
+    ingot_training t = ingot_model_training(
+        f->model, b, &(ingot_training_options){.batch = B, .length = T, .rng = rng, .dropout = f->dropout});
+    return (ingot_loss){.sum = t.loss, .count = t.count};
+}
+
+static void open_stepper(fixture *f)
+{
+    ingot_optimizer how = ingot_optimizer_defaults(1e-2, 100);
+    OK(ctx, ingot_store_new(device, &f->store));
+    OK(ctx, ingot_stepper_new(device, f->store, &(ingot_task){.loss = loss_of, .user = f}, &how, &f->stepper));
+    for (int i = 0; i < B * T; i++) f->tokens[i] = i * 7 % V, f->targets[i] = (i * 7 + 7) % V;
+}
+
+static void close_fixture(fixture *f)
+{
+    ingot_stepper_free(f->stepper);
+    ingot_store_free(f->store);
+    ingot_model_free(f->model);
+}
+
+static double evaluate(fixture *f)
+{
+    ingot_feed feeds[] = {{"tokens", f->tokens, sizeof f->tokens}, {"targets", f->targets, sizeof f->targets}};
+    ingot_step_result r;
+    OK(ctx, ingot_stepper_evaluate(f->stepper, feeds, 2, &r));
+    return r.loss;
+}
+
+static void train(fixture *f, int steps)
+{
+    ingot_feed feeds[] = {{"tokens", f->tokens, sizeof f->tokens}, {"targets", f->targets, sizeof f->targets}};
+    ingot_step_result r;
+    for (int i = 0; i < steps; i++) OK(ctx, ingot_stepper_step(f->stepper, feeds, 2, 1, &r));
+}
+
+static void round_trip(const ingot_model_options *o)
+{
+    fixture f = {0}, g = {0};
+    OK(ctx, ingot_model_new(ctx, o, &f.model));
+    open_stepper(&f);
+    OK(ctx, ingot_model_init(f.model, f.store, 5));
+    double before = evaluate(&f);
+    assert_true(fabs(before - log(V)) < 0.3); /* fresh weights know nothing */
+    train(&f, 30);
+    double after = evaluate(&f);
+    assert_true(after < 0.5 * before);
+    OK(ctx, ingot_model_save(f.model, f.store, "model_files", NULL));
+    OK(ctx, ingot_model_load(ctx, "model_files", &g.model));
+    open_stepper(&g);
+    OK(ctx, ingot_model_read(g.model, g.store, 0));
+    assert_true(evaluate(&g) == after);
+    close_fixture(&f);
+    close_fixture(&g);
+    OK(ctx, directory_remove(ctx, "model_files"));
+}
+
+static void test_round_trips(void **state)
+{
+    (void)state;
+    const ingot_model_options made[] = {
+        {.family = "llama", .vocab_size = V, .layers = 2, .dim = 24, .heads = 3, .kv_heads = 1, .context = T},
+        {.family = "gpt2", .vocab_size = V, .layers = 2, .dim = 24, .heads = 3, .context = T},
+        {.family = "gpt2",
+         .vocab_size = V,
+         .layers = 2,
+         .dim = 24,
+         .heads = 2,
+         .context = T,
+         .bias = INGOT_NO,
+         .post_norm = INGOT_YES,
+         .sinusoidal = INGOT_YES,
+         .tied = INGOT_NO},
+    };
+    for (size_t i = 0; i < COUNT(made); i++) round_trip(&made[i]);
+}
+
+static void copy_states(fixture *f, const char *name, float *out, int64_t count)
+{
+    OK(ctx, ingot_store_read(f->store, name, out, count * 4));
+}
+
+/* Adapters over a saved base: they begin as nothing, learn alone, and come back from a PEFT directory. */
+static void lora_round_trip(const char *family, const char *frozen, int64_t count, double dropout)
+{
+    fixture f = {0}, g = {0}, h = {0};
+    static float before[4096], after[4096];
+    assert_true(count <= 4096);
+    OK(ctx, ingot_model_new(ctx,
+                            &(ingot_model_options){
+                                .family = family, .vocab_size = V, .layers = 2, .dim = 24, .heads = 3, .context = T},
+                            &f.model));
+    open_stepper(&f);
+    OK(ctx, ingot_model_init(f.model, f.store, 5));
+    double base = evaluate(&f);
+    OK(ctx, ingot_model_save(f.model, f.store, "model_base", NULL));
+
+    OK(ctx, ingot_model_load(ctx, "model_base", &g.model));
+    OK(ctx, ingot_model_add_lora(g.model, &(ingot_lora_options){.rank = 4, .dropout = dropout}));
+    open_stepper(&g);
+    OK(ctx, ingot_model_read(g.model, g.store, 9));
+    assert_float_equal(evaluate(&g), base, 1e-6 * base);
+    copy_states(&g, frozen, before, count);
+    train(&g, 30);
+    copy_states(&g, frozen, after, count);
+    assert_memory_equal(before, after, (size_t)count * 4);
+    double learnt = evaluate(&g);
+    assert_true(learnt < 0.9 * base);
+    OK(ctx, ingot_model_save(g.model, g.store, "model_adapter", NULL));
+
+    OK(ctx, ingot_model_load(ctx, "model_adapter", &h.model));
+    open_stepper(&h);
+    OK(ctx, ingot_model_read(h.model, h.store, 0));
+    assert_true(evaluate(&h) == learnt);
+    close_fixture(&f);
+    close_fixture(&g);
+    close_fixture(&h);
+    OK(ctx, directory_remove(ctx, "model_base"));
+    OK(ctx, directory_remove(ctx, "model_adapter"));
+}
+
+static void test_lora(void **state)
+{
+    (void)state;
+    lora_round_trip("llama", "model.layers.1.mlp.down_proj.weight", 24 * 64, 0);
+    lora_round_trip("llama", "model.layers.1.mlp.down_proj.weight", 24 * 64, 0.1);
+    lora_round_trip("gpt2", "transformer.h.1.mlp.c_proj.weight", 24 * 96, 0);
+}
+
+static void test_adapter_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *config, *words;
+    } bad[] = {
+        {"{\"peft_type\": \"IA3\", \"base_model_name_or_path\": \".\"}", "peft_type"},
+        {"{\"r\": 0, \"target_modules\": \"all-linear\", \"base_model_name_or_path\": \".\"}", " r "},
+        {"{\"use_dora\": true, \"target_modules\": \"all-linear\", \"base_model_name_or_path\": \".\"}", "use_dora"},
+        {"{\"target_modules\": [\"q_proj\"], \"rank_pattern\": {\"x\": 3}, \"base_model_name_or_path\": \".\"}",
+         "rank_pattern"},
+        {"{\"target_modules\": [3], \"base_model_name_or_path\": \".\"}", "target_modules"},
+        {"{\"target_modules\": \"all-linear\"}", "base_model_name_or_path is missing"},
+        {"{\"target_modules\": \"all-linear\", \"base_model_name_or_path\": \"nobody/nothing\"}", "no such directory"},
+    };
+    ingot_model *m;
+    OK(ctx, directory_create(ctx, "model_bad"));
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        OK(ctx, file_write_whole(ctx, "model_bad/adapter_config.json", bad[i].config, strlen(bad[i].config)));
+        assert_int_not_equal(ingot_model_load(ctx, "model_bad", &m), INGOT_OK);
+        if (!strstr(ingot_message(ctx), bad[i].words))
+            fail_msg("\"%s\" does not say \"%s\"", ingot_message(ctx), bad[i].words);
+    }
+    OK(ctx, directory_remove(ctx, "model_bad"));
+}
+
+/* ---- pictures ---- */
+
+enum { PICTURES = 8, SIDE = 32 };
+
+static ingot_loss image_loss(void *user, ingot_build *b, ingot_value *rng)
+{
+    ingot_training t = ingot_model_training(user, b, &(ingot_training_options){.batch = PICTURES, .rng = rng});
+    return (ingot_loss){.sum = t.loss, .count = t.count};
+}
+
+static void test_convnet(void **state)
+{
+    (void)state;
+    static float pixels[PICTURES * SIDE * SIDE * 3];
+    int32_t labels[PICTURES];
+    for (int i = 0; i < PICTURES; i++) {
+        labels[i] = i % 2; /* stripes across, or down */
+        for (int at = 0; at < SIDE * SIDE * 3; at++) {
+            int row = at / 3 / SIDE, column = at / 3 % SIDE;
+            pixels[i * SIDE * SIDE * 3 + at] = (float)((i % 2 ? row : column) / 2 % 2);
+        }
+    }
+    ingot_model *m;
+    OK(ctx, ingot_model_new(ctx, &(ingot_model_options){.family = "convnet", .dim = 4, .layers = 2, .classes = 2}, &m));
+    ingot_store *store;
+    ingot_stepper *s;
+    ingot_optimizer how = ingot_optimizer_defaults(3e-3, 100);
+    OK(ctx, ingot_store_new(device, &store));
+    OK(ctx, ingot_stepper_new(device, store, &(ingot_task){.loss = image_loss, .user = m}, &how, &s));
+    OK(ctx, ingot_model_init(m, store, 3));
+    ingot_feed feeds[] = {{"images", pixels, sizeof pixels}, {"targets", labels, sizeof labels}};
+    ingot_step_result r;
+    for (int i = 0; i < 30; i++) OK(ctx, ingot_stepper_step(s, feeds, 2, 1, &r));
+    assert_true(r.loss < 0.05);
+    OK(ctx, ingot_model_save(m, store, "model_pictures", NULL));
+    ingot_stepper_free(s);
+    ingot_store_free(store);
+    ingot_model_free(m);
+    OK(ctx, ingot_model_load(ctx, "model_pictures", &m));
+    assert_int_equal(ingot_model_describe(m).classes, 2);
+    ingot_model_free(m);
+    OK(ctx, directory_remove(ctx, "model_pictures"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_round_trips),
+        cmocka_unit_test(test_lora),
+        cmocka_unit_test(test_adapter_refused),
+        cmocka_unit_test(test_convnet),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
