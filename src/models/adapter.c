@@ -26,6 +26,8 @@ static void refuse_unknown(json_fields *f)
         field_refuse(f, "bias", "must be \"none\": other biases are not read");
     if (field_bool_or(f, "use_dora", false)) field_refuse(f, "use_dora", "must be false: DoRA is not known");
     if (field_bool_or(f, "lora_bias", false)) field_refuse(f, "lora_bias", "must be false");
+    if (field_bool_or(f, "use_qalora", false)) field_refuse(f, "use_qalora", "must be false");
+    if (field_bool_or(f, "use_bdlora", false)) field_refuse(f, "use_bdlora", "must be false");
     for (const char *const *key = empty; *key && !f->error; key++) {
         const json_t *v = json_object_get(f->object, *key);
         bool some = json_is_object(v)  ? json_object_size(v)

@@ -56,18 +56,32 @@ ingot_status ingot_model_new(ingot_context *ctx, const ingot_model_options *opti
     return s;
 }
 
+/* base_model_name_or_path as it stands, or seen from the adapter's own directory. */
+static status resolve_base(ingot_model *m, const char *adapter, const char *base, char **out)
+{
+    if (directory_exists(base)) return model_resolve(m->ctx, base, out);
+    char *beside = path_join(adapter, base);
+    status s;
+    if (!beside)
+        s = fail_memory(m->ctx, "a path", 0);
+    else if (directory_exists(beside))
+        s = model_resolve(m->ctx, beside, out);
+    else
+        s = ingot_fail(m->ctx, INGOT_ERROR_FILE,
+                       "%s/adapter_config.json: base_model_name_or_path is \"%s\", and there is no such directory; "
+                       "download the base and write its path there",
+                       adapter, base);
+    free(beside);
+    return s;
+}
+
 static status load_adapter(ingot_model *m, const char *directory)
 {
-    char *base = NULL;
+    char *base = NULL, *resolved = NULL;
     TRY(adapter_config_read(m->ctx, directory, m->arena, &m->lora, &base));
+    if (!base) return fail_memory(m->ctx, "a path", 0);
     m->adapter_directory = m->directory;
-    if (!directory_exists(base))
-        return ingot_fail(m->ctx, INGOT_ERROR_FILE,
-                          "%s/adapter_config.json: base_model_name_or_path is \"%s\", and there is no such directory; "
-                          "download the base and write its path there",
-                          directory, base);
-    char *resolved;
-    TRY(model_resolve(m->ctx, base, &resolved));
+    TRY(resolve_base(m, directory, base, &resolved));
     m->directory = arena_strdup(m->arena, resolved);
     free(resolved);
     return m->directory ? INGOT_OK : fail_memory(m->ctx, "a path", 0);

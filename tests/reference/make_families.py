@@ -18,6 +18,7 @@ import os
 import shutil
 
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
@@ -40,6 +41,12 @@ CASES = {
     "llama-bias-scaled": (LlamaForCausalLM, LlamaConfig(**LLAMA, attention_bias=True, mlp_bias=True, head_dim=10,
                                                         rope_parameters=SCALING)),
     "llama-packed": (LlamaForCausalLM, LlamaConfig(**LLAMA, tie_word_embeddings=True)),
+}
+# PEFT directories over the case they name; gradients are the adapters'.
+ADAPTERS = {
+    "llama-adapter": ("llama-bias-scaled", dict(r=3, lora_alpha=12, target_modules=["q_proj", "down_proj"])),
+    "gpt2-adapter": ("gpt2", dict(r=2, lora_alpha=5, use_rslora=True, target_modules=["c_attn", "mlp.c_proj"],
+                                  fan_in_fan_out=True)),
 }
 B, T = 2, 13
 STARTS = [[0] * 5 + [5] * 8, [0] * 1 + [1] * 6 + [7] * 6]  # where each position's text begins
@@ -76,8 +83,9 @@ def sum_loss(logits, targets):
 
 
 def ten_losses(model, data):
-    decay = [p for p in model.parameters() if p.dim() > 1]
-    rest = [p for p in model.parameters() if p.dim() <= 1]
+    learns = [p for p in model.parameters() if p.requires_grad]
+    decay = [p for p in learns if p.dim() > 1]
+    rest = [p for p in learns if p.dim() <= 1]
     adamw = torch.optim.AdamW([{"params": decay, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}],
                               lr=1e-3, betas=(0.9, 0.95), eps=1e-8)
     count = (data["targets"] >= 0).sum()
@@ -109,20 +117,51 @@ def make(name, kind, config):
     model = kind(config)
     randomize(model)
     model.save_pretrained(folder)
+    expect(name, model, folder)
+
+
+def make_adapter(name, base, options):
+    torch.manual_seed(100 + list(ADAPTERS).index(name))
+    folder = os.path.join(OUT, name)
+    shutil.rmtree(folder, ignore_errors=True)
+    kind, _ = CASES[base]
+    model = kind.from_pretrained(os.path.join(OUT, base), dtype=torch.float32, attn_implementation="eager")
+    model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", bias="none", **options))
+    with torch.no_grad():
+        for parameter, p in model.named_parameters():
+            if "lora_" in parameter:
+                p.copy_(torch.randn_like(p) * 0.3)
+    model.save_pretrained(folder)
+    os.remove(os.path.join(folder, "README.md"))
+    path = os.path.join(folder, "adapter_config.json")
+    with open(path) as f:
+        config = json.load(f)
+    config["base_model_name_or_path"] = "../" + base  # from this folder: Ingot looks there too
+    with open(path, "w") as f:
+        json.dump(config, f, indent=2, sort_keys=True)
+    expect(name, model, folder)
+
+
+def expect(name, model, folder):
     model = model.double().eval()
-    data = batch(config.vocab_size, name.endswith("packed"))
+    data = batch(model.config.vocab_size, name.endswith("packed"))
     logits = forward(model, data)
     loss = sum_loss(logits, data["targets"])
     loss.backward()
     expected = dict(data, logits=logits.detach().float(), loss=loss.detach(), count=(data["targets"] >= 0).sum().int())
     for parameter, p in model.named_parameters():
-        expected["grad." + parameter] = p.grad.float()
+        if p.grad is not None:
+            parameter = parameter.removeprefix("base_model.model.").replace(".default", "")
+            expected["grad." + parameter] = p.grad.float()
     expected["losses"] = ten_losses(model, data)
     save_file({k: v.contiguous() for k, v in expected.items()}, os.path.join(folder, "expected.safetensors"))
-    with open(os.path.join(folder, "config.json")) as f:
-        print(name, json.load(f)["model_type"], "loss", loss.item(), "after ten steps", expected["losses"][-1].item())
+    for file in os.listdir(folder):
+        os.chmod(os.path.join(folder, file), 0o644)
+    print(name, "loss", loss.item(), "after ten steps", expected["losses"][-1].item())
 
 
 if __name__ == "__main__":
     for case, (kind, config) in CASES.items():
         make(case, kind, config)
+    for case, (base, options) in ADAPTERS.items():
+        make_adapter(case, base, options)
