@@ -30,17 +30,28 @@ typedef struct ingot_shape {
     int64_t dim[INGOT_MAX_RANK];
 } ingot_shape;
 
-/* INGOT_SHAPE(4, 3): up to 6 dims. INGOT_SCALAR: none. */
-#define INGOT_SHAPE_COUNT(...) (sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t))
-#define INGOT_SHAPE(...)       ingot_shape_of(INGOT_SHAPE_COUNT(__VA_ARGS__), (const int64_t[]){__VA_ARGS__})
-#define INGOT_SCALAR           ingot_shape_of(0, (const int64_t[]){0})
-
 static inline ingot_shape ingot_shape_of(int64_t rank, const int64_t *dim)
 {
     ingot_shape s = {rank, {0}};
     for (int64_t i = 0; i < rank && i < INGOT_MAX_RANK; i++) s.dim[i] = dim[i];
     return s;
 }
+
+/* INGOT_SHAPE(4, 3): up to 6 dims. INGOT_SCALAR: none. */
+#define INGOT_SCALAR ingot_shape_of(0, (const int64_t *)0)
+#ifdef __cplusplus
+} /* templates have no C names */
+template <typename... Dims> inline ingot_shape ingot_shape_make(Dims... dims)
+{
+    const int64_t list[] = {static_cast<int64_t>(dims)...};
+    return ingot_shape_of(sizeof...(dims), list);
+}
+extern "C" {
+#define INGOT_SHAPE(...) ingot_shape_make(__VA_ARGS__)
+#else
+#define INGOT_SHAPE_COUNT(...) (sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t))
+#define INGOT_SHAPE(...)       ingot_shape_of(INGOT_SHAPE_COUNT(__VA_ARGS__), (const int64_t[]){__VA_ARGS__})
+#endif
 
 typedef struct ingot_build ingot_build;
 typedef struct ingot_value ingot_value;
