@@ -5,11 +5,9 @@
  *
  *     t h e _ t h      (t,h) becomes X      X X e _ X X       (X,e) becomes Y      Y . Y _ X X
  *
- * Each pair of neighbours has its count and the places where it occurs, so a merge touches only those places. A queue
- * gives the most frequent pair, the one of smaller ids among equals. Its items may be out of date: one whose count has
- * changed goes back with the new count. That, and that the places of a pair are those found since it was last queued,
- * is how `tokenizers` does it; the order of merges depends on it.
+ * Each pair of neighbours has its count and the places where it occurs (pairs.h), so a merge touches only those places.
  */
+#include "text/pairs.h"
 #include "text/tokenizer.h"
 #include "text/utf8.h"
 #include "text/words.h"
@@ -18,22 +16,6 @@
 
 #define BETWEEN_WORDS (-1)
 #define WITHIN_TOKEN  (-2)
-#define NO_LIST       (-1)
-
-typedef ARRAY(uint32_t) places;
-
-typedef struct pair_record {
-    uint64_t pair;
-    int64_t count;
-    int32_t found; /* places found by the merge that is being done: index of `lists`, or NO_LIST */
-    int32_t merge; /* its last index in `merges`, or -1 */
-} pair_record;
-
-typedef struct queued {
-    int64_t count;
-    uint64_t pair;
-    int32_t record, list;
-} queued;
 
 typedef struct trained_token {
     char *spelling;
@@ -53,13 +35,7 @@ typedef struct trainer {
     int32_t *spelling_slots; /* hash table of token ids, -1 empty; larger than the vocabulary can become */
     uint64_t spelling_mask;
     int32_t byte_id[256];
-    ARRAY(pair_record) pairs;
-    int32_t *pair_slots; /* hash table of indices of `pairs`, -1 empty */
-    uint64_t pair_mask;
-    ARRAY(places) lists;
-    ARRAY(int32_t) free_lists;
-    ARRAY(int32_t) touched; /* records that have found places */
-    ARRAY(queued) queue;    /* a heap */
+    pair_table pairs;
     ARRAY(uint64_t) merges; /* pairs; ~0 where the same pair was merged again later */
 } trainer;
 
@@ -128,118 +104,6 @@ static status first_tokens(trainer *t, const ingot_tokenizer_training *o)
     return INGOT_OK;
 }
 
-/* ---- pairs and their places ---- */
-
-static bool pairs_grow(trainer *t)
-{
-    uint64_t size = t->pair_slots ? (t->pair_mask + 1) * 2 : 1 << 16;
-    int32_t *bigger = malloc(size * sizeof *bigger);
-    if (!bigger) return false;
-    memset(bigger, 0xFF, size * sizeof *bigger);
-    for (int64_t i = 0; i < t->pairs.count; i++) {
-        uint64_t j = pair_hash(t->pairs.at[i].pair);
-        while (bigger[j & (size - 1)] >= 0) j++;
-        bigger[j & (size - 1)] = (int32_t)i;
-    }
-    free(t->pair_slots);
-    t->pair_slots = bigger;
-    t->pair_mask = size - 1;
-    return true;
-}
-
-/* The record of a pair, made when it is new; NULL when memory is out. Valid until the next call. */
-static pair_record *record_of(trainer *t, uint64_t pair)
-{
-    if ((!t->pair_slots || (uint64_t)t->pairs.count * 2 > t->pair_mask) && !pairs_grow(t)) return NULL;
-    for (uint64_t i = pair_hash(pair);; i++) {
-        int32_t *slot = &t->pair_slots[i & t->pair_mask];
-        if (*slot >= 0 && t->pairs.at[*slot].pair == pair) return &t->pairs.at[*slot];
-        if (*slot >= 0) continue;
-        if (t->pairs.count >= INT32_MAX ||
-            !ARRAY_PUSH(&t->pairs, (pair_record){.pair = pair, .found = NO_LIST, .merge = -1}))
-            return NULL;
-        *slot = (int32_t)t->pairs.count - 1;
-        return &t->pairs.at[*slot];
-    }
-}
-
-static int32_t new_list(trainer *t)
-{
-    if (t->free_lists.count) return t->free_lists.at[--t->free_lists.count];
-    return ARRAY_PUSH(&t->lists, (places){0}) ? (int32_t)t->lists.count - 1 : NO_LIST;
-}
-
-static bool free_list(trainer *t, int32_t list)
-{
-    ARRAY_FREE(&t->lists.at[list]);
-    return ARRAY_PUSH(&t->free_lists, list);
-}
-
-static bool change_count(trainer *t, uint64_t pair, int64_t change)
-{
-    pair_record *r = record_of(t, pair);
-    if (r) r->count += change;
-    return r;
-}
-
-/* `pair` occurs at `place`, in a word that occurs `times` times. */
-static bool found_pair(trainer *t, uint64_t pair, uint32_t place, int64_t times)
-{
-    pair_record *r = record_of(t, pair);
-    if (!r) return false;
-    r->count += times;
-    if (r->found == NO_LIST) {
-        r->found = new_list(t);
-        if (r->found == NO_LIST || !ARRAY_PUSH(&t->touched, (int32_t)(r - t->pairs.at))) return false;
-    }
-    return ARRAY_PUSH(&t->lists.at[r->found], place);
-}
-
-/* ---- the queue ---- */
-
-static bool comes_before(const queued *a, const queued *b)
-{
-    return a->count != b->count ? a->count > b->count : a->pair < b->pair;
-}
-
-static bool queue_push(trainer *t, queued item)
-{
-    if (!ARRAY_PUSH(&t->queue, item)) return false;
-    int64_t i = t->queue.count - 1;
-    for (int64_t parent; i > 0 && comes_before(&item, &t->queue.at[parent = (i - 1) / 2]); i = parent)
-        t->queue.at[i] = t->queue.at[parent];
-    t->queue.at[i] = item;
-    return true;
-}
-
-static queued queue_pop(trainer *t)
-{
-    queued top = t->queue.at[0], moved = t->queue.at[--t->queue.count];
-    int64_t i = 0;
-    for (int64_t child; (child = 2 * i + 1) < t->queue.count; i = child) {
-        if (child + 1 < t->queue.count && comes_before(&t->queue.at[child + 1], &t->queue.at[child])) child++;
-        if (!comes_before(&t->queue.at[child], &moved)) break;
-        t->queue.at[i] = t->queue.at[child];
-    }
-    t->queue.at[i] = moved;
-    return top;
-}
-
-/* Queues every pair that has found places. */
-static status queue_found(trainer *t)
-{
-    for (int64_t i = 0; i < t->touched.count; i++) {
-        pair_record *r = &t->pairs.at[t->touched.at[i]];
-        int32_t list = r->found;
-        r->found = NO_LIST;
-        bool ok =
-            r->count > 0 ? queue_push(t, (queued){r->count, r->pair, t->touched.at[i], list}) : free_list(t, list);
-        if (!ok) return out_of_memory(t);
-    }
-    t->touched.count = 0;
-    return INGOT_OK;
-}
-
 /* ---- words and merges ---- */
 
 static status lay_out_words(trainer *t, word_counts *words)
@@ -277,9 +141,10 @@ static status first_pairs(trainer *t)
     for (int64_t i = 1; i + 1 < t->symbol_count; i++) {
         int32_t left = t->symbols[i], right = t->symbols[i + 1];
         if (left == BETWEEN_WORDS || right == BETWEEN_WORDS) continue;
-        if (!found_pair(t, pair_key(left, right), (uint32_t)i, t->word_counts[t->word_of[i]])) return out_of_memory(t);
+        if (!pair_found(&t->pairs, pair_key(left, right), (uint32_t)i, t->word_counts[t->word_of[i]]))
+            return out_of_memory(t);
     }
-    return queue_found(t);
+    return pairs_queue_found(&t->pairs) ? INGOT_OK : out_of_memory(t);
 }
 
 /* Makes `id` of the pair that begins at `place`, if it still does. */
@@ -294,41 +159,36 @@ static bool merge_place(trainer *t, int32_t left, int32_t right, int32_t id, uin
     int32_t previous = t->symbols[place - 1], next = t->symbols[after];
     bool ok = true;
     if (previous != BETWEEN_WORDS)
-        ok = change_count(t, pair_key(previous, left), -times) &&
-             found_pair(t, pair_key(previous, id), place - t->tokens.at[previous].bytes, times);
+        ok = pair_change(&t->pairs, pair_key(previous, left), -times) &&
+             pair_found(&t->pairs, pair_key(previous, id), place - t->tokens.at[previous].bytes, times);
     if (ok && next != BETWEEN_WORDS)
-        ok = change_count(t, pair_key(right, next), -times) && found_pair(t, pair_key(id, next), place, times);
+        ok = pair_change(&t->pairs, pair_key(right, next), -times) &&
+             pair_found(&t->pairs, pair_key(id, next), place, times);
     return ok;
 }
 
-static status merge_pair(trainer *t, const queued *top)
+static status merge_pair(trainer *t, const queued_pair *top)
 {
     int32_t id = merged_token(t, top->pair);
     if (id < 0 || !ARRAY_PUSH(&t->merges, top->pair)) return out_of_memory(t);
-    pair_record *r = &t->pairs.at[top->record];
+    pair_record *r = &t->pairs.records.at[top->record];
     if (r->merge >= 0) t->merges.at[r->merge] = ~(uint64_t)0;
     r->merge = (int32_t)t->merges.count - 1;
-    for (int64_t i = 0; i < t->lists.at[top->list].count; i++)
-        if (!merge_place(t, (int32_t)(top->pair >> 32), (int32_t)top->pair, id, t->lists.at[top->list].at[i]))
+    for (int64_t i = 0; i < t->pairs.lists.at[top->list].count; i++)
+        if (!merge_place(t, (int32_t)(top->pair >> 32), (int32_t)top->pair, id, t->pairs.lists.at[top->list].at[i]))
             return out_of_memory(t);
-    if (!free_list(t, top->list)) return out_of_memory(t);
-    return queue_found(t);
+    if (!pairs_free_list(&t->pairs, top->list)) return out_of_memory(t);
+    return pairs_queue_found(&t->pairs) ? INGOT_OK : out_of_memory(t);
 }
 
 static status merge_all(trainer *t, int vocab_size, int min_frequency)
 {
-    int64_t done = 0;
-    while (t->tokens.count < vocab_size && t->queue.count) {
-        queued top = queue_pop(t);
-        int64_t count = t->pairs.at[top.record].count;
-        if (count != top.count) {
-            top.count = count;
-            if (!queue_push(t, top)) return out_of_memory(t);
-            continue;
-        }
-        if (count < 1 || count < min_frequency) break;
+    for (int64_t done = 1; t->tokens.count < vocab_size; done++) {
+        queued_pair top;
+        if (!pairs_next(&t->pairs, &top)) return out_of_memory(t);
+        if (top.count < 1 || top.count < min_frequency) break;
         TRY(merge_pair(t, &top));
-        if (++done % 256) continue;
+        if (done % 256) continue;
         progress(t->ctx, "merging", (double)t->tokens.count, vocab_size, "entries");
         if (ingot_interrupted(t->ctx)) return ingot_fail(t->ctx, INGOT_ERROR_INTERRUPTED, "interrupted");
     }
@@ -378,14 +238,8 @@ static void trainer_free(trainer *t)
     free(t->word_of);
     free(t->word_counts);
     free(t->spelling_slots);
-    free(t->pair_slots);
-    for (int64_t i = 0; i < t->lists.count; i++) ARRAY_FREE(&t->lists.at[i]);
+    pairs_free(&t->pairs);
     ARRAY_FREE(&t->tokens);
-    ARRAY_FREE(&t->pairs);
-    ARRAY_FREE(&t->lists);
-    ARRAY_FREE(&t->free_lists);
-    ARRAY_FREE(&t->touched);
-    ARRAY_FREE(&t->queue);
     ARRAY_FREE(&t->merges);
 }
 
