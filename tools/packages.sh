@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sourced by ./dev and .ci/run, which set `root`: finds and installs what tools/packages.txt names.
 
-# missing_packages GROUP...: one line each, "Debian Homebrew", of packages whose probe fails.
+# missing_packages GROUP...: a line for each failing probe: its Debian packages, the Homebrew one last.
 missing_packages() {
   local group probe debian brew wanted=" $* " found choice
   while read -r group probe debian brew; do
@@ -15,16 +15,17 @@ missing_packages() {
       esac
     done
     unset IFS
-    [[ $found ]] || echo "$debian $brew"
+    [[ $found ]] || echo "${debian//,/ } $brew"
   done < <(grep -v '^#' "${root:?}/tools/packages.txt")
 }
 
 # need GROUP...: installs as root or through sudo without a question; else prints the line to type and fails.
 need() {
-  local debian=() brew=() one other
-  while read -r one other; do
-    debian+=("$one")
-    [[ $other == - ]] || brew+=("$other")
+  local debian=() brew=() names last
+  while read -ra names; do
+    debian+=("${names[@]:0:${#names[@]}-1}")
+    last=${names[${#names[@]} - 1]} # macOS has bash 3.2
+    [[ $last == - ]] || brew+=("$last")
   done < <(missing_packages "$@")
   ((${#debian[@]})) || return 0
   if [[ $(uname) == Darwin ]]; then
@@ -48,6 +49,6 @@ need() {
     fi
   fi
   echo "dev: installing ${debian[*]}"
-  "${as[@]}" apt-get update -qq
-  "${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${debian[@]}" >/dev/null
+  ${as[@]+"${as[@]}"} apt-get update -qq
+  ${as[@]+"${as[@]}"} env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${debian[@]}" >/dev/null
 }
