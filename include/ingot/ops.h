@@ -131,8 +131,7 @@ typedef struct ingot_sgd_options {
 } ingot_sgd_options;
 /* buffer: NULL without momentum; starts at 0. */
 INGOT_API void ingot_sgd(ingot_build *b, ingot_value *w, ingot_value *g, ingot_value *buffer, ingot_value *lr,
-                         ingot_value *scale, ingot_value *apply, const ingot_sgd_options *options,
-                         ingot_value *out[2]);
+                         ingot_value *scale, ingot_value *apply, const ingot_sgd_options *options, ingot_value *out[2]);
 /* Sum of the squares of all elements: a scalar. */
 INGOT_API ingot_value *ingot_sum_squares(ingot_build *b, ingot_value *x);
 

@@ -31,11 +31,11 @@ enum { TILE = 512, REGISTERS = 32, SLOTS = PW_MAX_INPUTS + PW_MAX_CODE };
 
 typedef void instr_fn(float *y, const float *pa, const float *pb, const float *pc, int64_t n);
 
-/* y may be one of the operands: element by element that is fine, which ivdep says. */
+/* y may be one of the operands: element by element that is fine, which CPU_INDEPENDENT says. */
 #define PW(code, name, arity, expression)                                                                              \
     static void run_##code(float *y, const float *pa, const float *pb, const float *pc, int64_t n)                     \
     {                                                                                                                  \
-        _Pragma("GCC ivdep") for (int64_t i = 0; i < n; i++)                                                           \
+        CPU_INDEPENDENT for (int64_t i = 0; i < n; i++)                                                                \
         {                                                                                                              \
             const float a = pa[i], b = pb[i], c = pc[i];                                                               \
             (void)a, (void)b, (void)c;                                                                                 \
