@@ -140,6 +140,9 @@ INGOT_API ingot_value *ingot_sum_squares(ingot_build *b, ingot_value *x);
 INGOT_API ingot_value *ingot_attention(ingot_build *b, ingot_value *q, ingot_value *k, ingot_value *v,
                                        ingot_value *segment_start, double scale, int causal);
 
+/* logits (N, V), targets int32 (N) -> losses (N) in nats; a target outside [0, V), such as -1, masks its row: loss 0. */
+INGOT_API ingot_value *ingot_cross_entropy(ingot_build *b, ingot_value *logits, ingot_value *targets);
+
 #ifdef __cplusplus
 }
 #endif
