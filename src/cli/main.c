@@ -50,6 +50,7 @@ static void catch_signals(bool outlives_stdout)
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* a file-size limit is a failing write, with a message, like a full disk */
     action.sa_handler = outlives_stdout ? SIG_IGN : on_closed_pipe;
     sigaction(SIGPIPE, &action, NULL);
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is then an error of write, with its message */

@@ -301,8 +301,11 @@ static status saved_config(call *c, const void *given, const char **path)
     if (!o->resume) return INGOT_OK;
     *path = arena_printf(c->arena, "%s/run.yaml", o->resume);
     if (!*path) return fail_memory(c->ctx, o->resume, 64);
-    if (!file_exists(*path))
-        return ingot_fail(c->ctx, INGOT_ERROR_FILE, "%s holds no run: there is no %s", o->resume, *path);
+    const char *last = arena_printf(c->arena, "%s/last", o->resume);
+    if (!file_exists(*path) || !last || !file_exists(last))
+        return ingot_fail(c->ctx, INGOT_ERROR_FILE,
+                          "%s holds no run to go on with: it needs run.yaml and a checkpoint that `last` points to",
+                          o->resume);
     return INGOT_OK;
 }
 

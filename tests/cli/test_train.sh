@@ -1,0 +1,156 @@
+# shellcheck shell=bash
+# ingot train, eval, plan: a small run from text to checkpoint; resume bit for bit; kills, full disks, bad numbers, bad use.
+set -u
+ingot=$1
+work=$(mktemp -d)
+trap 'kill -9 $(jobs -p) 2> /dev/null; rm -rf "$work"' EXIT
+cd "$work" || exit 1
+failed=0
+check() { # what, command...: the command must succeed
+    local what=$1
+    shift
+    "$@" > out 2> err || { echo "FAILED: $what: $*"; cat err; failed=1; }
+}
+refuses() { # words of the message, command...
+    local words=$1
+    shift
+    if "$@" > out 2> err; then echo "FAILED: not refused: $*"; failed=1; fi
+    grep -q -- "$words" err || { echo "FAILED: '$words' is not in the message of $*:"; cat err; failed=1; }
+}
+says() { # words, file of the command before
+    grep -q -- "$1" "$2" || { echo "FAILED: '$1' is not in what it said:"; cat "$2"; failed=1; }
+}
+same() { # two runs: their last checkpoints hold the same bytes
+    for file in model.safetensors optimizer.safetensors training_state.json config.json; do
+        cmp "$1/last/$file" "$2/last/$file" || { echo "FAILED: $file of $1 and $2 differ"; failed=1; }
+    done
+}
+
+check stories "$ingot" data stories --seed 3 --bytes 150k --output text.txt
+check tokenizer "$ingot" tokenizer train --vocab-size 400 --output tok.json text.txt
+check prepare "$ingot" data prepare --tokenizer tok.json --val-fraction 0.1 --rows document --output data text.txt
+check 'another tokenizer' "$ingot" tokenizer train --vocab-size 300 --output tok2.json text.txt
+check 'its data' "$ingot" data prepare --tokenizer tok2.json --val-fraction 0.1 --output data2 text.txt
+small=(--layers 2 --heads 2 --dim 16 --context 32 --data data --batch-size 2 --seed 5 --threads 2 --no-plot)
+llama=("${small[@]}" --family llama --kv-heads 1 --ffn-dim 24)
+
+# Resume is exact: 3 + 3 steps give the bytes of 6, at every level, with accumulation and dropout.
+exact=(--accumulate 2 --dropout 0.2 --warmup 2 --schedule-steps 6)
+for level in naive parallel blas best; do
+    check "6 steps, $level" "$ingot" train "${llama[@]}" "${exact[@]}" --cpu-level $level --steps 6 --output six-$level
+    check "3 steps, $level" "$ingot" train "${llama[@]}" "${exact[@]}" --cpu-level $level --steps 3 --output three-$level
+    check "3 more, $level" "$ingot" train --resume three-$level --steps 6
+    same six-$level three-$level
+done
+for optimizer in adam sgd; do
+    run=("${small[@]}" --family gpt2 --optimizer $optimizer --rows stream "${exact[@]}")
+    check "gpt2, $optimizer" "$ingot" train "${run[@]}" --steps 6 --output six-$optimizer
+    check 'half of it' "$ingot" train "${run[@]}" --steps 3 --output three-$optimizer
+    check 'the other half' "$ingot" train --resume three-$optimizer --steps 6
+    same six-$optimizer three-$optimizer
+done
+check 'log of a resumed run' test "$(grep -c '"loss"' three-adam/log.jsonl)" = 6
+refuses 'steps is the total' "$ingot" train --resume three-adam
+check 'a longer run than its schedule' "$ingot" train --resume three-adam --steps 7
+says 'the rate stays at' err
+check 'a changed rate' "$ingot" train --resume three-adam --steps 8 --lr 5e-4
+says 'resuming with lr' err
+
+# It learns, saves, keeps what it was told to keep, and logs.
+check 'a run' "$ingot" train "${llama[@]}" --steps 160 --lr 1e-2 --save-every 40 --keep 2 --log-jsonl l.jsonl --log-csv l.csv \
+    --output run
+check 'last' test "$(readlink run/last)" = steps/000160
+check 'kept' test "$(ls run/steps | wc -l)" -le 3
+check 'jsonl' test "$(grep -c '"loss"' l.jsonl)" = 160
+check 'csv' test "$(wc -l < l.csv)" -ge 161
+check 'eval' "$ingot" eval --model run --data data --split val --json
+value() { sed -n "s/.*\"$1\": \([0-9.e+-]*\).*/\1/p" out; } # of the JSON of the command before
+bits=$(value bits_per_byte) tokens=$(value tokens)
+check "it learned: $bits" awk "BEGIN { exit !($bits > 0.2 && $bits < 2.0 && $tokens > 1000) }"
+mkdir hf && cp -L run/last/* hf/
+check 'eval of a plain folder' "$ingot" eval --model hf --data data --json
+check 'from those weights' "$ingot" train --model run --data data --steps 2 --seed 1 --no-plot --output run2
+check 'adapters' "$ingot" train --model run --lora-rank 2 --data data --steps 2 --seed 1 --no-plot --output lora
+check 'are all that is saved' test -f lora/last/adapter_model.safetensors -a ! -f lora/last/model.safetensors
+check 'and go on' "$ingot" train --resume lora --steps 3
+check 'plan' "$ingot" plan --preset gpt2-124m --batch-size 4 --context 64 --json
+says '"parameters": 124439808' out
+
+# What does not fit is refused before anything is made.
+refuses 'already holds a run' "$ingot" train "${llama[@]}" --steps 2 --output run
+refuses 'another tokenizer' "$ingot" train --model run --data data2 --steps 2 --output no
+refuses 'vocabulary' "$ingot" train "${small[@]}" --family gpt2 --vocab-size 300 --steps 2 --output no
+refuses 'positions' "$ingot" train --model six-adam --data data --context 64 --steps 2 --output no
+refuses 'positions' "$ingot" eval --model six-adam --data data --context 64
+refuses 'holds no run' "$ingot" train --resume data --steps 4
+refuses 'layers is part of' "$ingot" train --model run --layers 2 --data data --steps 2 --output no
+refuses 'machine has' "$ingot" train --preset gpt2-124m --context 16384 --batch-size 64 --data data --steps 2 --output no
+check 'nothing was made' test ! -e no
+(
+    flock -n 9 || exit 1
+    refuses 'another process' "$ingot" train --resume run --steps 50
+    exit $failed
+) 9> run/lock || failed=1
+check 'overwrite' "$ingot" train "${llama[@]}" --steps 2 --output run2 --overwrite
+
+# Numbers that are not finite: no weight changes, the op is named, the last checkpoint stays.
+check 'a good beginning' "$ingot" train "${llama[@]}" --steps 3 --schedule constant --output bad
+refuses 'no weight was changed' "$ingot" train --resume bad --steps 100 --lr 1e30 --clip 0
+says 'such a value: op [a-z_]* (model' err
+says 'bad/last, of step 3' err
+check 'the last good one goes on' "$ingot" train --resume bad --steps 5 --lr 1e-3 --clip 1
+
+# A damaged checkpoint is found.
+cp -r six-best broken
+printf 'x' | dd of=broken/last/model.safetensors bs=1 seek=$(($(stat -c %s broken/last/model.safetensors) - 3)) conv=notrunc \
+    2> /dev/null
+refuses 'damaged' "$ingot" train --resume broken --steps 8
+sed -i 's/"step": 6/"step": 5/' three-best/last/training_state.json
+refuses 'damaged' "$ingot" train --resume three-best --steps 8
+
+# A disk that fills up: the checkpoint before stays.
+check 'room for one' "$ingot" train "${llama[@]}" --steps 2 --output full
+(
+    ulimit -f 20
+    refuses 'could not be saved' "$ingot" train --resume full --steps 4
+    exit $failed
+) || failed=1
+check 'the old one is whole' "$ingot" train --resume full --steps 4
+check 'no leftovers' test "$(ls full/steps)" = "$(printf '000002\n000004')"
+
+# Ctrl-C finishes the step and saves.
+"$ingot" train "${llama[@]}" --steps 1000000 --output stopped > steps 2> stop &
+pid=$!
+for _ in $(seq 100); do
+    grep -q 'step 3/' steps && break
+    sleep 0.1
+done
+kill -INT $pid
+wait $pid
+code=$?
+check "its exit code is 130, not $code" test $code = 130
+says 'train --resume stopped' stop
+check 'resumes' "$ingot" train --resume stopped --steps $(($(readlink stopped/last | tr -dc 0-9 | sed 's/^0*//') + 2))
+
+# kill -9 at random moments of many saves: what is there always resumes, and ends where an undisturbed run ends.
+kills=(--steps 60 --save-every 1 --keep 2 --eval-batches 1)
+check 'undisturbed' "$ingot" train "${llama[@]}" "${kills[@]}" --output calm
+RANDOM=7
+"$ingot" train "${llama[@]}" "${kills[@]}" --output killed > steps 2>&1 &
+for i in $(seq 100); do
+    pid=$!
+    sleep 0.$((100 + RANDOM % 400))
+    kill -9 $pid 2> /dev/null
+    wait $pid 2> /dev/null && break
+    if [ -e killed/last ]; then
+        check 'a killed run loads' "$ingot" eval --model killed --data data --batches 1
+        "$ingot" train --resume killed > steps 2>&1 &
+    else
+        "$ingot" train "${llama[@]}" "${kills[@]}" --overwrite --output killed > steps 2>&1 &
+    fi
+done
+wait
+says 'step 60/60' steps
+same calm killed
+check 'and left nothing' test "$(ls killed/steps | grep -c tmp)" = 0
+exit $failed
