@@ -20,6 +20,10 @@ static void refuse_unknown(json_fields *f)
                                         "layers_to_transform",
                                         "layer_replication",
                                         "target_parameters",
+                                        "exclude_modules",
+                                        "trainable_token_indices",
+                                        "alora_invocation_tokens",
+                                        "arrow_config",
                                         NULL};
     if (strcmp(field_string_or(f, "peft_type", "LORA"), "LORA")) field_refuse(f, "peft_type", "must be \"LORA\"");
     if (!f->error && strcmp(field_string_or(f, "bias", "none"), "none"))

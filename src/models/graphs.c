@@ -2,6 +2,8 @@
 #include "models/model.h"
 
 #include "ingot/ops.h"
+
+#include <stdio.h>
 #include "nn/pending.h"
 
 /* What a family's page runs under: parameters are listed the first time, LoRA hooks put in when there is LoRA. */
@@ -24,7 +26,9 @@ static ingot_training losses_of(build *b, value *logits, value *targets) /* logi
     ingot_training t = {.logits = logits, .losses = pending_cross_entropy(b, logits, targets)};
     t.loss = ingot_sum_all(b, t.losses);
     value *target = ingot_cast(b, targets, INGOT_F32);
-    t.count = ingot_sum_all(b, ingot_pointwise(b, "0 <= a", &target, 1));
+    char counts[64]; /* what ingot_cross_entropy does not mask */
+    snprintf(counts, sizeof counts, "(0 <= a) * (a < %lld)", (long long)ingot_shape_get(logits).dim[1]);
+    t.count = ingot_sum_all(b, ingot_pointwise(b, counts, &target, 1));
     return t;
 }
 

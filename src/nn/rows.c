@@ -2,7 +2,6 @@
 #include "nn/nn.h"
 
 #include "ingot/ops.h"
-#include "nn/pending.h"
 
 #include <math.h>
 
@@ -34,9 +33,10 @@ value *nn_attention(build *b, value *q, value *k, value *v, const rows *r, int64
 {
     if (b->status) return NULL;
     if (!r->length) return build_fail(b, INGOT_ERROR_UNSUPPORTED, "rows over a cache wait for ingot_attention_rows");
-    int64_t D = q->shape.dim[1] / heads;
-    shape qs = INGOT_SHAPE(r->batch, r->length, heads, D), ks = INGOT_SHAPE(r->batch, r->length, kv_heads, D);
-    value *y = pending_attention(b, ingot_reshape(b, q, qs), ingot_reshape(b, k, ks), ingot_reshape(b, v, ks),
-                                 r->segment_start);
-    return ingot_reshape(b, y, INGOT_SHAPE(r->count, heads * D));
+    int64_t dim = q->shape.dim[1] / heads;
+    shape queries = INGOT_SHAPE(r->batch, r->length, heads, dim),
+          keys = INGOT_SHAPE(r->batch, r->length, kv_heads, dim);
+    q = ingot_reshape(b, q, queries), k = ingot_reshape(b, k, keys), v = ingot_reshape(b, v, keys);
+    value *y = ingot_attention(b, q, k, v, r->segment_start, 1 / sqrt((double)dim), 1);
+    return ingot_reshape(b, y, INGOT_SHAPE(r->count, heads * dim));
 }
