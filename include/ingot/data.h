@@ -99,8 +99,8 @@ typedef struct ingot_data ingot_data;
 
 typedef struct ingot_data_options {
     int raw_u16; /* 1: files without header, uint16 (nanoGPT) */
-    int eot;     /* token that starts documents, for files without meta.json; -1 or 0 with has_eot 0: unknown */
-    int has_eot;
+    int has_eot; /* 1: `eot` begins documents, in files without meta.json, which says it otherwise */
+    int eot;
 } ingot_data_options;
 
 /* `path`: a folder made by prepare, a token file, or a glob of shards ("fineweb_train_*.bin"; llm.c's headers for 16 and

@@ -35,7 +35,7 @@ struct ingot_corpus {
     int64_t line;      /* of jsonl, from 1 */
     text value;        /* of the jsonl line; value.at[value_at ..] is still to be handed out */
     int64_t value_at;
-    bool has_value, warned;
+    bool has_value, warned, silent;
     int64_t done, total;
 };
 
@@ -100,6 +100,11 @@ void ingot_corpus_free(ingot_corpus *c)
     free(c);
 }
 
+void corpus_silence(ingot_corpus *c)
+{
+    c->silent = true;
+}
+
 void ingot_corpus_progress(const ingot_corpus *c, int64_t *done, int64_t *total)
 {
     *done = c->done, *total = c->total;
@@ -156,7 +161,7 @@ static status open_source(ingot_corpus *c)
     if (!source->found || c->allow_nul) return INGOT_OK;
     TRY(fill(c, SNIFF_BYTES));
     if (!memchr(c->buffer, 0, (size_t)MIN(c->end, SNIFF_BYTES))) return INGOT_OK;
-    log_line(c->ctx, INGOT_LOG_WARNING, "%s looks like a binary file and is passed over", path);
+    if (!c->silent) log_line(c->ctx, INGOT_LOG_WARNING, "%s looks like a binary file and is passed over", path);
     c->done += (int64_t)file_bytes(path) - c->end;
     close_source(c);
     return INGOT_OK;
@@ -198,7 +203,7 @@ static int64_t cut_piece(ingot_corpus *c, const char *view, int64_t count, int64
 {
     int64_t cut = corpus_safe_cut(view, count, most / 2, most);
     if (cut > 0) return cut;
-    if (!c->warned)
+    if (!c->warned && !c->silent)
         log_line(
             c->ctx, INGOT_LOG_WARNING,
             "%s has no line end or space in %d KB (near byte %lld): it is cut inside, and tokens at the cut may differ",
@@ -319,7 +324,8 @@ ingot_status ingot_corpus_next(ingot_corpus *c, ingot_corpus_piece *piece)
         if (c->source) {
             TRY(c->source->jsonl ? next_json(c, piece) : next_text(c, piece));
             if (piece->bytes) return INGOT_OK;
-            if (!c->consumed && !c->source->found) log_line(c->ctx, INGOT_LOG_WARNING, "%s is empty", c->source->path);
+            if (!c->consumed && !c->source->found && !c->silent)
+                log_line(c->ctx, INGOT_LOG_WARNING, "%s is empty", c->source->path);
             close_source(c);
         }
         if (c->current == c->sources.count) return INGOT_OK;

@@ -26,6 +26,9 @@ status corpus_expand(context *ctx, arena *a, const ingot_corpus_options *options
 /* As ingot_corpus_open, with standard input taken from the file `standard_input` (read from its start), if not NULL. */
 status corpus_open(context *ctx, const ingot_corpus_options *options, const char *standard_input, ingot_corpus **out);
 
+/* No warnings from now on: for a first pass over what will be read again. */
+void corpus_silence(ingot_corpus *c);
+
 /* Where to cut bytes[0, count): the last place in (least, most], most < count, where every known pre-tokenizer begins a
  * new word whatever comes before and after, or -1. */
 int64_t corpus_safe_cut(const char *bytes, int64_t count, int64_t least, int64_t most);

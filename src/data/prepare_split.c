@@ -31,6 +31,7 @@ status split_plan_make(context *ctx, ingot_corpus *c, double val_fraction, bool 
     *out = (split_plan){.val_fraction = val_fraction};
     if (val_fraction <= 0) return INGOT_OK;
     extent e = {0};
+    corpus_silence(c);
     TRY(measure(c, force_bytes, &e));
     out->by_bytes = force_bytes || e.documents < SPLIT_DOCUMENTS;
     if (!out->by_bytes) return INGOT_OK;
