@@ -61,7 +61,7 @@ static json_t *make_row(const ingot_device *d, const ingot_model_info *info, con
              (long long)how->context);
     return json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:I, s:i, s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:f, "
-        "s:f, s:o}",
+        "s:o}",
         "version", ingot_version(), "cpu_info", on->cpu, "backend", ingot_device_name(d), "model", model_name, "test",
         test, "n_params", (json_int_t)info->parameters, "n_threads", on->threads, "dtype", "float32", "batch_size",
         (json_int_t)how->batch_size, "context", (json_int_t)(pictures ? 0 : how->context), "repetitions",
