@@ -57,8 +57,8 @@ static int list_variants(const check_subject *full, const check_subject *plain, 
 {
     int count = 0;
     for (int layout = 0; layout < (full->any_layout ? LAYOUT_COUNT : 1); layout++) {
-        if (full->differentiable || plain != full)
-            out[count++] = (variant){full, layout, full->differentiable ? WANT_GRADIENTS : WANT_OUTPUTS, NULL, ""};
+        if (full->differentiable) out[count++] = (variant){full, layout, WANT_GRADIENTS, NULL, ""};
+        if (plain != full) out[count++] = (variant){full, layout, WANT_OUTPUTS, NULL, ""};
         out[count++] = (variant){plain, layout, WANT_OUTPUTS, NULL, ""};
     }
     for (int i = 0; i < count; i++)
@@ -114,7 +114,7 @@ static status check_pair(context *ctx, const check_options *o, const check_devic
     double start = now();
     t.arena = arena_new();
     if (!t.arena) return fail_memory(ctx, "a check", 0);
-    variant variants[2 * LAYOUT_COUNT];
+    variant variants[3 * LAYOUT_COUNT];
     int count = list_variants(full, plain, variants);
     status s = check_variants(&t, variants, count);
     if (!s && full->warns) warn_of_zero_gradients(&t);
