@@ -83,6 +83,7 @@ static status check_variants(trial *t, variant *variants, int count)
         units = worse(units, error_units_of(v->program->graph, type));
     }
     units.linear = t->subject->linear_errors;
+    units.independent = t->subject->deep;
     status s = trial_expect(t, &units);
     if (s) trial_failed(t, "%s on ref: %s", t->subject->name, ingot_message(t->ctx));
     if (s) return INGOT_OK;

@@ -46,21 +46,6 @@ typedef struct check_report {
 status check_ops(context *ctx, const check_options *o, check_report *out);
 void check_report_free(check_report *report);
 
-/* A graph that is checked: built several times, in the dtypes and layouts that the check asks for. */
-typedef struct check_graph check_graph;
-typedef struct check_subject {
-    const char *name;
-    /* Declares inputs and outputs with the functions below; the order must be the same each time. States that it makes
-     * are filled and differentiated as well. Errors stay in the builder. */
-    void (*build)(check_graph *g, const void *user);
-    const void *user;
-    bool differentiable;        /* the loss is a sum of the outputs with random weights */
-    bool no_finite_differences; /* gradients are compared with ref's only */
-    bool warns;                 /* of sources whose gradient is zero everywhere */
-    bool any_layout;            /* try the inputs strided and in reusable memory too */
-    bool linear_errors;         /* rounding errors of sums may all point the same way: equal or offset values */
-} check_subject;
-
 /* How an input is filled. */
 typedef struct check_fill {
     sample_values values;
@@ -70,12 +55,32 @@ typedef struct check_fill {
     bool constant; /* no gradient is taken for it */
 } check_fill;
 
+/* A graph that is checked: built several times, in the dtypes and layouts that the check asks for. */
+typedef struct check_graph check_graph;
+typedef struct check_subject {
+    const char *name;
+    /* Declares inputs and outputs with the functions below; the order must be the same each time. Errors stay in the
+     * builder. */
+    void (*build)(check_graph *g, const void *user);
+    /* How inputs and states are filled that it makes without check_input. NULL: 0.3 N(0, 1), integers below 8. */
+    check_fill (*fill)(const void *user, const value *port);
+    const void *user;
+    bool differentiable;        /* the loss is a sum of the outputs with random weights */
+    bool no_finite_differences; /* gradients are compared with ref's only */
+    bool warns;                 /* of sources whose gradient is zero everywhere */
+    bool any_layout;            /* try the inputs strided and in reusable memory too */
+    bool deep;                  /* layers upon layers: errors are estimated as deviations (error_bound.h) */
+    bool linear_errors;         /* rounding errors of sums may all point the same way: equal or offset values */
+} check_subject;
+
 build *check_builder(check_graph *g);
 value *check_input(check_graph *g, const char *name, dtype type, shape s, check_fill fill);
 void check_output(check_graph *g, const char *name, value *v);
 void check_side_output(check_graph *g, const char *name, value *v); /* compared, but no part of the loss */
 
-/* Checks one graph (a whole model: loss and parameters) and adds a row. */
+/* A small model of each family, whole: the loss, the logits and every parameter's gradient. Adds a row each. */
+status check_models(context *ctx, const check_options *o, check_report *out);
+/* Checks one graph and adds a row. */
 status check_subject_run(context *ctx, const check_options *o, const check_subject *subject, check_report *out);
 
 #endif

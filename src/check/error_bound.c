@@ -28,23 +28,25 @@ typedef struct bounds {
 typedef struct pw_error {
     const char *formula;
     double ulps;
+    const char *independent; /* where errors add up as squares */
 } pw_error;
 
 static const pw_error pw_errors[PW_CODES] = {
-    [PW_ADD] = {"d + e", 1},
-    [PW_SUB] = {"d + e", 1},
-    [PW_MUL] = {"abs(a) * e + abs(b) * d + d * e", 1},
-    [PW_DIV] = {"(d + abs(g) * e) / abs(b)", 2},
+    [PW_ADD] = {"d + e", 1, "sqrt(d * d + e * e)"},
+    [PW_SUB] = {"d + e", 1, "sqrt(d * d + e * e)"},
+    [PW_MUL] = {"abs(a) * e + abs(b) * d + d * e", 1, "sqrt(a * a * e * e + b * b * d * d) + d * e"},
+    [PW_DIV] = {"(d + abs(g) * e) / abs(b)", 2, "sqrt(d * d + g * g * e * e) / abs(b)"},
     /* A comparison may flip where its sides are nearer than their errors. */
     [PW_LESS] = {"(abs(a - b) <= d + e) * (0 < d + e)", 0},
     [PW_LESS_EQUAL] = {"(abs(a - b) <= d + e) * (0 < d + e)", 0},
     [PW_EQUAL] = {"(abs(a - b) <= d + e) * (0 < d + e)", 0},
     [PW_NEG] = {"d", 0},
-    [PW_MAX] = {"max(d, e)", 0},
-    [PW_MIN] = {"max(d, e)", 0},
+    /* What is far below the maximum has no say in it, however uncertain it is. */
+    [PW_MAX] = {"max(max(a + d, b + e) - g, g - max(a - d, b - e))", 0},
+    [PW_MIN] = {"max(min(a + d, b + e) - g, g - min(a - d, b - e))", 0},
     [PW_WHERE] = {"where(d, abs(b - c) + max(e, f), where(a, e, f))", 0},
     [PW_ABS] = {"d", 0},
-    [PW_EXP] = {"g * (exp(d) - 1)", 4},
+    [PW_EXP] = {"exp(a + d) - g", 4},
     [PW_LOG] = {"d / abs(a)", 4},
     [PW_SQRT] = {"where(0 < g, d / (2 * g), sqrt(d))", 2},
     [PW_RSQRT] = {"0.5 * d * g * g * g", 4},
@@ -62,10 +64,19 @@ static value *absolute(bounds *e, value *v)
     return v && dtype_is_float(v->dtype) ? ingot_abs(e->b, v) : v;
 }
 
+/* Errors from two sides, as they combine in sums: as they are, or squared. */
 static value *plus(bounds *e, value *x, value *y)
 {
     if (!x || !y) return x ? x : y;
     return ingot_add(e->b, x, y);
+}
+static value *into_sum(bounds *e, value *error)
+{
+    return error && e->units->independent ? ingot_square(e->b, error) : error;
+}
+static value *out_of_sum(bounds *e, value *error)
+{
+    return error && e->units->independent ? ingot_sqrt(e->b, error) : error;
 }
 
 static value *constant_error(bounds *e, double v)
@@ -92,9 +103,12 @@ static value *instruction(bounds *e, const pw_instr *i, value *const *operand, v
     in[6] = y;
     *out_error = NULL;
     if (exact && rule->ulps == 0) return y;
-    char text[256];
-    snprintf(text, sizeof text, "where(finite(g), %s + %.17g * abs(g) + %.17g, 0)", exact ? "0" : rule->formula,
-             rule->ulps * e->units->rounding, rule->ulps * e->units->smallest);
+    const char *formula = e->units->independent && rule->independent ? rule->independent : rule->formula;
+    char text[320];
+    /* Arithmetic on exact operands gives small integers exactly: masks are products of comparisons. */
+    const char *rounds = exact && rule->ulps <= 2 ? "(1 - (g == floor(g)) * (abs(g) < 16777216))" : "1";
+    snprintf(text, sizeof text, "where(finite(g), %s + %s * (%.17g * abs(g) + %.17g), 0)", exact ? "0" : formula,
+             rounds, rule->ulps * e->units->rounding, rule->ulps * e->units->smallest);
     *out_error = ingot_pointwise(e->b, text, in, 7);
     return y;
 }
@@ -151,11 +165,13 @@ static void matmul_error(bounds *e, const node *n)
 {
     value *x = n->in[0], *y = n->in[1], *c = n->inputs > 2 ? n->in[2] : NULL;
     value *ax = absolute(e, x), *ay = absolute(e, y), *magnitude = product(e, n, ax, ay);
-    value *error = plus(e, product(e, n, e->error[x->id], ay), product(e, n, ax, e->error[y->id]));
+    value *from_x = product(e, n, into_sum(e, e->error[x->id]), into_sum(e, ay));
+    value *error = plus(e, from_x, product(e, n, into_sum(e, ax), into_sum(e, e->error[y->id])));
     if (c) {
-        error = plus(e, error, e->error[c->id]);
+        error = plus(e, error, into_sum(e, e->error[c->id]));
         magnitude = plus(e, magnitude, absolute(e, c));
     }
+    error = out_of_sum(e, error);
     const matmul_attrs *t = n->attrs;
     double k = (double)x->shape.dim[x->shape.rank - (t->trans_a ? 2 : 1)];
     double unit = sum_factor(e, k + 1) * e->units->rounding + 2 * (e->units->product - e->units->rounding);
@@ -179,7 +195,7 @@ static node *same_op(bounds *e, const node *n, bool errors)
         else if (!errors)
             in[i] = absolute(e, v);
         else
-            in[i] = e->error[v->id] ? e->error[v->id] : ingot_constant(e->b, 0, INGOT_F64, v->shape);
+            in[i] = e->error[v->id] ? into_sum(e, e->error[v->id]) : ingot_constant(e->b, 0, INGOT_F64, v->shape);
     }
     if (n->op != &op_windows_def) return node_new(e->b, n->op, in, n->inputs, n->attrs);
     window_attrs unpadded = *(const window_attrs *)n->attrs; /* what fills the padding is exact */
@@ -197,19 +213,28 @@ static void linear_error(bounds *e, const node *n)
         elements += (double)shape_count(n->in[i]->shape);
     }
     bool moves = only_moves(n->op);
-    if (n->op == &op_reduce_def && ATTRS_OF(reduce_attrs, n)->kind == REDUCE_MAX) moves = true;
     if (elements == 0 || (exact && moves)) return;
     node *errors = exact ? NULL : same_op(e, n, true), *magnitudes = moves ? NULL : same_op(e, n, false);
     for (int i = 0; i < NODE_MAX_OUTPUTS && !e->b->status; i++) {
         value *y = n->out[i];
         if (!y || !dtype_is_float(y->dtype)) continue;
-        value *error = errors ? node_output(e->b, errors, i) : NULL;
+        value *error = errors ? out_of_sum(e, node_output(e->b, errors, i)) : NULL;
         double n_terms = fmax(2, elements / (double)shape_count(y->shape));
         if (n->op == &op_scatter_add_def) n_terms = 1 + (double)shape_count(n->in[1]->shape);
         if (magnitudes)
             error = rounded(e, y, error, node_output(e->b, magnitudes, i), sum_factor(e, n_terms) * e->units->rounding);
         e->error[y->id] = error;
     }
+}
+
+static void maximum_error(bounds *e, const node *n)
+{
+    value *x = n->in[0], *y = n->out[0], *error = e->error[x->id];
+    if (!error || !dtype_is_float(y->dtype)) return;
+    const reduce_attrs *a = n->attrs;
+    value *above = ingot_max(e->b, ingot_add(e->b, x, error), (int)a->axis, (int)a->keep);
+    value *below = ingot_max(e->b, ingot_sub(e->b, x, error), (int)a->axis, (int)a->keep);
+    e->error[y->id] = ingot_pointwise(e->b, "where(finite(a), max(b - a, a - c), 0)", (value *[]){y, above, below}, 3);
 }
 
 static void constants_error(bounds *e, const node *n)
@@ -225,6 +250,8 @@ static void node_error(bounds *e, const node *n)
         pointwise_error(e, n);
     else if (n->op == &op_matmul_def)
         matmul_error(e, n);
+    else if (n->op == &op_reduce_def && ATTRS_OF(reduce_attrs, n)->kind == REDUCE_MAX)
+        maximum_error(e, n);
     else if (n->op == &op_constant_def)
         constants_error(e, n);
     else

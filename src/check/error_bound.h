@@ -10,6 +10,9 @@ typedef struct error_units {
     double smallest; /* what underflows to zero */
     bool sums;       /* the kernels may sum in any order */
     bool linear;     /* rounding errors of a sum may all point the same way: n of them, else about sqrt(n) */
+    /* Errors are deviations of independent quantities, not bounds: for deep graphs, whose bounds grow by the sum of
+     * magnitudes in each layer until they say nothing. */
+    bool independent;
 } error_units;
 
 /* For each output of the graph, which is lowered to primitives and must be float64: adds an output "<name>.error", the

@@ -96,15 +96,28 @@ void check_side_output(check_graph *g, const char *name, value *v)
     add_output(g, &g->side_outputs, name, output_value(g, v));
 }
 
-/* States that the subject made are sources too: weights of a model. */
-static void add_states(check_graph *g)
+static bool is_known(const check_graph *g, const value *v)
 {
-    for (int64_t i = 0; i < g->b->states.count && !g->b->status; i++) {
-        value *v = g->b->states.at[i].value;
-        check_source *source = add_source(g, v->name, v->dtype, v->shape, (check_fill){.scale = 0.3});
-        if (source) source->state = true;
-        if (source && !ARRAY_PUSH(&g->inputs, v)) build_fail(g->b, INGOT_ERROR_MEMORY, "not enough memory for a check");
-    }
+    for (int64_t i = 0; i < g->next; i++)
+        if (!strcmp(g->sources->at[i].name, v->name)) return true;
+    return false;
+}
+
+/* Inputs and states that the subject made itself are sources too: tokens and weights of a model. */
+static void add_port(check_graph *g, value *v)
+{
+    const check_subject *s = g->subject;
+    if (g->b->status || is_known(g, v)) return;
+    check_fill fill = s->fill ? s->fill(s->user, v) : (check_fill){.scale = 0.3};
+    check_source *source = add_source(g, v->name, v->dtype, v->shape, fill);
+    if (source) source->state = value_is_state(v);
+    if (source && !ARRAY_PUSH(&g->inputs, v)) build_fail(g->b, INGOT_ERROR_MEMORY, "not enough memory for a check");
+}
+
+static void add_ports(check_graph *g)
+{
+    for (int64_t i = 0; i < g->b->inputs.count; i++) add_port(g, g->b->inputs.at[i].value);
+    for (int64_t i = 0; i < g->b->states.count; i++) add_port(g, g->b->states.at[i].value);
 }
 
 /* The sum of all float outputs, each element with a random weight that only its place knows. */
@@ -160,10 +173,10 @@ status subject_build(context *ctx, const check_subject *subject, check_layout la
     *out = NULL;
     build *b = ingot_build_new(ctx, subject->name);
     if (!b) return fail_memory(ctx, "a graph", sizeof *b);
-    check_graph g = {.b = b, .layout = layout, .arena = a, .sources = sources};
+    check_graph g = {.b = b, .subject = subject, .layout = layout, .arena = a, .sources = sources};
     int64_t known = sources->count;
     subject->build(&g, subject->user);
-    add_states(&g);
+    add_ports(&g);
     value *loss = want != WANT_OUTPUTS && !b->status ? weighted_loss(&g) : NULL;
     if (want == WANT_GRADIENTS && loss) add_gradients(&g, loss);
     if (want == WANT_LOSS) ingot_output(b, "loss", loss);

@@ -27,6 +27,7 @@ typedef ARRAY(check_source) check_sources;
 
 struct check_graph {
     build *b;
+    const check_subject *subject;
     check_layout layout;
     arena *arena;
     check_sources *sources; /* of the first build; later ones must be alike */

@@ -30,7 +30,9 @@ status trial_compile(trial *t, const check_subject *subject, check_layout layout
 {
     build *b;
     TRY(subject_build(t->ctx, subject, layout, want, t->seed, t->arena, &t->sources, &b));
-    return ingot_compile(b, layout == LAYOUT_OWNED ? t->devices->plain : t->devices->poisoned, NULL, out);
+    bool owned = layout == LAYOUT_OWNED; /* the variant that plans hardest */
+    ingot_compile_options options = {.recompute = owned};
+    return ingot_compile(b, owned ? t->devices->plain : t->devices->poisoned, &options, out);
 }
 
 static const check_source *find_source(const trial *t, const char *name)

@@ -15,7 +15,8 @@ static const option options[] = {
     {"device", STRING_AT(check_verb_options, device), "NAME", "device to check", .initial = "cpu"},
     {"cpu-level", STRING_AT(check_verb_options, level), "LEVEL",
      "rung of the cpu ladder: naive, parallel, tiled, tiled-parallel, simd, blas, best", .initial = "best"},
-    {"ops", LIST_AT(check_verb_options, ops), "OP[,OP...]", "only these", .initial_help = "all"},
+    {"ops", LIST_AT(check_verb_options, ops), "OP[,OP...]", "only these",
+     .initial_help = "all, and a small model of each family"},
     {"seed", INT_AT(check_verb_options, seed), "N", "of values, weights and directions", .initial = "1"},
 };
 
@@ -54,10 +55,10 @@ static void print_table(const check_report *report)
 {
     double seconds = 0;
     int samples = 0, runs = 0;
-    printf("%-18s %7s %6s %17s %15s %8s\n", "op", "samples", "runs", "error/tolerance", "slope/tolerance", "time");
+    printf("%-22s %7s %6s %17s %15s %8s\n", "op", "samples", "runs", "error/tolerance", "slope/tolerance", "time");
     for (int64_t i = 0; i < report->rows.count; i++) {
         const check_row *r = &report->rows.at[i];
-        printf("%-18s %7d %6d %17.3g %15.3g %6.0fms %s\n", r->name, r->samples, r->runs, r->worst, r->worst_gradient,
+        printf("%-22s %7d %6d %17.3g %15.3g %6.0fms %s\n", r->name, r->samples, r->runs, r->worst, r->worst_gradient,
                r->seconds * 1e3, r->failures ? "FAIL" : "");
         if (r->failure) printf("    %s\n", r->failure);
         if (r->failures > 1) printf("    and %d more\n", r->failures - 1);
@@ -90,6 +91,7 @@ static status run(call *c, void *given)
     status s = choose_ops(c, &o->ops, &chosen);
     check_options check = {.device = o->device, .level = o->level, .ops = chosen, .seed = (uint64_t)o->seed};
     if (!s) s = check_ops(c->ctx, &check, &report);
+    if (!s && !chosen) s = check_models(c->ctx, &check, &report);
     if (!s) terminal_clear(c->terminal);
     if (!s && c->json) s = print_report_json(c, &report);
     if (!s && !c->json) print_table(&report);
