@@ -139,6 +139,12 @@ INGOT_API ingot_value *ingot_sum_squares(ingot_build *b, ingot_value *x);
  * token of each token's segment, for packed sequences. No T x T tensor is kept. */
 INGOT_API ingot_value *ingot_attention(ingot_build *b, ingot_value *q, ingot_value *k, ingot_value *v,
                                        ingot_value *segment_start, double scale, int causal);
+/* Rows of any sequences over a pool of pages: q (N, H, D), k_pool and v_pool (pages * page_size, K, D), block_table int32
+ * (S, pages a sequence), row_sequence and row_position int32 (N) -> (N, H, D). A row sees keys 0 .. its position; position
+ * -1 gives zeros. No gradient. */
+INGOT_API ingot_value *ingot_attention_rows(ingot_build *b, ingot_value *q, ingot_value *k_pool, ingot_value *v_pool,
+                                            ingot_value *block_table, ingot_value *row_sequence,
+                                            ingot_value *row_position, int64_t page_size, double scale);
 
 /* logits (N, V), targets int32 (N) -> losses (N) in nats; a target outside [0, V), such as -1, masks its row: loss 0. */
 INGOT_API ingot_value *ingot_cross_entropy(ingot_build *b, ingot_value *logits, ingot_value *targets);
