@@ -34,8 +34,11 @@ static status list_params(ingot_model *m)
         ingot_model_training(m, b, &(ingot_training_options){.batch = 1, .length = 1});
         s = ingot_build_status(b);
     }
-    for (int64_t i = 0; i < m->params->params.count && m->config.family->init; i++)
-        m->config.family->init(&m->config, &m->params->params.at[i]);
+    for (int64_t i = 0; i < m->params->params.count; i++) {
+        param *p = &m->params->params.at[i];
+        if (p->init.kind == INIT_NORMAL && m->config.init_std != 0) p->init.scale = m->config.init_std;
+        if (m->config.family->init) m->config.family->init(&m->config, p);
+    }
     param_list_free(fresh);
     ingot_build_free(b);
     return s;

@@ -156,6 +156,10 @@ static void test_gpt2_init(void **state)
     assert_false(param_find(m->params, "transformer.h.3.ln_1.weight")->decay);
     assert_null(param_find(m->params, "lm_head.weight"));
     ingot_model_free(m);
+    OK(ctx, ingot_model_new(ctx, &(ingot_model_options){.family = "llama", .init_std = 0.1}, &m));
+    assert_float_equal(param_find(m->params, "model.embed_tokens.weight")->init.scale, 0.1, 1e-12);
+    assert_int_equal(param_find(m->params, "model.norm.weight")->init.kind, INIT_ONES);
+    ingot_model_free(m);
 }
 
 static const param *lora_param(ingot_model *m, const char *name)
