@@ -20,30 +20,33 @@ static void reshape_grad(build *b, node *n, value *const *dout, const bool *need
     if (need[0]) din[0] = ingot_reshape(b, dout[0], n->in[0]->shape);
 }
 
+/* Dims of 1 have no stride of their own: only the others count. Returns how many. */
+static int64_t drop_ones(shape s, const layout *l, int64_t dim[INGOT_MAX_RANK], int64_t stride[INGOT_MAX_RANK])
+{
+    int64_t rank = 0;
+    for (int64_t i = 0; i < s.rank; i++) {
+        if (s.dim[i] == 1) continue;
+        dim[rank] = s.dim[i];
+        stride[rank++] = l->stride[i];
+    }
+    return rank;
+}
+
 /* Groups of dims with the same product on both sides keep a common stride only where the input's group is contiguous. */
 static bool reshape_view(const node *n, const layout *in, layout *out)
 {
-    shape from = n->in[0]->shape, to = n->out[0]->shape;
-    *out = (layout){.offset = in->offset};
-    int64_t i = from.rank - 1, j = to.rank - 1;
-    while (j >= 0 && i >= 0) {
-        int64_t last = i, have = from.dim[i], want = to.dim[j], first_out = j;
-        while (have != want) {
-            if (have < want) {
-                if (in->stride[i - 1] != in->stride[i] * from.dim[i] && from.dim[i - 1] != 1 && from.dim[i] != 1)
-                    return false;
-                have *= from.dim[--i];
-            } else {
-                want *= to.dim[--j];
-            }
-        }
-        int64_t stride = in->stride[last];
-        for (int64_t k = last; k > i && from.dim[k] == 1; k--) stride = in->stride[k - 1];
-        for (int64_t k = first_out; k >= j; k--) {
-            out->stride[k] = stride;
-            stride *= to.dim[k];
-        }
-        i--, j--;
+    shape to = n->out[0]->shape;
+    int64_t dim[INGOT_MAX_RANK], stride[INGOT_MAX_RANK], i = drop_ones(n->in[0]->shape, in, dim, stride), next = 1;
+    *out = layout_contiguous(to);
+    out->offset = in->offset;
+    if (!shape_count(to)) return true;
+    for (int64_t j = to.rank - 1, left = 1; j >= 0; j--) { /* left: of the input's group, not taken yet */
+        if (to.dim[j] > 1 && left == 1) next = stride[--i], left = dim[i];
+        for (; left % to.dim[j]; left *= dim[i]) /* the group takes in the dim before it */
+            if (!i || stride[--i] != next * left) return false;
+        out->stride[j] = next;
+        next *= to.dim[j];
+        left /= to.dim[j];
     }
     return true;
 }
