@@ -135,7 +135,7 @@ const op_def op_attention_def = {
         "sequences. lse (B, H, T) is the logarithm of the sum. Vaswani et al. 2017; Ainslie et al. 2023; in tiles: Dao "
         "et al. 2022.",
     .inputs = {{"q", FLOAT}, {"k", FLOAT}, {"v", FLOAT}, {"segment_start", INTEGER, .optional = true}},
-    .outputs = {{"o", .like = INPUT(0)}, {"lse", .optional = true}},
+    .outputs = {{"o", .like = INPUT(0)}, {"lse", .optional = true, .no_gradient = true}},
     ATTRS(attention_attrs, ATTR(attention_attrs, scale, ATTR_F64),
           ATTR(attention_attrs, causal, ATTR_I64, .minimum = 0, .maximum = 1)),
     .infer = infer,

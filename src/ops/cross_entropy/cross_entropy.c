@@ -80,7 +80,7 @@ const op_def op_cross_entropy_def = {
            "int32 (N), "
            "losses (N). A target outside [0, V), such as -1, masks its row: loss and lse are 0.",
     .inputs = {{"logits", FLOAT}, {"targets", INTEGER}},
-    .outputs = {{"losses"}, {"lse", .optional = true}},
+    .outputs = {{"losses"}, {"lse", .optional = true, .no_gradient = true}},
     .infer = infer,
     .lower = lower,
     .grad = grad,
