@@ -32,7 +32,7 @@ typedef struct drawing {
     float noise;             /* standard deviation */
 } drawing;
 
-/* Front and back differ by at least a third of the range in some channel: a person sees the shape too. */
+/* Front and back differ by at least half the range in some channel: a person sees the shape too. */
 static void pick_colours(rng *r, drawing *d)
 {
     float difference;
@@ -43,7 +43,7 @@ static void pick_colours(rng *r, drawing *d)
             d->back[c] = (float)rng_uniform(r) * 255;
             difference = fmaxf(difference, fabsf(d->front[c] - d->back[c]));
         }
-    } while (difference < 85);
+    } while (difference < 128);
 }
 
 /* The share of a pixel that the shape covers, by 4 x 4 points. */
@@ -62,11 +62,11 @@ void shape_draw(uint64_t seed, uint64_t index, uint8_t record[IMAGE_RECORD_BYTES
 {
     rng r = rng_make(seed, index);
     drawing d = {.shape = (int)rng_below(&r, IMAGE_CLASSES)};
-    d.radius = 7 + 6 * (float)rng_uniform(&r);
+    d.radius = 8 + 6 * (float)rng_uniform(&r);
     float room = IMAGE_SIDE - 2 * d.radius;
     d.x = d.radius + room * (float)rng_uniform(&r);
     d.y = d.radius + room * (float)rng_uniform(&r);
-    d.noise = 12 * (float)rng_uniform(&r);
+    d.noise = 8 * (float)rng_uniform(&r);
     pick_colours(&r, &d);
     record[0] = (uint8_t)d.shape;
     for (int y = 0; y < IMAGE_SIDE; y++)
