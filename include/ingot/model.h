@@ -111,8 +111,8 @@ typedef struct ingot_rows_options {
     int64_t page_size, pages; /* the pool, states "kv.<layer>.k" and ".v" (pages * page_size, kv_heads, head_dim) */
 } ingot_rows_options;
 /* Inputs "tokens", "position", "sequence", "slot" (N) int32: the token, its place in its sequence, the sequence's row of
- * block_table, and page * page_size + offset where its key and value go; sequence and slot are -1 for padding rows.
- * Returns the logits (M, V). */
+ * block_table, and page * page_size + offset where its key and value go; padding rows have -1 in all three. A row sees the
+ * keys of its sequence up to its own position, those of this run among them. Returns the logits (M, V). */
 INGOT_API ingot_value *ingot_model_rows(const ingot_model *m, ingot_build *b, const ingot_rows_options *o);
 
 /* ---- weights: the store must know them, from a program compiled with it ---- */

@@ -4,7 +4,6 @@
 #include "ingot/ops.h"
 
 #include <stdio.h>
-#include "nn/pending.h"
 
 /* What a family's page runs under: parameters are listed the first time, LoRA hooks put in when there is LoRA. */
 static value *build_family(const ingot_model *m, build *b, rows *r, value *images)
@@ -23,7 +22,7 @@ static value *build_family(const ingot_model *m, build *b, rows *r, value *image
 
 static ingot_training losses_of(build *b, value *logits, value *targets) /* logits (N, V), targets (N) */
 {
-    ingot_training t = {.logits = logits, .losses = pending_cross_entropy(b, logits, targets)};
+    ingot_training t = {.logits = logits, .losses = ingot_cross_entropy(b, logits, targets)};
     t.loss = ingot_sum_all(b, t.losses);
     value *target = ingot_cast(b, targets, INGOT_F32);
     char counts[64]; /* what ingot_cross_entropy does not mask */
@@ -75,6 +74,16 @@ ingot_value *ingot_model_rows(const ingot_model *m, ingot_build *b, const ingot_
 {
     if (m->config.family->build_images)
         return build_fail(b, INGOT_ERROR_UNSUPPORTED, "family %s has no token rows", m->config.family->name);
+    const int64_t sizes[] = {o->rows, o->sequences, o->pages_per_sequence, o->page_size, o->pages};
+    for (size_t i = 0; i < COUNT(sizes); i++)
+        if (sizes[i] < 1 || sizes[i] > INT32_MAX || o->logit_rows < 0 || o->logit_rows > INT32_MAX)
+            return build_fail(b, INGOT_ERROR_ARGUMENT,
+                              "rows, sequences, pages a sequence, page size and pages must be at least 1");
+    uint64_t positions = (uint64_t)o->pages_per_sequence * (uint64_t)o->page_size,
+             slots = (uint64_t)o->pages * (uint64_t)o->page_size;
+    if (MAX(positions, slots) > INT32_MAX)
+        return build_fail(b, INGOT_ERROR_ARGUMENT, "%lld pages of %lld tokens are more than int32 can number",
+                          (long long)MAX(o->pages, o->pages_per_sequence), (long long)o->page_size);
     shape flat = INGOT_SHAPE(o->rows);
     rows r = {.count = o->rows,
               .tokens = ingot_input(b, "tokens", INGOT_I32, flat),
@@ -83,7 +92,7 @@ ingot_value *ingot_model_rows(const ingot_model *m, ingot_build *b, const ingot_
               .slot = ingot_input(b, "slot", INGOT_I32, flat),
               .block_table = ingot_input(b, "block_table", INGOT_I32, INGOT_SHAPE(o->sequences, o->pages_per_sequence)),
               .page_size = o->page_size,
-              .positions = o->pages_per_sequence * o->page_size,
+              .positions = (int64_t)positions,
               .pages = o->pages};
     if (o->logit_rows) r.wanted = ingot_input(b, "wanted", INGOT_I32, INGOT_SHAPE(o->logit_rows));
     return build_family(m, b, &r, NULL);

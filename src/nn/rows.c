@@ -4,6 +4,7 @@
 #include "ingot/ops.h"
 
 #include <math.h>
+#include <stdio.h>
 
 value *nn_dropout(build *b, value *x, const rows *r)
 {
@@ -29,14 +30,47 @@ value *nn_rope(build *b, value *x, value *table, int64_t heads, const rows *r)
     return ingot_reshape(b, y, INGOT_SHAPE(r->count, width));
 }
 
+/* The pool of this layer's keys or values with this graph's rows in it; its name has no scope, so that sessions find it. */
+static value *cached(build *b, const char *which, value *fresh, const rows *r)
+{
+    char name[48];
+    shape s = fresh->shape; /* (N, K, D) */
+    snprintf(name, sizeof name, "kv.%d.%s", (int)r->layer, which);
+    const char *scope = b->scope;
+    b->scope = "";
+    s.dim[0] = r->pages * r->page_size;
+    value *pool = ingot_state(b, name, fresh->dtype, s);
+    b->scope = scope;
+    return ingot_state_update(b, pool, ingot_scatter_rows(b, pool, r->slot, fresh));
+}
+
+/* q (N, H, D), k and v (N, K, D). */
+static value *attend_cache(build *b, value *q, value *k, value *v, const rows *r, double scale)
+{
+    value *keys = cached(b, "k", k, r), *values = cached(b, "v", v, r);
+    return ingot_attention_rows(b, q, keys, values, r->block_table, r->sequence, r->position, r->page_size, scale);
+}
+
+/* The same inside this graph's B sequences of T tokens. */
+static value *attend_batch(build *b, value *q, value *k, value *v, const rows *r, double scale)
+{
+    value *in[] = {q, k, v};
+    for (int i = 0; i < 3; i++) {
+        shape s = ingot_shape_get(in[i]);
+        in[i] = ingot_reshape(b, in[i], INGOT_SHAPE(r->batch, r->length, s.dim[1], s.dim[2]));
+    }
+    return ingot_attention(b, in[0], in[1], in[2], r->segment_start, scale, 1);
+}
+
 value *nn_attention(build *b, value *q, value *k, value *v, const rows *r, int64_t heads, int64_t kv_heads)
 {
     if (b->status) return NULL;
-    if (!r->length) return build_fail(b, INGOT_ERROR_UNSUPPORTED, "rows over a cache wait for ingot_attention_rows");
-    int64_t dim = q->shape.dim[1] / heads;
-    shape queries = INGOT_SHAPE(r->batch, r->length, heads, dim),
-          keys = INGOT_SHAPE(r->batch, r->length, kv_heads, dim);
-    q = ingot_reshape(b, q, queries), k = ingot_reshape(b, k, keys), v = ingot_reshape(b, v, keys);
-    value *y = ingot_attention(b, q, k, v, r->segment_start, 1 / sqrt((double)dim), 1);
-    return ingot_reshape(b, y, INGOT_SHAPE(r->count, heads * dim));
+    int64_t width = q->shape.dim[1], dim = width / heads;
+    q = ingot_reshape(b, q, INGOT_SHAPE(r->count, heads, dim));
+    k = ingot_reshape(b, k, INGOT_SHAPE(r->count, kv_heads, dim));
+    v = ingot_reshape(b, v, INGOT_SHAPE(r->count, kv_heads, dim));
+    if (b->status) return NULL;
+    double scale = 1 / sqrt((double)dim);
+    value *y = r->length ? attend_batch(b, q, k, v, r, scale) : attend_cache(b, q, k, v, r, scale);
+    return ingot_reshape(b, y, INGOT_SHAPE(r->count, width));
 }

@@ -1,4 +1,4 @@
-/* Families against transformers: logits, loss, every gradient, ten losses with AdamW. tests/reference/make_families.py
+/* Families against transformers: logits, also of rows over a cache, loss, every gradient, ten losses with AdamW. tests/reference/make_families.py
  * made the files. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -160,6 +160,62 @@ static void check_ten_losses(fixture *f)
     ingot_store_free(store);
 }
 
+/* ---- the same logits from rows over a cache ---- */
+
+enum { ROWS = 16, PAGE = 4, PER_SEQUENCE = 4, PAGES = 9 };
+
+/* Runs tokens [first[s], first[s] + count[s]) of each sequence, the rows of the two mixed, and compares their logits. */
+static void run_rows(fixture *f, ingot_program *p, const int32_t *tokens, const float *wanted, const int *first,
+                     const int *count)
+{
+    static const int32_t table[B * PER_SEQUENCE] = {7, 2, 0, 5, 1, 8, 3, 6}; /* no page lies where it would by itself */
+    static float logits[ROWS * 67];
+    int32_t in[4][ROWS], rows = 0;
+    memset(in, -1, sizeof in);
+    for (int i = 0; i < T; i++)
+        for (int s = 0; s < B; s++) {
+            int at = first[s] + i;
+            if (i >= count[s]) continue;
+            in[0][rows] = tokens[s * T + at], in[1][rows] = at, in[2][rows] = s;
+            in[3][rows++] = table[s * PER_SEQUENCE + at / PAGE] * PAGE + at % PAGE;
+        }
+    static const char *const names[] = {"tokens", "position", "sequence", "slot"};
+    for (int i = 0; i < 4; i++) OK(f->ctx, ingot_write(p, names[i], in[i], sizeof in[i]));
+    OK(f->ctx, ingot_write(p, "block_table", table, sizeof table));
+    OK(f->ctx, ingot_run(p, NULL));
+    OK(f->ctx, ingot_read(p, "logits", logits, sizeof logits));
+    for (int row = 0; row < rows; row++)
+        for (int v = 0; v < 67; v++) {
+            double expects = wanted[(in[2][row] * T + in[1][row]) * 67 + v];
+            if (!(fabs(logits[row * 67 + v] - expects) <= f->tolerance * 10))
+                fail_msg("%s on %s: row %d gives token %d %g, not %g", f->name, ingot_device_name(f->device), row, v,
+                         logits[row * 67 + v], expects);
+        }
+}
+
+static void check_rows(fixture *f)
+{
+    if (archive_find(f->expected, "segment_start")) return;
+    int32_t tokens[B * T];
+    static float wanted[B * T * 67];
+    OK(f->ctx, archive_read(f->expected, expected(f, "tokens"), INGOT_I32, tokens));
+    OK(f->ctx, archive_read(f->expected, expected(f, "logits"), INGOT_F32, wanted));
+    ingot_build *b = ingot_build_new(f->ctx, f->name);
+    ingot_rows_options o = {
+        .rows = ROWS, .sequences = B, .pages_per_sequence = PER_SEQUENCE, .page_size = PAGE, .pages = PAGES};
+    ingot_output(b, "logits", ingot_model_rows(f->model, b, &o));
+    ingot_store *store;
+    ingot_program *p;
+    OK(f->ctx, ingot_store_new(f->device, &store));
+    OK(f->ctx, ingot_compile(b, f->device, &(ingot_compile_options){.store = store}, &p));
+    OK(f->ctx, ingot_model_read(f->model, store, 0));
+    run_rows(f, p, tokens, wanted, (int[]){0, 0}, (int[]){9, 5});
+    run_rows(f, p, tokens, wanted, (int[]){9, 5}, (int[]){1, 7});
+    for (int i = 0; i < 3; i++) run_rows(f, p, tokens, wanted, (int[]){10 + i, 12}, (int[]){1, !i});
+    ingot_program_free(p);
+    ingot_store_free(store);
+}
+
 static void check_case(ingot_context *ctx, const char *name)
 {
     char path[512];
@@ -173,6 +229,7 @@ static void check_case(ingot_context *ctx, const char *name)
         OK(ctx, ingot_device_open(ctx, places[i].device, &(ingot_device_options){.level = places[i].level}, &f.device));
         check_gradients(&f);
         check_ten_losses(&f);
+        check_rows(&f);
         ingot_device_close(f.device);
     }
     archive_close(f.expected);
