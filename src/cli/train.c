@@ -99,9 +99,13 @@ static status make_model(call *c, const train_options *o, ingot_model **out)
     if (from) return ingot_model_load(c->ctx, from, out);
     ingot_model_options m = shape_model_options(c, &o->shape);
     int32_t eos;
-    TRY(options_from_data(c, o, &m, &eos));
-    m.context = o->batch.context ? o->batch.context : m.preset ? 0 : 256;
     m.dropout = o->batch.dropout;
+    TRY(ingot_model_new(c->ctx, &m, out));
+    if (ingot_model_describe(*out).image) return INGOT_OK;
+    ingot_model_free(*out); /* a language model: its vocabulary is the data's, its positions are those of a row */
+    *out = NULL;
+    m.context = o->batch.context ? o->batch.context : m.preset ? 0 : 256;
+    TRY(options_from_data(c, o, &m, &eos));
     return ingot_model_new(c->ctx, &m, out);
 }
 
@@ -246,7 +250,7 @@ static status run_trainer(call *c, train_options *o, ingot_device *d, const ingo
     ingot_train_options options = ingot_train_defaults();
     screen s = {.c = c, .o = o, .best_loss = NAN};
     batch_flags_read(c, &o->batch, &options);
-    options.length = training_length(o, m);
+    options.length = ingot_model_describe(m).image ? 0 : training_length(o, m);
     options.data = o->data;
     options.output = o->output;
     options.resume = o->resume != NULL;

@@ -227,6 +227,7 @@ status feed_open(const ingot_model *model, context *ctx, const feed_options *o, 
     if (o->batch < 1 || o->batch > 1 << 20 || o->length < 0 || o->length > 1 << 24 || o->micros < 1)
         return ingot_fail(ctx, INGOT_ERROR_ARGUMENT, "a batch of %lld rows of %lld positions cannot be made",
                           (long long)o->batch, (long long)o->length);
+    if (m.image) return feed_open_images(&m, ctx, o, out);
     token_feed *f = calloc(1, sizeof *f);
     if (!f) return fail_memory(ctx, "batches", sizeof *f);
     *f = (token_feed){.base = {.ctx = ctx, .unit = "tok", .advance = advance, .seek = seek, .close = close_tokens},

@@ -26,7 +26,7 @@ struct feed {
     int count;
     int64_t targets, text_bytes; /* of the current step; targets 0: the end */
     int64_t positions;           /* of a step: micros * B * T, or pictures */
-    const char *unit;            /* "tok" */
+    const char *unit;            /* "tok", "img" */
     ingot_batch_state next;      /* where the step after the current one begins */
     ingot_split_info info;
     uint64_t tokenizer_checksum;
@@ -37,7 +37,8 @@ struct feed {
 
 /* Checks that data and model fit: vocabulary, tokenizer, length. */
 status feed_open(const ingot_model *model, context *ctx, const feed_options *o, feed **out);
-void feed_close(feed *f); /* NULL is fine */
+status feed_open_images(const ingot_model_info *m, context *ctx, const feed_options *o, feed **out); /* convnet */
+void feed_close(feed *f);                                                                            /* NULL is fine */
 
 /* The loss of a model as a task; lives as long as the stepper. */
 typedef struct model_task {
