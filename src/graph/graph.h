@@ -24,13 +24,13 @@ typedef struct layout {
 
 struct ingot_value {
     int id;
-    dtype dtype;
-    shape shape;
-    node *node;       /* that makes it */
+    ingot_dtype dtype;
+    ingot_shape shape;
+    struct node *node;       /* that makes it */
     int output;       /* which of the node's outputs */
     const char *name; /* of inputs, states and outputs; else NULL */
     /* From the layout pass on: */
-    layout layout;
+    struct layout layout;
     value *storage; /* whose memory this value lies in: itself, unless it is a view or written in place */
 };
 
@@ -56,16 +56,16 @@ struct node {
 /* A named value at the graph's edge. */
 typedef struct port {
     const char *name;
-    value *value;
+    ingot_value *value;
 } port;
 
 typedef struct build_hooks build_hooks; /* nn/nn.h: how layers make parameters and products */
 
 struct ingot_build {
     context *ctx;
-    arena *arena;
+    struct arena *arena;
     const char *name;
-    status status; /* the first error; its message is kept in `message` */
+    ingot_status status; /* the first error; its message is kept in `message` */
     char *message;
     node *first, *last;
     node *cursor;               /* new nodes go before it; NULL: at the end */

@@ -52,8 +52,8 @@ typedef struct tensor {
     const allocation *memory;
     int64_t byte_offset; /* of element (0, 0, ..) in it */
     void *data;          /* memory->address + byte_offset. NULL: not given, or not live */
-    dtype dtype;
-    shape shape;
+    ingot_dtype dtype;
+    ingot_shape shape;
     int64_t stride[INGOT_MAX_RANK]; /* in elements */
 } tensor;
 
@@ -62,7 +62,7 @@ typedef struct queue queue;             /* each device's own: what a launch need
 
 /* One launch, ready to run. Outputs are contiguous. */
 typedef struct step {
-    const node *node;
+    const struct node *node;
     const kernel_def *kernel;
     tensor *in;
     int inputs;

@@ -130,8 +130,8 @@ typedef struct op_sample {
 
 /* What `infer` fills in; preset from op_output.like. */
 typedef struct inferred {
-    dtype dtype;
-    shape shape;
+    ingot_dtype dtype;
+    ingot_shape shape;
 } inferred;
 
 struct op_def {

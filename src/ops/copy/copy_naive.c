@@ -1,5 +1,6 @@
 /* Copies on the host, any dtype, any strides. */
-#include "kit/cpu/strided.h"
+#include "graph/strided.h"
+#include "kit/cpu/cpu.h"
 #include "ops/table.h"
 
 #define COPY_ELEMENTS(type)                                                                                            \

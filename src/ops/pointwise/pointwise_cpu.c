@@ -5,7 +5,8 @@
  * lie contiguously are read where they are; broadcast ones and constants are spread over a tile. A result is written
  * straight to memory by the instruction that makes it, unless a later one still reads an input that it may lie over.
  */
-#include "kit/cpu/strided.h"
+#include "graph/strided.h"
+#include "kit/cpu/cpu.h"
 #include "kit/cpu/vmath.h"
 #include "ops/pointwise/pointwise.h"
 

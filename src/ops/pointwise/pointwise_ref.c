@@ -1,5 +1,6 @@
 /* Pointwise programs one element at a time in float64: the oracle's, and the naive rung's for any mix of dtypes. */
-#include "kit/cpu/strided.h"
+#include "graph/strided.h"
+#include "kit/cpu/cpu.h"
 #include "ops/pointwise/pointwise.h"
 
 #include <float.h>

@@ -1,5 +1,5 @@
 /* Joining dims that all tensors walk in one stride. */
-#include "kit/cpu/strided.h"
+#include "graph/strided.h"
 
 static int64_t stride_over(const tensor *t, const shape *over, int64_t axis)
 {

@@ -7,10 +7,10 @@
  *         strided_row(&l, row, at);                                       // then l.length elements, l.inner[i] apart
  *     }
  */
-#ifndef KIT_CPU_STRIDED_H
-#define KIT_CPU_STRIDED_H
+#ifndef GRAPH_STRIDED_H
+#define GRAPH_STRIDED_H
 
-#include "kit/cpu/cpu.h"
+#include "graph/kernel.h"
 
 #define STRIDED_MAX 12
 
