@@ -97,19 +97,22 @@ static status read_document(reader *r)
     return r->event.type == YAML_STREAM_END_EVENT ? INGOT_OK : refuse(r, "more than one YAML document");
 }
 
+status options_config_bytes(option_set *set, const char *name, const char *yaml, size_t length)
+{
+    reader r = {.set = set, .path = name};
+    if (!yaml_parser_initialize(&r.parser)) return fail_memory(set->ctx, name, length);
+    yaml_parser_set_input_string(&r.parser, (const unsigned char *)yaml, length);
+    status s = read_document(&r);
+    yaml_event_delete(&r.event);
+    yaml_parser_delete(&r.parser);
+    return s;
+}
+
 status options_config(option_set *set, const char *path)
 {
     text bytes = {0};
     status s = file_read_whole(set->ctx, path, MOST_CONFIG_BYTES, &bytes);
-    reader r = {.set = set, .path = path};
-    if (!s && yaml_parser_initialize(&r.parser)) {
-        yaml_parser_set_input_string(&r.parser, (const unsigned char *)bytes.at, bytes.length);
-        s = read_document(&r);
-        yaml_event_delete(&r.event);
-        yaml_parser_delete(&r.parser);
-    } else if (!s) {
-        s = fail_memory(set->ctx, path, bytes.length);
-    }
+    if (!s) s = options_config_bytes(set, path, bytes.at ? bytes.at : "", bytes.length);
     text_free(&bytes);
     return s;
 }
@@ -187,19 +190,26 @@ static bool emit_all(yaml_emitter_t *e, option_set *set)
            yaml_stream_end_event_initialize(&event) && yaml_emitter_emit(e, &event);
 }
 
-status options_write(option_set *set, const char *path)
+status options_print(option_set *set, const char *path, text *out)
 {
-    text yaml = {0};
-    text_printf(&yaml, "# Written by: %s. Read back with: %s --config %s\n", set->command, set->command, path);
+    text_printf(out, "# Written by: %s. Read back with: %s --config %s\n", set->command, set->command, path);
     yaml_emitter_t emitter;
-    if (!yaml_emitter_initialize(&emitter)) return text_free(&yaml), fail_memory(set->ctx, path, 0);
-    yaml_emitter_set_output(&emitter, append, &yaml);
+    if (!yaml_emitter_initialize(&emitter)) return fail_memory(set->ctx, path, 0);
+    yaml_emitter_set_output(&emitter, append, out);
     yaml_emitter_set_unicode(&emitter, 1);
     yaml_emitter_set_width(&emitter, -1);
     bool ok = emit_all(&emitter, set);
     yaml_emitter_delete(&emitter);
-    status s = ok && !yaml.failed ? file_write_whole(set->ctx, path, yaml.at, yaml.length)
-                                  : ingot_fail(set->ctx, INGOT_ERROR_INTERNAL, "cannot write the options to %s", path);
+    if (ok && !out->failed) return INGOT_OK;
+    return ingot_fail(set->ctx, INGOT_ERROR_ARGUMENT, "the options cannot be written to %s as YAML; are they UTF-8?",
+                      path);
+}
+
+status options_write(option_set *set, const char *path)
+{
+    text yaml = {0};
+    status s = options_print(set, path, &yaml);
+    if (!s) s = file_write_whole(set->ctx, path, yaml.at, yaml.length);
     text_free(&yaml);
     return s;
 }

@@ -114,6 +114,7 @@ status options_add(option_set *set, const option_table *table, void *base);
 status options_command_line(option_set *set, int argc, char **argv, bool *help);
 status options_environment(option_set *set);
 status options_config(option_set *set, const char *path);
+status options_config_bytes(option_set *set, const char *name, const char *yaml, size_t length);
 status options_check(option_set *set); /* what is required is there */
 
 option_slot *options_find(option_set *set, const char *name);
@@ -122,7 +123,8 @@ status option_assign(option_set *set, option_slot *slot, const char *given, opti
 /* The value as it would be typed, in the arena; lists give item `index`. NULL: unset. */
 const char *option_text(option_set *set, const option_slot *slot, int64_t index);
 
-/* Everything as YAML that --config reads back. */
+/* Everything as YAML that --config reads back; `path` is named in its first line. */
+status options_print(option_set *set, const char *path, text *out);
 status options_write(option_set *set, const char *path);
 
 /* Unknown names: "; did you mean --steps?" or "". */
