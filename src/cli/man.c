@@ -1,4 +1,5 @@
-/* The man page, printed as roff from the verbs' tables: ingot man | man -l - */
+/* The reference, printed from the verbs' tables, as roff: ingot man | man -l - */
+#include "cli/man.h"
 #include "cli/walk.h"
 
 #include <stdio.h>
@@ -77,9 +78,8 @@ static void print_verb(const verb *v, const char *words, void *user)
     }
 }
 
-static status run(call *c, void *options)
+static void man_roff(void)
 {
-    (void)c, (void)options;
     puts(".TH INGOT 1 \"\" \"ingot\" \"User Commands\"\n"
          ".SH NAME\n"
          "ingot \\- from raw text to a served model, on the machine you own\n"
@@ -101,8 +101,31 @@ static status run(call *c, void *options)
     walk_verbs(print_verb, NULL);
     puts(".SH EXIT STATUS\n"
          "0 when it went well, 1 when it failed, 2 when it was called wrongly, 130 when it was interrupted.");
+}
+
+typedef struct man_options {
+    int format;
+} man_options;
+
+static const char *const formats[] = {"roff", "markdown", NULL};
+static void (*const printers[])(void) = {man_roff, man_markdown};
+
+static const option lines[] = {
+    {"format", CHOICE_AT(man_options, format), NULL, "roff for man, markdown as in docs/cli.md", .initial = "roff",
+     .choices = formats},
+};
+
+static status run(call *c, void *options)
+{
+    (void)c;
+    printers[((const man_options *)options)->format]();
     return INGOT_OK;
 }
 
-const verb verb_man = {
-    .name = "man", .summary = "print the man page", .run = run, .examples = "ingot man | man -l -\n"};
+const verb verb_man = {.name = "man",
+                       .summary = "print the man page",
+                       .run = run,
+                       .options_bytes = sizeof(man_options),
+                       .options = {{NULL, OPTIONS(lines), 0}},
+                       .examples = "ingot man | man -l -\n"
+                                   "ingot man --format markdown > cli.md\n"};

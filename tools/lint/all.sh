@@ -17,6 +17,7 @@ check "layers" tools/lint/layers.sh
 check "symbols" tools/lint/symbols.sh "$build"
 check "headers" tools/lint/headers.sh
 check "words" tools/lint/words.sh
+check "docs/cli.md" tools/lint/cli_page.sh "$build"
 check "formatting" tools/lint/formatting.sh
 check "shell" shellcheck -s bash -S warning -x dev .ci/run tools/*.sh tools/lint/*.sh tests/cli/*.sh
 if ((failed)); then
