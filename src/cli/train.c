@@ -1,5 +1,6 @@
 /* ingot train */
 #define _GNU_SOURCE
+#include "cli/samples.h"
 #include "cli/train.h"
 
 #include "base/file.h"
@@ -17,6 +18,7 @@ typedef struct train_options {
     optimizer_flags optimizer;
     batch_flags batch;
     device_flags device;
+    sample_flags samples;
     const char *data, *output, *resume, *model, *log_jsonl, *log_csv;
     int rows;
     int64_t steps, seed, save_every, eval_every, eval_batches, keep, log_every;
@@ -145,6 +147,7 @@ typedef struct screen {
     const train_options *o;
     ingot_train_event last_step, last_evaluation;
     double best_loss, seconds, rows;
+    sampler_of_run sampler;
 } screen;
 
 static void show_evaluation(screen *s, const ingot_train_event *e)
@@ -157,6 +160,12 @@ static void show_evaluation(screen *s, const ingot_train_event *e)
     text_printf(&line, " | %.1f s%s", e->seconds, e->best ? " | best" : "");
     if (line.at) print_line(s->c, "%s", line.at);
     text_free(&line);
+}
+
+static bool is_sample_due(const screen *s, const ingot_train_event *e)
+{
+    int64_t every = s->o->samples.every;
+    return e->kind == INGOT_TRAIN_STEP && every && (e->result.step % every == 0 || e->result.step == e->steps);
 }
 
 static status on_event(void *user, const ingot_train_event *e)
@@ -181,7 +190,7 @@ static status on_event(void *user, const ingot_train_event *e)
         if (line.at) print_line(s->c, "%s", line.at);
         text_free(&line);
     }
-    return INGOT_OK;
+    return is_sample_due(s, e) ? print_sample(&s->sampler, e->result.step) : INGOT_OK;
 }
 
 static status report_memory(call *c, const ingot_train_memory *m, uint64_t before)
@@ -273,7 +282,9 @@ static status run_trainer(call *c, train_options *o, ingot_device *d, const ingo
     say_begin(c, m, t, &options);
     if (!o->optimizer.schedule_steps) o->optimizer.schedule_steps = o->steps; /* a resume keeps it */
     status failed = write_run_yaml(c, arena_printf(c->arena, "%s/run.yaml", o->output));
+    s.sampler = (sampler_of_run){c, &o->samples, d, m, ingot_trainer_store(t), o->data, options.seed, NULL, NULL};
     if (!failed) failed = ingot_trainer_run(t);
+    sampler_of_run_close(&s.sampler);
     ingot_train_memory memory = ingot_trainer_memory(t);
     ingot_trainer_free(t);
     TRY(failed);
@@ -325,6 +336,7 @@ const verb verb_train = {
                 SHAPE_TABLE(train_options, shape),
                 BATCH_TABLE(train_options, batch),
                 OPTIMIZER_TABLE(train_options, optimizer),
+                SAMPLE_TABLE(train_options, samples),
                 {"Adapters (LoRA)", OPTIONS(lora_lines), 0},
                 DEVICE_TABLE(train_options, device)},
     .options_bytes = sizeof(train_options),

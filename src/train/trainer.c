@@ -270,7 +270,7 @@ static double time_left(ingot_trainer *t, double seconds)
 
 ingot_status ingot_trainer_step(ingot_trainer *t, ingot_train_event *e)
 {
-    double begin = t->step_end > 0 ? t->step_end : seconds_now();
+    double begin = seconds_now();
     int64_t micros = t->options.accumulate;
     ingot_step_result r;
     TRY(t->train->advance(t->train));
@@ -284,14 +284,13 @@ ingot_status ingot_trainer_step(ingot_trainer *t, ingot_train_event *e)
     TRY(s);
     t->step = r.step;
     t->val_loss = NAN;
-    t->step_end = seconds_now();
     *e = (ingot_train_event){
         .kind = INGOT_TRAIN_STEP,
         .result = r,
         .steps = t->options.steps,
         .loss_z = zscore_add(&t->loss_z, r.loss),
         .norm_z = zscore_add(&t->norm_z, r.norm),
-        .seconds = t->step_end - begin,
+        .seconds = seconds_now() - begin,
         .flops = t->memory.flops_per_micro * (double)micros + t->memory.flops_per_update,
         .rows = t->train->positions,
         .unit = t->train->unit,
@@ -344,7 +343,6 @@ ingot_status ingot_trainer_evaluate(ingot_trainer *t, ingot_train_event *e)
         .bits_per_byte = found.bits_per_byte,
         .best = !(found.loss >= t->best_val_loss),
     };
-    t->step_end = 0; /* the next step's time begins with it */
     return emit(t, e);
 }
 
@@ -386,7 +384,6 @@ ingot_status ingot_trainer_save(ingot_trainer *t)
     if (s) return save_failed(t, s);
     t->saved_step = t->step;
     if (best) t->best_val_loss = t->val_loss;
-    t->step_end = 0;
     char *path = run_checkpoint(t->options.output, "last");
     s = emit(t, &(ingot_train_event){.kind = INGOT_TRAIN_SAVED,
                                      .result = {.step = t->step},

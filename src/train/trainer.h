@@ -25,7 +25,7 @@ struct ingot_trainer {
     double best_val_loss;     /* of the run's saved checkpoints, NaN: none */
     ingot_train_memory memory;
     zscore loss_z, norm_z;
-    double step_end, mean_seconds; /* when the last step ended; a running mean of their length */
+    double mean_seconds; /* a running mean of the steps' length */
 };
 
 /* settings.c: the options that decide the bits of what follows. */
