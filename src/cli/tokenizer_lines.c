@@ -78,22 +78,6 @@ static status read_ids(line_work *w, const char *line, int64_t length, int64_t n
     return INGOT_OK;
 }
 
-/* JSON holds only UTF-8: what is none becomes U+FFFD. */
-static json_t *json_text(const char *bytes, size_t length)
-{
-    text clean = {0};
-    const uint8_t *at = (const uint8_t *)bytes;
-    for (size_t i = 0; i < length;) {
-        size_t valid = utf8_valid(at + i, length - i);
-        text_add(&clean, bytes + i, valid);
-        i += valid;
-        if (i < length) text_puts(&clean, "\xEF\xBF\xBD"), i++;
-    }
-    json_t *string = clean.failed ? NULL : json_stringn(clean.at ? clean.at : "", clean.length);
-    text_free(&clean);
-    return string;
-}
-
 static status decode_line(line_work *w, const char *line, int64_t length, int64_t number)
 {
     TRY(read_ids(w, line, length, number));

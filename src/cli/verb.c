@@ -2,6 +2,8 @@
 #include "cli/verb.h"
 #include "cli/terminal.h"
 
+#include "text/utf8.h"
+
 #include <stdio.h>
 
 static const option common[] = {
@@ -39,6 +41,21 @@ status fail_usage(call *c, const char *format, ...)
     text_free(&message);
     c->usage_error = true;
     return ingot_fail(c->ctx, INGOT_ERROR_ARGUMENT, "%s", built);
+}
+
+json_t *json_text(const char *bytes, size_t length)
+{
+    text clean = {0};
+    const uint8_t *at = (const uint8_t *)bytes;
+    for (size_t i = 0; i < length;) {
+        size_t valid = utf8_valid(at + i, length - i);
+        text_add(&clean, bytes + i, valid);
+        i += valid;
+        if (i < length) text_puts(&clean, "\xEF\xBF\xBD"), i++;
+    }
+    json_t *string = clean.failed ? NULL : json_stringn(clean.at ? clean.at : "", clean.length);
+    text_free(&clean);
+    return string;
 }
 
 status print_json(call *c, json_t *root)

@@ -71,6 +71,8 @@ status fail_usage(call *c, const char *format, ...) INGOT_PRINTF(2, 3);
 
 /* One object (or array) and a newline on standard output; takes the reference. NULL is reported as lack of memory. */
 status print_json(call *c, json_t *root);
+/* JSON holds only UTF-8: what is none becomes U+FFFD. */
+json_t *json_text(const char *bytes, size_t length);
 /* A line on standard output at once, the progress line cleared first: what training prints a step. */
 void print_line(call *c, const char *format, ...) INGOT_PRINTF(2, 3);
 

@@ -79,8 +79,8 @@ void rows_add(session *s, cached *c, const int32_t *tokens, int64_t count, int64
 static void pad(session *s, int64_t rows, int64_t wanted)
 {
     for (int64_t i = s->rows; i < rows; i++) {
-        s->tokens[i] = s->position[i] = 0;
-        s->sequence[i] = s->slot[i] = -1;
+        s->tokens[i] = 0;
+        s->position[i] = s->sequence[i] = s->slot[i] = -1;
     }
     for (int64_t i = s->wanted_rows; i < wanted; i++) s->wanted[i] = -1;
 }

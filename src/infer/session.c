@@ -9,6 +9,7 @@
 #define DEFAULT_SEQUENCES 8
 #define DEFAULT_PAGE      32
 #define DEFAULT_ROWS      512
+#define MOST_SLOTS        (INT32_MAX / 2)     /* slots and places in the block table are int32 */
 #define MOST_LOGITS       (INT64_C(16) << 20) /* elements: 64 MB of one run's logits */
 
 double session_seconds(void)
@@ -71,16 +72,16 @@ static status choose_sizes(session *s, const ingot_session_options *o)
     s->most_rows = MAX(s->most_rows, power_above(s->sequences));
     s->most_wanted = MIN(power_below(MAX(MOST_LOGITS / s->info.vocab_size, 1)), s->most_rows);
     s->most_wanted = MAX(s->most_wanted, power_above(s->sequences));
-    int64_t cache = o->cache_tokens;
-    if (!cache && !checked_mul((uint64_t)s->sequences, (uint64_t)s->context_tokens, (uint64_t *)&cache)) cache = -1;
-    s->page_size = o->page_size ? o->page_size : s->sequences == 1 ? s->context_tokens : DEFAULT_PAGE;
-    s->page_size = MIN(s->page_size, s->context_tokens);
-    s->table_width = pages_for(s, s->context_tokens);
-    int64_t pages = cache < 0 ? -1 : MAX(pages_for(s, cache), 1);
-    if (pages < 0 || pages > INT32_MAX / s->page_size || s->sequences * s->table_width > INT32_MAX)
+    uint64_t cache = (uint64_t)o->cache_tokens;
+    if (!cache && !checked_mul((uint64_t)s->sequences, (uint64_t)s->context_tokens, &cache)) cache = UINT64_MAX;
+    if (cache > MOST_SLOTS || s->context_tokens > MOST_SLOTS / s->sequences)
         return ingot_fail(s->ctx, INGOT_ERROR_ARGUMENT,
                           "a cache for %lld sequences of %lld tokens has more slots than can be counted; use fewer",
                           (long long)s->sequences, (long long)s->context_tokens);
+    s->page_size = o->page_size ? o->page_size : s->sequences == 1 ? s->context_tokens : DEFAULT_PAGE;
+    s->page_size = MIN(s->page_size, s->context_tokens);
+    s->table_width = pages_for(s, s->context_tokens);
+    int64_t pages = MAX(pages_for(s, (int64_t)cache), 1);
     return pages_init(s->ctx, &s->pages, pages);
 }
 
