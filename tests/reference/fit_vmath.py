@@ -75,3 +75,5 @@ show("erf, large", remez(lambda t: mp.log(mp.erfc(t + mp.mpf(2.5))), lambda t: m
 quarter = (mp.pi / 4 * mp.mpf("1.001")) ** 2
 show("sin", remez(series(lambda k: (-1) ** (k + 1) / mp.factorial(2 * k + 3), 20), one, 0, quarter, 3))
 show("cos", remez(series(lambda k: (-1) ** k / mp.factorial(2 * k + 4), 20), one, 0, quarter, 3))
+# 2^r = 1 + r p(r), |r| <= 1/2
+show("exp2", remez(series(lambda k: mp.log(2) ** (k + 1) / mp.factorial(k + 1), 30), one, -0.5005, 0.5005, 5))

@@ -19,20 +19,20 @@ static double exp_low(double x)
     return x < -87 ? 0 : exp(x);
 }
 
+static double exp2_low(double x)
+{
+    return x < -126 ? 0 : exp2(x);
+}
+
 /* `above` is where the function is not promised: exp_low beyond 88, sines of angles that a float can hardly tell apart. */
 static const struct {
     const char *name;
     double (*exact)(double);
     double ulps, above;
 } functions[] = {
-    {"exp", exp, 2, INFINITY},
-    {"exp_low", exp_low, 2, 88},
-    {"log", log, 2, INFINITY},
-    {"tanh", tanh, 3, INFINITY},
-    {"sigmoid", sigmoid, 4, INFINITY},
-    {"erf", erf, 3, INFINITY},
-    {"sin", sin, 2, 1e8},
-    {"cos", cos, 2, 1e8},
+    {"exp", exp, 2, INFINITY}, {"exp_low", exp_low, 2, 88}, {"exp2_low", exp2_low, 2, 127},
+    {"log", log, 2, INFINITY}, {"tanh", tanh, 3, INFINITY}, {"sigmoid", sigmoid, 4, INFINITY},
+    {"erf", erf, 3, INFINITY}, {"sin", sin, 2, 1e8},        {"cos", cos, 2, 1e8},
 };
 
 /* The distance of `y` from `exact` in units of the last place of a float of that size. */

@@ -120,13 +120,13 @@ static __attribute__((unused)) void tile_transpose(float *to, int64_t to_row, co
         for (int64_t j = 0; j < columns; j++) to[j * to_row + i] = from[i * from_row + j] * scale;
 }
 
-/* Rows copied side by side; columns from `columns` to `to_row` become 0. */
+/* Rows of `columns` elements to rows of `padded`, the rest of which becomes 0. */
 static inline void tile_copy(float *to, int64_t to_row, const float *from, int64_t from_row, int64_t rows,
-                             int64_t columns, float scale)
+                             int64_t columns, int64_t padded, float scale)
 {
     for (int64_t i = 0; i < rows; i++, to += to_row, from += from_row) {
         for (int64_t j = 0; j < columns; j++) to[j] = from[j] * scale;
-        for (int64_t j = columns; j < to_row; j++) to[j] = 0;
+        for (int64_t j = columns; j < padded; j++) to[j] = 0;
     }
 }
 

@@ -5,7 +5,7 @@
  *
  * Error in units in the last place, the worst over all float32 with and without FMA (tests/unit/test_vmath.c holds them to it):
  *     v_exp 2   v_log 2   v_tanh 3   v_sigmoid 4   v_erf 3   v_sin, v_cos 2 (for |x| <= 1e8)
- * NaN gives NaN; infinities, zeros and denormals give what libm gives. v_exp_low is for softmax: see there.
+ * NaN gives NaN; infinities, zeros and denormals give what libm gives. v_exp_low and v_exp2_low (2) are for softmax: see there.
  *
  * They rely on roundings in the order written: no -fassociative-math. Coefficients: tests/reference/fit_vmath.py.
  */
@@ -80,6 +80,22 @@ static inline float v_exp_low(float x)
     float y = v_exp_reduced(v_exp_rest(clamped, shifted - V_ROUND));
     y *= v_from_bits((v_bits(shifted) << 23) + 0x3f800000u);
     return x < -87.0f ? 0.0f : y;
+}
+
+/* 2^x for x <= 127, with 0 for all below -126: for softmax with scores in powers of two. Exact at 0. */
+static inline float v_exp2_low(float x)
+{
+    float clamped = x < -126.0f ? -126.0f : x;
+    float shifted = clamped + V_ROUND;
+    float r = clamped - (shifted - V_ROUND);
+    float p = 0.000154698675f;
+    p = p * r + 0.00133909821f;
+    p = p * r + 0.00961802993f;
+    p = p * r + 0.0555035695f;
+    p = p * r + 0.240226507f;
+    p = p * r + 0.693147182f;
+    float y = (p * r + 1.0f) * v_from_bits((v_bits(shifted) << 23) + 0x3f800000u);
+    return x < -126.0f ? 0.0f : y;
 }
 
 static inline float v_log(float x)

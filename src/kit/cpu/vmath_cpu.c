@@ -9,6 +9,7 @@
     }
 LOOP(exp)
 LOOP(exp_low)
+LOOP(exp2_low)
 LOOP(log)
 LOOP(tanh)
 LOOP(sigmoid)
@@ -16,6 +17,8 @@ LOOP(erf)
 LOOP(sin)
 LOOP(cos)
 
-const vmath_loop ISA_NAME(vmath)[] = {{"exp", loop_exp},   {"exp_low", loop_exp_low}, {"log", loop_log},
-                                      {"tanh", loop_tanh}, {"sigmoid", loop_sigmoid}, {"erf", loop_erf},
-                                      {"sin", loop_sin},   {"cos", loop_cos},         {0}};
+const vmath_loop ISA_NAME(vmath)[] = {{"exp", loop_exp},           {"exp_low", loop_exp_low},
+                                      {"exp2_low", loop_exp2_low}, {"log", loop_log},
+                                      {"tanh", loop_tanh},         {"sigmoid", loop_sigmoid},
+                                      {"erf", loop_erf},           {"sin", loop_sin},
+                                      {"cos", loop_cos},           {0}};
