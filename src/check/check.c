@@ -70,7 +70,7 @@ static int list_variants(const check_subject *full, const check_subject *plain, 
 static status check_variants(trial *t, variant *variants, int count)
 {
     error_units units = {0};
-    dtype type = INGOT_F32;
+    bool any = false;
     for (int i = 0; i < count; i++) {
         variant *v = &variants[i];
         status s = trial_compile(t, v->subject, v->layout, v->want, &v->program);
@@ -80,8 +80,10 @@ static status check_variants(trial *t, variant *variants, int count)
         }
         if (s) trial_failed(t, "%s, %s: %s", t->subject->name, v->name, ingot_message(t->ctx));
         if (s) return INGOT_OK;
-        units = worse(units, error_units_of(v->program->graph, type));
+        any = true;
+        units = worse(units, error_units_of(v->program->graph, t->options->dtype));
     }
+    if (!any) return INGOT_OK;
     units.linear = t->subject->linear_errors;
     units.independent = t->subject->deep;
     status s = trial_expect(t, &units);
@@ -132,6 +134,7 @@ static status check_pair(context *ctx, const check_options *o, const check_devic
 typedef struct sample_case {
     const op_def *op;
     const op_sample *sample;
+    dtype dtype;   /* of float inputs */
     bool optional; /* every optional output is live */
 } sample_case;
 
@@ -153,7 +156,7 @@ static void build_sample(check_graph *g, const void *user)
                            .constant = input->not_differentiable};
         char name[64];
         snprintf(name, sizeof name, input->variadic ? "%s%d" : "%s", input->name, i);
-        in[i] = check_input(g, name, input->takes == INTEGER ? INGOT_I32 : INGOT_F32, sample->in[i], fill);
+        in[i] = check_input(g, name, input->takes == INTEGER ? INGOT_I32 : c->dtype, sample->in[i], fill);
     }
     node *n = node_new(b, op, in, inputs, sample->attrs);
     int outputs = sample->outputs ? sample->outputs : op_output_count(op);
@@ -180,7 +183,7 @@ static bool leans(sample_values values)
 static status check_sample(context *ctx, const check_options *o, const check_devices *devices, const op_def *op,
                            const op_sample *sample, check_row *row)
 {
-    sample_case full = {op, sample, true}, plain = {op, sample, false};
+    sample_case full = {op, sample, o->dtype, true}, plain = {op, sample, o->dtype, false};
     char name[128];
     snprintf(name, sizeof name, "%s, sample %d", op->name, (int)(sample - op->samples));
     bool one_way = leans(sample->values);

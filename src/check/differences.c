@@ -72,8 +72,9 @@ static status measure(trial *t, ingot_program *p, const line *l, double *best, d
 {
     static const double steps[] = {1e-4, 1e-5, 1e-6};
     status s = INGOT_OK;
+    *best = 0;
     *doubt = INFINITY;
-    for (size_t i = 0; i < COUNT(steps) && !s; i++) {
+    for (size_t i = 0; i < COUNT(steps) && !s && !(*doubt <= 1e-7 * fabs(*best)); i++) {
         double wide = 0, narrow = 0;
         s = slope(t, p, l, steps[i], &wide);
         if (!s) s = slope(t, p, l, steps[i] / 2, &narrow);

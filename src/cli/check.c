@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 typedef struct check_verb_options {
-    const char *device, *level;
+    const char *device, *level, *dtype;
     string_list ops;
     int64_t seed;
 } check_verb_options;
@@ -15,6 +15,7 @@ static const option options[] = {
     {"device", STRING_AT(check_verb_options, device), "NAME", "device to check", .initial = "cpu"},
     {"cpu-level", STRING_AT(check_verb_options, level), "LEVEL",
      "rung of the cpu ladder: naive, parallel, tiled, tiled-parallel, simd, blas, best", .initial = "best"},
+    {"dtype", STRING_AT(check_verb_options, dtype), "DTYPE", "of float inputs", .initial = "float32"},
     {"ops", LIST_AT(check_verb_options, ops), "OP[,OP...]", "only these",
      .initial_help = "all, and a small model of each family"},
     {"seed", INT_AT(check_verb_options, seed), "N", "of values, weights and directions", .initial = "1"},
@@ -59,7 +60,10 @@ static void print_table(const check_report *report)
     for (int64_t i = 0; i < report->rows.count; i++) {
         const check_row *r = &report->rows.at[i];
         printf("%-22s %7d %6d %17.3g %15.3g %6.0fms %s\n", r->name, r->samples, r->runs, r->worst, r->worst_gradient,
-               r->seconds * 1e3, r->failures ? "FAIL" : "");
+               r->seconds * 1e3,
+               r->failures ? "FAIL"
+               : r->runs   ? ""
+                           : "not taken by the device");
         if (r->failure) printf("    %s\n", r->failure);
         if (r->failures > 1) printf("    and %d more\n", r->failures - 1);
         if (r->warnings.at) printf("    %s", r->warnings.at);
@@ -90,8 +94,10 @@ static status run(call *c, void *given)
     check_report report = {0};
     status s = choose_ops(c, &o->ops, &chosen);
     check_options check = {.device = o->device, .level = o->level, .ops = chosen, .seed = (uint64_t)o->seed};
+    if (!s && (!ingot_dtype_parse(o->dtype, &check.dtype) || !dtype_is_float(check.dtype)))
+        s = fail_usage(c, "--dtype %s: float32, float64, float16 or bfloat16", o->dtype);
     if (!s) s = check_ops(c->ctx, &check, &report);
-    if (!s && !chosen) s = check_models(c->ctx, &check, &report);
+    if (!s && !chosen && check.dtype == INGOT_F32) s = check_models(c->ctx, &check, &report);
     if (!s) terminal_clear(c->terminal);
     if (!s && c->json) s = print_report_json(c, &report);
     if (!s && !c->json) print_table(&report);
