@@ -71,18 +71,31 @@ static void read_fields(json_fields *f, arena *a, lora_config *lora, char **base
     *base = path ? arena_strdup(a, path) : NULL;
 }
 
-status adapter_config_read(context *ctx, const char *directory, arena *a, lora_config *lora, char **base)
+static status read_root(context *ctx, const char *name, const json_t *root, arena *a, lora_config *lora, char **base)
 {
     *lora = (lora_config){0};
+    json_fields f = json_fields_of(ctx, name, root);
+    if (!f.error) read_fields(&f, a, lora, base);
+    return f.error;
+}
+
+status adapter_config_parse(context *ctx, const char *name, const char *bytes, uint64_t count, arena *a,
+                            lora_config *lora, char **base)
+{
+    json_t *root;
+    TRY(json_read(ctx, name, bytes, count, &root));
+    status s = read_root(ctx, name, root, a, lora, base);
+    json_decref(root);
+    return s;
+}
+
+status adapter_config_read(context *ctx, const char *directory, arena *a, lora_config *lora, char **base)
+{
     char *path = path_join(directory, "adapter_config.json");
     if (!path) return fail_memory(ctx, "a path", 0);
     json_t *root = NULL;
     status s = json_read_file(ctx, path, MOST_CONFIG_BYTES, &root);
-    if (!s) {
-        json_fields f = json_fields_of(ctx, path, root);
-        if (!f.error) read_fields(&f, a, lora, base);
-        s = f.error;
-    }
+    if (!s) s = read_root(ctx, path, root, a, lora, base);
     json_decref(root);
     free(path);
     return s;

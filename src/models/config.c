@@ -116,6 +116,22 @@ static status read_fields(context *ctx, json_fields *f, config *c)
     return config_finish(ctx, c);
 }
 
+static status read_root(context *ctx, const char *name, const json_t *root, config *out)
+{
+    json_fields f = json_fields_of(ctx, name, root);
+    return f.error ? f.error : read_fields(ctx, &f, out);
+}
+
+status config_parse(context *ctx, const char *name, const char *bytes, uint64_t count, config *out)
+{
+    *out = (config){0};
+    json_t *root;
+    TRY(json_read(ctx, name, bytes, count, &root));
+    status s = read_root(ctx, name, root, out);
+    json_decref(root);
+    return s;
+}
+
 status config_read(context *ctx, const char *directory, config *out)
 {
     *out = (config){0};
@@ -123,10 +139,7 @@ status config_read(context *ctx, const char *directory, config *out)
     if (!path) return fail_memory(ctx, "a path", 0);
     json_t *root = NULL;
     status s = json_read_file(ctx, path, MOST_CONFIG_BYTES, &root);
-    if (!s) {
-        json_fields f = json_fields_of(ctx, path, root);
-        s = f.error ? f.error : read_fields(ctx, &f, out);
-    }
+    if (!s) s = read_root(ctx, path, root, out);
     json_decref(root);
     free(path);
     return s ? s : generation_config_read(ctx, directory, out);

@@ -44,19 +44,27 @@ static status list_params(ingot_model *m)
     return s;
 }
 
-ingot_status ingot_model_new(ingot_context *ctx, const ingot_model_options *options, ingot_model **out)
+status model_of_config(context *ctx, const config *c, ingot_model **out)
 {
     *out = NULL;
-    static const ingot_model_options none = {0};
     ingot_model *m = model_alloc(ctx);
     if (!m) return fail_memory(ctx, "a model", 0);
-    status s = config_from_options(ctx, options ? options : &none, &m->config);
-    if (!s) s = list_params(m);
+    m->config = *c;
+    status s = list_params(m);
     if (s)
         ingot_model_free(m);
     else
         *out = m;
     return s;
+}
+
+ingot_status ingot_model_new(ingot_context *ctx, const ingot_model_options *options, ingot_model **out)
+{
+    *out = NULL;
+    static const ingot_model_options none = {0};
+    config c = {0};
+    TRY(config_from_options(ctx, options ? options : &none, &c));
+    return model_of_config(ctx, &c, out);
 }
 
 /* base_model_name_or_path as it stands, or seen from the adapter's own directory. */

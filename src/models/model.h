@@ -11,8 +11,9 @@
 #include "ingot/model.h"
 #include "nn/lora.h"
 
-#define CONFIG_MOST_EOS  16
-#define CONFIG_MOST_SIZE (1 << 24) /* of any dim of a model */
+#define CONFIG_MOST_EOS    16
+#define CONFIG_MOST_SIZE   (1 << 24) /* of any dim of a model */
+#define CONFIG_MOST_LAYERS 1024
 
 typedef struct model_family model_family;
 
@@ -95,6 +96,7 @@ status config_finish_heads(context *ctx, config *c); /* for families with heads:
 
 /* config.c: config.json and back. */
 status config_read(context *ctx, const char *directory, config *out);
+status config_parse(context *ctx, const char *name, const char *bytes, uint64_t count, config *out);
 status config_write(context *ctx, const char *directory, const config *c, dtype d);
 const char *config_model_type(const config *c);
 activation activation_read(json_fields *f, const char *key, activation fallback);
@@ -102,6 +104,9 @@ const char *activation_name(activation a);
 /* generation_config.json: eos (may be a list) and bos. */
 status generation_config_read(context *ctx, const char *directory, config *c);
 status generation_config_write(context *ctx, const char *directory, const config *c);
+
+/* model.c: a fresh model of this shape, its parameters listed. */
+status model_of_config(context *ctx, const config *c, ingot_model **out);
 
 /* path.c */
 /* The directory with config.json or adapter_config.json that a --model argument means: itself, or its `last`. Freed by
@@ -127,6 +132,8 @@ status model_write_tensors(const ingot_model *m, const char *path, const tensor_
 tensor_reader model_read_store; /* user: the ingot_store */
 
 /* adapter.c: PEFT directories. */
+status adapter_config_parse(context *ctx, const char *name, const char *bytes, uint64_t count, arena *a,
+                            lora_config *lora, char **base);
 status adapter_config_read(context *ctx, const char *directory, arena *a, lora_config *lora, char **base);
 status adapter_write(const ingot_model *m, ingot_store *store, const char *directory);
 status adapter_read(const ingot_model *m, ingot_store *store);

@@ -124,6 +124,9 @@ static status positive(context *ctx, const char *name, double v)
 
 status config_finish(context *ctx, config *c)
 {
+    if (c->layers > CONFIG_MOST_LAYERS)
+        return ingot_fail(ctx, INGOT_ERROR_ARGUMENT, "%lld layers are more than %d", (long long)c->layers,
+                          CONFIG_MOST_LAYERS);
     if (c->family->finish) TRY(c->family->finish(ctx, c));
     if (!c->vocab_size) return INGOT_OK; /* convnet */
     TRY(positive(ctx, "the norms' epsilon", c->norm_eps));
@@ -144,6 +147,9 @@ status config_finish_heads(context *ctx, config *c)
                           "dim %lld does not divide into %lld heads; choose a multiple of the heads, or a head-dim",
                           (long long)c->dim, (long long)c->heads);
     if (!c->head_dim) c->head_dim = c->dim / c->heads;
+    if (c->heads * c->head_dim > CONFIG_MOST_SIZE)
+        return ingot_fail(ctx, INGOT_ERROR_ARGUMENT, "%lld heads of %lld are wider than %d", (long long)c->heads,
+                          (long long)c->head_dim, CONFIG_MOST_SIZE);
     if (c->heads % c->kv_heads)
         return ingot_fail(ctx, INGOT_ERROR_ARGUMENT, "%lld heads do not divide among %lld kv-heads",
                           (long long)c->heads, (long long)c->kv_heads);
