@@ -11,6 +11,12 @@
 #define MOST_CONFIG_BYTES (1u << 20)
 #define PREFIX            "base_model.model."
 
+static void must_be(json_fields *f, const char *key, const char *wanted)
+{
+    const char *is = field_string_or(f, key, wanted);
+    if (is && strcmp(is, wanted)) field_refuse(f, key, "must be \"%s\", is \"%s\"", wanted, is);
+}
+
 /* What would change the model and is not computed here. */
 static void refuse_unknown(json_fields *f)
 {
@@ -25,9 +31,8 @@ static void refuse_unknown(json_fields *f)
                                         "alora_invocation_tokens",
                                         "arrow_config",
                                         NULL};
-    if (strcmp(field_string_or(f, "peft_type", "LORA"), "LORA")) field_refuse(f, "peft_type", "must be \"LORA\"");
-    if (!f->error && strcmp(field_string_or(f, "bias", "none"), "none"))
-        field_refuse(f, "bias", "must be \"none\": other biases are not read");
+    must_be(f, "peft_type", "LORA");
+    must_be(f, "bias", "none");
     if (field_bool_or(f, "use_dora", false)) field_refuse(f, "use_dora", "must be false: DoRA is not known");
     if (field_bool_or(f, "lora_bias", false)) field_refuse(f, "lora_bias", "must be false");
     if (field_bool_or(f, "use_qalora", false)) field_refuse(f, "use_qalora", "must be false");

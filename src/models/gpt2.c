@@ -130,6 +130,8 @@ static void read(json_fields *f, config *c)
     c->post_norm = field_bool_or(f, "post_norm", false);
     const char *kind = field_string_or(f, "position_embedding", "learned");
     c->sinusoidal = kind && !strcmp(kind, "sinusoidal");
+    if (kind && !c->sinusoidal && strcmp(kind, "learned"))
+        field_refuse(f, "position_embedding", "is \"%s\"; Ingot knows \"learned\" and \"sinusoidal\"", kind);
     if (!field_bool_or(f, "scale_attn_weights", true)) field_refuse(f, "scale_attn_weights", "must be true");
     if (field_bool_or(f, "scale_attn_by_inverse_layer_idx", false))
         field_refuse(f, "scale_attn_by_inverse_layer_idx", "must be false");
