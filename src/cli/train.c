@@ -11,7 +11,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 
 typedef struct train_options {
     shape_options shape;
@@ -148,6 +147,7 @@ typedef struct screen {
     ingot_train_event last_step, last_evaluation;
     double best_loss, seconds, rows;
     sampler_of_run sampler;
+    uint64_t resident_before, most_resident; /* bytes, when the device was opened and after steps */
 } screen;
 
 static void show_evaluation(screen *s, const ingot_train_event *e)
@@ -175,6 +175,7 @@ static status on_event(void *user, const ingot_train_event *e)
         s->last_step = *e;
         s->seconds += e->seconds;
         s->rows += (double)e->rows;
+        if (s->o->report_memory) s->most_resident = MAX(s->most_resident, memory_resident());
     } else if (e->kind == INGOT_TRAIN_EVALUATION) {
         s->last_evaluation = *e;
         if (!(e->result.loss >= s->best_loss)) s->best_loss = e->result.loss;
@@ -193,17 +194,13 @@ static status on_event(void *user, const ingot_train_event *e)
     return is_sample_due(s, e) ? print_sample(&s->sampler, e->result.step) : INGOT_OK;
 }
 
-static status report_memory(call *c, const ingot_train_memory *m, uint64_t before)
+static void report_memory(call *c, const ingot_train_memory *m, const screen *s)
 {
-    struct rusage usage;
-    uint64_t peak = 0;
-    if (!getrusage(RUSAGE_SELF, &usage)) peak = (uint64_t)usage.ru_maxrss * 1024;
-    uint64_t grown = peak > before ? peak - before : 0;
+    uint64_t grown = s->most_resident > s->resident_before ? s->most_resident - s->resident_before : 0;
     char planned[24], measured[24];
-    log_line(c->ctx, INGOT_LOG_INFO, "memory: planned %s (%lld bytes), resident growth %s (%llu bytes), %+.1f %%",
-             format_bytes(planned, (uint64_t)m->peak_bytes), (long long)m->peak_bytes, format_bytes(measured, grown),
-             (unsigned long long)grown, 100.0 * ((double)grown / (double)m->peak_bytes - 1));
-    return INGOT_OK;
+    print_line(c, "memory: planned %s (%lld bytes); resident memory grew by %s (%llu bytes), %+.1f %%",
+               format_bytes(planned, (uint64_t)m->peak_bytes), (long long)m->peak_bytes, format_bytes(measured, grown),
+               (unsigned long long)grown, 100.0 * ((double)grown / (double)m->peak_bytes - 1));
 }
 
 static status finish(call *c, const train_options *o, const screen *s)
@@ -257,7 +254,7 @@ static void say_begin(call *c, const ingot_model *model, ingot_trainer *t, const
 static status run_trainer(call *c, train_options *o, ingot_device *d, const ingot_model *m, uint64_t resident)
 {
     ingot_train_options options = ingot_train_defaults();
-    screen s = {.c = c, .o = o, .best_loss = NAN};
+    screen s = {.c = c, .o = o, .best_loss = NAN, .resident_before = resident};
     batch_flags_read(c, &o->batch, &options);
     options.length = ingot_model_describe(m).image ? 0 : training_length(o, m);
     options.data = o->data;
@@ -288,7 +285,7 @@ static status run_trainer(call *c, train_options *o, ingot_device *d, const ingo
     ingot_train_memory memory = ingot_trainer_memory(t);
     ingot_trainer_free(t);
     TRY(failed);
-    if (o->report_memory) TRY(report_memory(c, &memory, resident));
+    if (o->report_memory && !c->json) report_memory(c, &memory, &s);
     return finish(c, o, &s);
 }
 

@@ -12,17 +12,25 @@
 #define OPTIMIZER_FILE "optimizer.safetensors"
 #define STATE_VERSION  1
 
+/* Read in pieces: a map of the whole file would count as this process's memory. */
 static status file_checksum(context *ctx, const char *folder, const char *name, char out[32])
 {
+    enum { PIECE = 1 << 20 };
     char *path = path_join(folder, name);
-    if (!path) return fail_memory(ctx, folder, 64);
-    file_map map;
-    status s = file_map_open(ctx, path, &map);
+    FILE *f = path ? fopen(path, "rbe") : NULL;
+    status s = path && !f ? fail_errno(ctx, "open", path) : INGOT_OK;
+    void *piece = malloc(PIECE);
+    XXH3_state_t *hash = XXH3_createState();
+    if (!path || !piece || !hash) s = fail_memory(ctx, folder, PIECE);
+    if (!s) XXH3_64bits_reset(hash);
+    for (size_t count; !s && (count = fread(piece, 1, PIECE, f));) XXH3_64bits_update(hash, piece, count);
+    if (!s && ferror(f)) s = fail_errno(ctx, "read", path);
+    if (!s) snprintf(out, 32, "xxh3:%016llx", (unsigned long long)XXH3_64bits_digest(hash));
+    if (f) fclose(f);
+    XXH3_freeState(hash);
+    free(piece);
     free(path);
-    TRY(s);
-    snprintf(out, 32, "xxh3:%016llx", (unsigned long long)XXH3_64bits(map.at, (size_t)map.bytes));
-    file_map_close(&map);
-    return INGOT_OK;
+    return s;
 }
 
 /* ---- moments ---- */
@@ -57,14 +65,25 @@ static status declare_moment(void *user, ingot_stepper *s, const trained *t, con
     return failed;
 }
 
+/* In pieces: a whole embedding would be a copy that the plan does not know of. */
 static status append_moment(void *user, ingot_stepper *s, const trained *t, const char *moment, const char *state)
 {
+    enum { PIECE = 1 << 18 };
     (void)moment;
-    uint64_t bytes = (uint64_t)shape_count(t->shape) * sizeof(float);
-    float *values = malloc(bytes);
-    if (!values) return fail_memory(s->ctx, "a checkpoint", bytes);
-    status failed = ingot_store_read(s->store, state, values, (int64_t)bytes);
-    if (!failed) failed = safetensors_append(user, values, bytes);
+    store_state *from = store_find(s->store, state);
+    float *values = malloc(PIECE * sizeof *values);
+    if (!from || !values) {
+        free(values);
+        return fail_memory(s->ctx, "a checkpoint", PIECE * sizeof *values);
+    }
+    int64_t total = shape_count(t->shape), size = ingot_dtype_bytes(from->storage);
+    status failed = store_allocate(s->store, from); /* finds its place in the group */
+    for (int64_t done = 0; !failed && done < total; done += PIECE) {
+        int64_t count = MIN(PIECE, total - done);
+        failed = device_read_as(s->device, from->memory, from->offset + done * size, from->storage, values, INGOT_F32,
+                                count);
+        if (!failed) failed = safetensors_append(user, values, (uint64_t)count * sizeof *values);
+    }
     free(values);
     return failed;
 }
