@@ -1,5 +1,5 @@
 /* ingot plan */
-#include "cli/train.h"
+#include "cli/plan.h"
 
 #include <stdio.h>
 
@@ -9,7 +9,7 @@ typedef struct plan_options {
     batch_flags batch;
     device_flags device;
     const char *model;
-    int rows;
+    int rows, dump, format;
 } plan_options;
 
 static const char *const row_kinds[] = {"stream", "document", NULL};
@@ -18,6 +18,12 @@ static const option lines[] = {
     {"model", STRING_AT(plan_options, model), "DIR", "the shape of a run, a checkpoint or a Hugging Face folder",
      .short_name = "m"},
     {"rows", CHOICE_AT(plan_options, rows), NULL, "how rows are filled", .initial = "stream", .choices = row_kinds},
+    {"dump", CHOICE_AT(plan_options, dump), NULL,
+     "print this instead: the model as its family writes it, the graph of a step after all passes, where its values "
+     "lie, the kernels in their order",
+     .choices = dump_kinds},
+    {"format", CHOICE_AT(plan_options, format), NULL, "of a dump; dot and svg (by Graphviz) of model and graph",
+     .initial = "text", .choices = dump_formats},
 };
 
 static json_t *to_json(const ingot_model_info *m, const ingot_train_memory *p, int64_t micros)
@@ -68,8 +74,8 @@ static status make_model(call *c, const plan_options *o, ingot_model **out)
 static status run(call *c, void *given)
 {
     const plan_options *o = given;
-    if (!o->model && !o->shape.preset && !o->shape.vocab_size)
-        return fail_usage(c, "which shape? give --preset, --model, or --vocab-size with sizes");
+    if (!o->model && !o->shape.preset && !o->shape.vocab_size && !o->shape.family)
+        return fail_usage(c, "which shape? give --preset, --model, --family, or --vocab-size with sizes");
     ingot_device *d;
     TRY(device_flags_open(c, &o->device, &d));
     ingot_model *m = NULL;
@@ -81,9 +87,12 @@ static status run(call *c, void *given)
         options.length = o->batch.context ? o->batch.context : MIN(ingot_model_describe(m).context, 1024);
         options.rows = row_kinds[o->rows];
         options.optimizer = optimizer_flags_read(&o->optimizer);
-        s = ingot_train_plan(d, m, &options, &found);
+        if (option_given(c, "dump"))
+            s = plan_dump(c, d, m, &options, o->dump, o->format);
+        else
+            s = ingot_train_plan(d, m, &options, &found);
     }
-    if (!s) s = answer(c, o, m, &found);
+    if (!s && !option_given(c, "dump")) s = answer(c, o, m, &found);
     ingot_model_free(m);
     ingot_device_close(d);
     return s;
@@ -100,5 +109,6 @@ const verb verb_plan = {
     .options_bytes = sizeof(plan_options),
     .run = run,
     .examples = "ingot plan --preset gpt2-124m --batch-size 4 --context 64\n"
+                "ingot plan --preset tiny-1m --layers 1 --dump model --format svg > model.svg\n"
                 "ingot plan --model run --batch-size 32 --json\n",
 };

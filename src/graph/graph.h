@@ -114,7 +114,8 @@ bool layout_last_contiguous(shape s, const layout *l); /* elements of the last d
 status graph_verify(const build *b, const char *after_pass);
 /* print.c */
 void graph_print(const build *b, text *out);
-void graph_print_dot(const build *b, text *out);
 void node_print(const node *n, text *out);
+/* print_dot.c */
+void graph_print_dot(const build *b, text *out); /* for Graphviz */
 
 #endif

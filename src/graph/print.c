@@ -1,4 +1,4 @@
-/* Graphs as text, a line a node, and as Graphviz. */
+/* Graphs as text, a line a node. */
 #include "graph/graph.h"
 #include "graph/kernel.h"
 
@@ -12,17 +12,32 @@ static void print_value(const value *v, text *out)
     text_printf(out, ": %s%s", ingot_dtype_name(v->dtype), shape_print(dims, v->shape));
 }
 
+/* Nothing to print, or a source's or view's attribute that repeats what stands before the equals sign. */
+static bool is_said(const node *n, const attr_field *field, const void *at)
+{
+    const value *v = n->out[0];
+    const char *words = field->kind == ATTR_TEXT ? *(const char *const *)at : NULL;
+    if (field->kind == ATTR_OTHER || (field->kind == ATTR_TEXT && !words)) return true;
+    if ((n->inputs && !(n->op->traits & OP_VIEW)) || !v) return false;
+    switch (field->kind) {
+    case ATTR_I64: return !strcmp(field->name, "dtype");
+    case ATTR_SHAPE: return shape_equal(*(const shape *)at, v->shape);
+    case ATTR_TEXT: return !*words || (v->name && !strcmp(words, v->name));
+    default: return false;
+    }
+}
+
 static void print_attr(const node *n, const attr_field *field, text *out)
 {
     const void *at = (const char *)n->attrs + field->offset;
     char dims[128];
+    if (is_said(n, field, at)) return;
+    if (out->length && out->at[out->length - 1] != '(') text_puts(out, ", ");
     switch (field->kind) {
-    case ATTR_I64: text_printf(out, ", %s=%lld", field->name, (long long)*(const int64_t *)at); break;
-    case ATTR_F64: text_printf(out, ", %s=%g", field->name, *(const double *)at); break;
-    case ATTR_SHAPE: text_printf(out, ", %s=%s", field->name, shape_print(dims, *(const shape *)at)); break;
-    case ATTR_TEXT:
-        if (*(const char *const *)at) text_printf(out, ", %s=%s", field->name, *(const char *const *)at);
-        break;
+    case ATTR_I64: text_printf(out, "%s=%lld", field->name, (long long)*(const int64_t *)at); break;
+    case ATTR_F64: text_printf(out, "%s=%g", field->name, *(const double *)at); break;
+    case ATTR_SHAPE: text_printf(out, "%s=%s", field->name, shape_print(dims, *(const shape *)at)); break;
+    case ATTR_TEXT: text_printf(out, "%s=%s", field->name, *(const char *const *)at); break;
     case ATTR_OTHER: break;
     }
 }
@@ -64,32 +79,4 @@ void graph_print(const build *b, text *out)
     }
     for (int64_t i = 0; i < b->outputs.count; i++)
         text_printf(out, "  output %s = %%%d\n", b->outputs.at[i].name, b->outputs.at[i].value->id);
-}
-
-static const char *dot_colour(const node *n)
-{
-    if (n->op->traits & OP_STATE) return "#cfe2ff";
-    if (n->op->traits & OP_SOURCE) return "#d1e7dd";
-    if (n->op->traits & OP_EFFECT) return "#f8d7da";
-    if (n->op->traits & OP_VIEW) return "#f8f9fa";
-    return n->backward ? "#fff3cd" : "#ffffff";
-}
-
-void graph_print_dot(const build *b, text *out)
-{
-    text_printf(out, "digraph \"%s\" {\n  node [shape=box, style=\"rounded,filled\", fontname=\"Helvetica\"];\n",
-                b->name);
-    for (const node *n = b->first; n; n = n->after) {
-        const value *v = n->out[0];
-        char dims[128] = "";
-        if (v) shape_print(dims, v->shape);
-        text_printf(out, "  n%d [label=\"%s\\n%s\", fillcolor=\"%s\"];\n", n->id, v && v->name ? v->name : n->op->name,
-                    dims, dot_colour(n));
-        for (int i = 0; i < n->inputs; i++)
-            if (n->in[i]) text_printf(out, "  n%d -> n%d;\n", n->in[i]->node->id, n->id);
-    }
-    for (int64_t i = 0; i < b->outputs.count; i++)
-        text_printf(out, "  o%lld [label=\"%s\", shape=ellipse];\n  n%d -> o%lld;\n", (long long)i,
-                    b->outputs.at[i].name, b->outputs.at[i].value->node->id, (long long)i);
-    text_puts(out, "}\n");
 }

@@ -19,7 +19,10 @@ value *nn_wanted(build *b, value *x, const rows *r)
 
 value *nn_rope_table(build *b, int64_t head_dim, double theta, const ingot_rope_scaling *scaling, const rows *r)
 {
-    return ingot_rope_table(b, r->length ? r->length : r->positions, head_dim, theta, scaling);
+    ingot_scope_begin(b, "rope_table");
+    value *table = ingot_rope_table(b, r->length ? r->length : r->positions, head_dim, theta, scaling);
+    ingot_scope_end(b);
+    return table;
 }
 
 value *nn_rope(build *b, value *x, value *table, int64_t heads, const rows *r)

@@ -50,6 +50,9 @@ typedef struct bar_plot { /* one bar a label, lying */
 status plot_file(context *ctx, const plot *p, int panels, const char *path);
 status bar_plot_file(context *ctx, const bar_plot *p, const char *path);
 
+/* A graph in Graphviz's language, as SVG added to `svg`. */
+status plot_graph(context *ctx, const text *dot, text *svg);
+
 typedef struct plot_screen { /* what a terminal can show */
     int columns, rows;       /* of the whole chart's width, of the drawn area's height; 0: 80 and 16 */
     bool unicode;            /* braille and lines; else ASCII */

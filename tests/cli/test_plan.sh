@@ -1,0 +1,49 @@
+# shellcheck shell=bash
+# ingot plan: numbers without a run, and the graph in words and pictures.
+set -u
+ingot=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+failed=0
+check() { # what, command...: the command must succeed
+    local what=$1
+    shift
+    "$@" || { echo "FAILED: $what"; failed=1; }
+}
+refuses() { # words of the message, command...
+    local words=$1
+    shift
+    if "$@" > out 2> err; then echo "FAILED: not refused: $*"; failed=1; fi
+    grep -q -- "$words" err || { echo "FAILED: '$words' is not in the message of $*:"; cat err; failed=1; }
+}
+peak() { "$ingot" plan --quiet --json "$@" | sed 's/.*"peak_bytes": \([0-9]*\).*/\1/'; }
+
+check 'numbers' "$ingot" plan --preset tiny-1m > out
+check 'the parameters of tiny-1m' grep -q '965760 parameters' out
+check 'a longer batch takes more' test "$(peak --preset tiny-1m --batch-size 16)" -gt "$(peak --preset tiny-1m)"
+check 'recomputation takes less' test "$(peak --preset tiny-1m --recompute)" -lt "$(peak --preset tiny-1m)"
+check 'a family alone is a shape' "$ingot" plan --family convnet > out
+refuses 'which shape' "$ingot" plan
+
+dump() { "$ingot" plan --preset tiny-1m --layers 1 --dump "$@"; }
+check 'the model in words' dump model > out
+check 'one norm before, one after attention, one at the end' test "$(grep -c ' = rms_norm(' out)" = 3
+check 'names of layers' grep -q '# model.layers.0.self_attn' out
+check 'the graph of a step' dump graph > out
+check 'both its programs' test "$(grep -c '^graph ' out)" = 2
+check 'the optimizer in it' grep -q ' = adamw(@weight.decay' out
+check 'kernels' dump kernels > out
+check 'each with its name' grep -q '<matmul' out
+check 'where values lie' dump plan > out
+check 'with lifetimes' grep -q 'steps [0-9]*-[0-9]*' out
+check 'as a picture' dump model --format dot > out
+check 'weights inside of boxes' grep -q 'q_proj.weight (128, 128)"' out
+refuses 'is a list' dump kernels --format svg
+if command -v dot > /dev/null; then
+    check 'drawn' dump model --format svg > out
+    check 'as svg' grep -q '</svg>' out
+else
+    refuses 'Graphviz is not installed' dump model --format svg
+fi
+exit "$failed"
