@@ -235,13 +235,13 @@ static status advance(batch *b, lane *l, float *logits)
     return INGOT_OK;
 }
 
-static void count_time(session *s, int64_t prompt_rows, double seconds)
+static void count_time(session *s, int64_t prompt_rows)
 {
     double share = (double)prompt_rows / (double)s->rows;
     s->stats.prefill_tokens += prompt_rows;
     s->stats.decode_tokens += s->rows - prompt_rows;
-    s->stats.prefill_seconds += share * seconds;
-    s->stats.decode_seconds += (1 - share) * seconds;
+    s->stats.prefill_seconds += share * s->run_seconds;
+    s->stats.decode_seconds += (1 - share) * s->run_seconds;
 }
 
 bool batch_busy(const batch *b)
@@ -259,12 +259,11 @@ status batch_step(batch *b)
     if (!s->rows)
         return ingot_fail(s->ctx, INGOT_ERROR_INTERNAL, "%lld requests wait, and %lld of %lld cache pages are free",
                           (long long)b->jobs.count, (long long)s->pages.free_count, (long long)s->pages.count);
-    double began = session_seconds();
     TRY(rows_run(s));
-    double ran = session_seconds();
-    count_time(s, prompt_rows, ran - began);
+    count_time(s, prompt_rows);
+    double began = session_seconds();
     for (int64_t i = 0; i < asked; i++) TRY(advance(b, b->asked[i], s->logits + i * s->info.vocab_size));
-    s->stats.sample_seconds += session_seconds() - ran;
+    s->stats.sample_seconds += session_seconds() - began;
     return INGOT_OK;
 }
 

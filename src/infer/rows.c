@@ -114,9 +114,12 @@ status rows_run(session *s)
     TRY(session_program(s, rows, wanted, &p));
     TRY(reserve_logits(s, wanted));
     pad(s, rows, wanted);
+    double began = session_seconds();
     TRY(write_rows(s, p, rows, wanted));
     TRY(ingot_run(p, NULL));
+    if (s->wanted_rows)
+        TRY(ingot_read(p, "logits", s->logits, wanted * s->info.vocab_size * (int64_t)sizeof *s->logits));
+    s->run_seconds = session_seconds() - began;
     s->stats.runs++;
-    if (!s->wanted_rows) return INGOT_OK;
-    return ingot_read(p, "logits", s->logits, wanted * s->info.vocab_size * (int64_t)sizeof *s->logits);
+    return INGOT_OK;
 }

@@ -37,6 +37,7 @@ static status score(session *s, cached *c, const int32_t *tokens, int64_t count,
             logprobs[from + i + 1] =
                 log_probability(s->logits + i * s->info.vocab_size, s->info.vocab_size, tokens[from + i + 1]);
         s->stats.prefill_tokens += rows;
+        s->stats.prefill_seconds += s->run_seconds;
     }
     return INGOT_OK;
 }
@@ -50,9 +51,7 @@ ingot_status ingot_session_score(ingot_session *s, const int32_t *tokens, int64_
     if (!session_open(s, &c, count, NULL, 0))
         return ingot_fail(s->ctx, INGOT_ERROR_ARGUMENT, "the cache holds %lld tokens, %lld are to be scored",
                           (long long)(s->pages.free_count * s->page_size), (long long)count);
-    double began = session_seconds();
     status failed = score(s, &c, tokens, count, logprobs);
-    s->stats.prefill_seconds += session_seconds() - began;
     session_close(s, &c);
     return failed;
 }

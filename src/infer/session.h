@@ -35,6 +35,7 @@ struct ingot_session {
     int64_t free_table_count;
     candidate *room; /* V of them */
     ingot_session_stats stats;
+    double run_seconds; /* of the last run, without the compilation that it may have needed */
 };
 
 /* What a sequence has in the cache. */
