@@ -114,9 +114,10 @@ typedef struct ingot_completions {
     ingot_completion *at;
 } ingot_completions;
 
-/* Runs all requests to their ends, as many at once as the session takes. on_piece may be NULL. ingot_interrupt stops it
- * between two runs. Errors: INGOT_ERROR_ARGUMENT for a prompt that is empty, longer than the context or than the cache,
- * for ids beyond the vocabulary and for sampling options out of range; INGOT_ERROR_NOT_FINITE when a logit is NaN. */
+/* Runs all requests to their ends, as many at once as the session takes. on_piece may be NULL, and so may out.
+ * ingot_interrupt stops it between two runs. Errors: INGOT_ERROR_ARGUMENT for a prompt that is empty, longer than the
+ * context or than the cache, for ids beyond the vocabulary and for sampling options out of range;
+ * INGOT_ERROR_NOT_FINITE when a logit is NaN. */
 INGOT_API ingot_status ingot_generate(ingot_session *s, const ingot_request *requests, int64_t count,
                                       ingot_on_piece *on_piece, void *user, ingot_completions **out);
 INGOT_API void ingot_completions_free(ingot_completions *all);

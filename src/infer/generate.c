@@ -88,7 +88,7 @@ static status hand_over(context *ctx, collector *c)
 ingot_status ingot_generate(ingot_session *s, const ingot_request *requests, int64_t count, ingot_on_piece *on_piece,
                             void *user, ingot_completions **out)
 {
-    *out = NULL;
+    if (out) *out = NULL;
     collector c = {.on_piece = on_piece, .user = user};
     status failed = begin(s->ctx, &c, requests, count);
     if (!failed) failed = run(s, &c, requests, count);
@@ -99,7 +99,7 @@ ingot_status ingot_generate(ingot_session *s, const ingot_request *requests, int
     }
     free(c.writings);
     free(c.first);
-    if (failed)
+    if (failed || !out)
         ingot_completions_free(c.all);
     else
         *out = c.all;
