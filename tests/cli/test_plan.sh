@@ -17,7 +17,7 @@ refuses() { # words of the message, command...
     if "$@" > out 2> err; then echo "FAILED: not refused: $*"; failed=1; fi
     grep -q -- "$words" err || { echo "FAILED: '$words' is not in the message of $*:"; cat err; failed=1; }
 }
-peak() { "$ingot" plan --quiet --json "$@" | sed 's/.*"peak_bytes": \([0-9]*\).*/\1/'; }
+peak() { "$ingot" plan --quiet --json "$@" | sed -n 's/.*"peak_bytes": \([0-9]*\).*/\1/p'; }
 
 check 'numbers' "$ingot" plan --preset tiny-1m > out
 check 'the parameters of tiny-1m' grep -q '965760 parameters' out
