@@ -76,6 +76,20 @@ check 'and go on' "$ingot" train --resume lora --steps 3
 check 'plan' "$ingot" plan --preset gpt2-124m --batch-size 4 --context 64 --json
 says '"parameters": 124439808' out
 
+check 'samples while it learns' "$ingot" train "${llama[@]}" --steps 4 --sample-every 2 --sample-tokens 5 --output samples
+check 'two of them' test "$(grep -c '^sample' out)" = 2
+
+# Pictures, through the same trainer.
+check pictures "$ingot" data images --seed 1 --count 300 --val 50 --output img
+pictures=(--family convnet --data img --batch-size 16 --seed 2 --threads 2 --no-plot --schedule-steps 30)
+check convnet "$ingot" train "${pictures[@]}" --steps 30 --output cnn
+check 'half of it' "$ingot" train "${pictures[@]}" --steps 15 --output cnn-half
+check 'and the rest' "$ingot" train --resume cnn-half --steps 30
+same cnn cnn-half
+check 'accuracy' "$ingot" eval --model cnn --data img --json
+says '"accuracy": 0\.[1-9]' out
+refuses 'data images' "$ingot" train --model cnn --data data --steps 2 --output no
+
 # What does not fit is refused before anything is made.
 refuses 'already holds a run' "$ingot" train "${llama[@]}" --steps 2 --output run
 refuses 'another tokenizer' "$ingot" train --model run --data data2 --steps 2 --output no
