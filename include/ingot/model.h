@@ -128,7 +128,8 @@ INGOT_API ingot_status ingot_model_save(const ingot_model *m, ingot_store *store
                                         const char *tokenizer);
 
 /* The files of the directory that the model was loaded from, written anew to `directory` as ingot_model_save does, but a
- * tensor at a time and without a store: names, shards and configuration become ours. dtype: of the weights; NULL: as they
+ * tensor at a time and without a store: names, shards and configuration become ours, adapters are merged into their base.
+ * dtype: of the weights; NULL: as they
  * are. */
 INGOT_API ingot_status ingot_model_convert(const ingot_model *m, const char *directory, const ingot_dtype *dtype);
 

@@ -58,7 +58,8 @@ const verb verb_convert = {
     .summary = "write a model as a Hugging Face folder",
     .description =
         "Writes config.json, generation_config.json, model.safetensors and the tokenizer's files, as transformers "
-        "loads them. Shards become one file; a run's training state stays behind.",
+        "loads them. Shards become one file, LoRA adapters are merged into their base, a run's training "
+        "state stays behind.",
     .run = run,
     .options_bytes = sizeof(convert_options),
     .options = {{NULL, OPTIONS(options), 0}},

@@ -138,37 +138,32 @@ status adapter_write(const ingot_model *m, ingot_store *store, const char *direc
     return s;
 }
 
-static status read_one(const ingot_model *m, const archive *a, const param *p, ingot_store *store)
+status adapter_find(const ingot_model *m, const archive *a, const param *p, const archive_tensor **out)
 {
     text name = {0};
     char found[192], wanted[128];
     text_printf(&name, PREFIX "%s", p->name);
-    const archive_tensor *t = name.failed ? NULL : archive_find(a, name.at);
+    const archive_tensor *t = *out = name.failed ? NULL : archive_find(a, name.at);
     status s = INGOT_OK;
-    bool fits = t && t->dims == 2 && t->shape[0] == p->shape.dim[0] && t->shape[1] == p->shape.dim[1];
+    bool fits = t && t->readable && t->dims == 2 && t->shape[0] == p->shape.dim[0] && t->shape[1] == p->shape.dim[1];
     if (!t)
         s = ingot_fail(m->ctx, INGOT_ERROR_FORMAT, "%s: tensor %s is missing; adapter_config.json asks for it",
                        archive_path(a), name.at ? name.at : p->name);
     else if (!fits)
-        s = ingot_fail(m->ctx, INGOT_ERROR_FORMAT, "%s: tensor %s is %s, by adapter_config.json and the base it is %s",
-                       archive_path(a), t->name, archive_shape_text(t, found), shape_print(wanted, p->shape));
+        s = ingot_fail(m->ctx, INGOT_ERROR_FORMAT,
+                       "%s: tensor %s is %s %s, by adapter_config.json and the base it is %s", archive_path(a), t->name,
+                       t->format, archive_shape_text(t, found), shape_print(wanted, p->shape));
     text_free(&name);
-    int64_t bytes = param_elements(p) * ingot_dtype_bytes(p->dtype);
-    void *values = s ? NULL : malloc((size_t)bytes);
-    if (!s && !values) s = fail_memory(m->ctx, p->name, (uint64_t)bytes);
-    if (!s) s = archive_read(a, t, p->dtype, values);
-    if (!s) s = ingot_store_write(store, p->name, values, bytes);
-    free(values);
     return s;
 }
 
-static status read_all(const ingot_model *m, const archive *a, ingot_store *store)
+static status check_all(const ingot_model *m, const archive *a)
 {
     int64_t adapters = 0;
     for (int64_t i = 0; i < m->params->params.count; i++) {
-        const param *p = &m->params->params.at[i];
-        if (!p->adapter) continue;
-        if (store) TRY(read_one(m, a, p, store));
+        const archive_tensor *t;
+        if (!m->params->params.at[i].adapter) continue;
+        TRY(adapter_find(m, a, &m->params->params.at[i], &t));
         adapters++;
     }
     if (archive_count(a) == adapters) return INGOT_OK;
@@ -177,14 +172,41 @@ static status read_all(const ingot_model *m, const archive *a, ingot_store *stor
                       (long long)archive_count(a), (long long)adapters);
 }
 
-status adapter_read(const ingot_model *m, ingot_store *store)
+status adapter_open(const ingot_model *m, archive **out)
 {
+    *out = NULL;
     char *path = path_join(m->adapter_directory, "adapter_model.safetensors");
     if (!path) return fail_memory(m->ctx, "a path", 0);
     archive *a = NULL;
     status s = archive_open(m->ctx, path, &a);
     free(path);
-    if (!s) s = read_all(m, a, store);
+    if (!s) s = check_all(m, a);
+    if (s)
+        archive_close(a);
+    else
+        *out = a;
+    return s;
+}
+
+static status read_one(const ingot_model *m, const archive *a, const param *p, ingot_store *store)
+{
+    const archive_tensor *t;
+    TRY(adapter_find(m, a, p, &t));
+    int64_t bytes = param_elements(p) * ingot_dtype_bytes(p->dtype);
+    void *values = malloc((size_t)bytes);
+    status s = values ? archive_read(a, t, p->dtype, values) : fail_memory(m->ctx, p->name, (uint64_t)bytes);
+    if (!s) s = ingot_store_write(store, p->name, values, bytes);
+    free(values);
+    return s;
+}
+
+status adapter_read(const ingot_model *m, ingot_store *store)
+{
+    archive *a;
+    TRY(adapter_open(m, &a));
+    status s = INGOT_OK;
+    for (int64_t i = 0; i < m->params->params.count && !s; i++)
+        if (m->params->params.at[i].adapter) s = read_one(m, a, &m->params->params.at[i], store);
     archive_close(a);
     return s;
 }

@@ -112,7 +112,10 @@ static status load(ingot_model *m, const char *path)
     TRY(config_read(m->ctx, m->directory, &m->config));
     TRY(list_params(m));
     TRY(model_check_weights(m));
-    return has_adapter ? adapter_read(m, NULL) : INGOT_OK;
+    archive *a = NULL;
+    if (has_adapter) TRY(adapter_open(m, &a));
+    archive_close(a);
+    return INGOT_OK;
 }
 
 ingot_status ingot_model_load(ingot_context *ctx, const char *path, ingot_model **out)

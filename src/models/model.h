@@ -137,5 +137,7 @@ status adapter_config_parse(context *ctx, const char *name, const char *bytes, u
 status adapter_config_read(context *ctx, const char *directory, arena *a, lora_config *lora, char **base);
 status adapter_write(const ingot_model *m, ingot_store *store, const char *directory);
 status adapter_read(const ingot_model *m, ingot_store *store);
+status adapter_open(const ingot_model *m, archive **out); /* checked: each adapter with its shape, and no more */
+status adapter_find(const ingot_model *m, const archive *a, const param *p, const archive_tensor **out);
 
 #endif

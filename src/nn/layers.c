@@ -22,8 +22,15 @@ static value *parameter(build *b, const char *layer, const char *name, shape s, 
 
 value *nn_product_weight(build *b, const product *p)
 {
-    shape s = p->transposed ? INGOT_SHAPE(p->in, p->out) : INGOT_SHAPE(p->out, p->in);
-    return parameter(b, p->name, "weight", s, (init){INIT_NORMAL, INITIAL_STD});
+    const char *name = member(b, p->name, "weight");
+    if (!name) return NULL;
+    return nn_param_with(b, (param){.name = name,
+                                    .dtype = INGOT_F32,
+                                    .shape = p->transposed ? INGOT_SHAPE(p->in, p->out) : INGOT_SHAPE(p->out, p->in),
+                                    .init = {INIT_NORMAL, INITIAL_STD},
+                                    .trainable = true,
+                                    .decay = true,
+                                    .in_out = p->transposed});
 }
 
 value *nn_product_plain(build *b, const product *p, value *x)

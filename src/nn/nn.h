@@ -32,6 +32,7 @@ typedef struct param {
     bool trainable; /* else in group "frozen", without gradient */
     bool decay;     /* weight decay: matrices yes, biases and norms no */
     bool adapter;   /* LoRA's A and B: saved apart from the model */
+    bool in_out;    /* a product's weight stored (in, out), as GPT-2's Conv1D */
 } param;
 
 /* Every parameter of a graph once, in the order of declaration. */

@@ -216,6 +216,22 @@ static void check_rows(fixture *f)
     ingot_store_free(store);
 }
 
+/* Adapters merged into their base give the same logits as beside it. */
+static void check_merged(fixture *f)
+{
+    ingot_model_info info = ingot_model_describe(f->model);
+    if (info.trainable == info.parameters) return;
+    ingot_model *adapted = f->model;
+    OK(f->ctx, ingot_model_convert(adapted, "merged", NULL));
+    OK(f->ctx, ingot_model_load(f->ctx, "merged", &f->model));
+    info = ingot_model_describe(f->model);
+    assert_true(info.trainable == info.parameters);
+    check_rows(f);
+    ingot_model_free(f->model);
+    f->model = adapted;
+    OK(f->ctx, directory_remove(f->ctx, "merged"));
+}
+
 static void check_case(ingot_context *ctx, const char *name)
 {
     char path[512];
@@ -230,6 +246,7 @@ static void check_case(ingot_context *ctx, const char *name)
         check_gradients(&f);
         check_ten_losses(&f);
         check_rows(&f);
+        check_merged(&f);
         ingot_device_close(f.device);
     }
     archive_close(f.expected);

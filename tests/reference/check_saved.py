@@ -16,6 +16,7 @@ import tempfile
 
 import numpy as np
 import torch
+from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 T = 48
@@ -82,6 +83,17 @@ def main():
         half = AutoModelForCausalLM.from_pretrained(name + "-bf16")
         same = all(torch.equal(p.bfloat16(), q) for p, q in zip(model.parameters(), half.parameters()))
         check(name, same and half.dtype == torch.bfloat16, "converted to bfloat16")
+    for base in ("llama", "gpt2"):
+        name = base + "-adapter"
+        run("train", "--model", base, "--lora-rank", "4", "--data", "data", "--steps", "20", "--batch-size", "4",
+            "--context", str(T), "--lr", "1e-2", "--seed", "2", "--threads", "2", "--no-plot", "--output", name)
+        ours = json.loads(run("eval", "--model", name, "--data", "data", "--split", "val", "--json"))["loss"]
+        model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base + "/last"), name + "/last").eval()
+        theirs = loss_of(model, stream)
+        check(name, math.isclose(ours, theirs, rel_tol=2e-6), f"loss {ours:.7f}, PEFT {theirs:.7f}")
+        run("convert", "--from", name, "--to", name + "-merged")
+        merged = loss_of(AutoModelForCausalLM.from_pretrained(name + "-merged").eval(), stream)
+        check(name, math.isclose(ours, merged, rel_tol=2e-6), f"merged {merged:.7f}")
     for name, shape in REFUSED.items():
         train(name, *shape)
         try:

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "formats/safetensors.h"
 #include "ingot/train.h"
 #include "models/model.h"
 
@@ -201,6 +202,110 @@ static void test_adapter_refused(void **state)
     OK(ctx, directory_remove(ctx, "model_bad"));
 }
 
+/* ---- files as others write them ---- */
+
+typedef struct other_file {
+    const archive *archive;
+    const char *cut; /* taken off the front of names */
+} other_file;
+
+/* Writes the tensors from `first` up to `last` of a golden model to `path`, renamed and with extra ones. */
+static void write_part(const other_file *f, const char *path, int64_t first, int64_t last, const char *extra)
+{
+    safetensors_writer *w;
+    const int64_t one[] = {1};
+    OK(ctx, safetensors_create(ctx, path, &w));
+    safetensors_metadata(w, "format", "pt");
+    for (int64_t i = first; i < last; i++) {
+        const archive_tensor *t = archive_at(f->archive, i);
+        size_t cut = strncmp(t->name, f->cut, strlen(f->cut)) ? 0 : strlen(f->cut);
+        safetensors_declare(w, t->name + cut, t->dtype, t->dims, t->shape);
+    }
+    if (extra) safetensors_declare(w, extra, INGOT_F32, 1, one);
+    for (int64_t i = first; i < last; i++) {
+        const archive_tensor *t = archive_at(f->archive, i);
+        OK(ctx, safetensors_append(w, t->bytes, t->byte_count));
+    }
+    if (extra) OK(ctx, safetensors_append(w, &(float){1}, 4));
+    OK(ctx, safetensors_commit(w));
+}
+
+static void copy_config(const char *from)
+{
+    text t = {0};
+    char path[512];
+    snprintf(path, sizeof path, TEST_FILES "/golden/families/%s/config.json", from);
+    OK(ctx, file_read_whole(ctx, path, 1 << 20, &t));
+    OK(ctx, file_write_whole(ctx, "model_other/config.json", t.at, t.length));
+    text_free(&t);
+}
+
+static void open_golden(const char *name, archive **a)
+{
+    char path[512];
+    snprintf(path, sizeof path, TEST_FILES "/golden/families/%s/model.safetensors", name);
+    OK(ctx, archive_open(ctx, path, a));
+    OK(ctx, directory_create(ctx, "model_other"));
+    copy_config(name);
+}
+
+static void loads(const char *words)
+{
+    ingot_model *m;
+    status s = ingot_model_load(ctx, "model_other", &m);
+    if (!words && s) fail_msg("%s", ingot_message(ctx));
+    if (words && !s) fail_msg("a file was taken that should be refused with \"%s\"", words);
+    if (words && !strstr(ingot_message(ctx), words)) fail_msg("\"%s\" does not say \"%s\"", ingot_message(ctx), words);
+    ingot_model_free(m);
+}
+
+/* The hub's gpt2 has no "transformer." and carries its masks; a tied head may be stored too. */
+static void test_other_names(void **state)
+{
+    (void)state;
+    archive *a;
+    open_golden("gpt2", &a);
+    other_file f = {.archive = a, .cut = "transformer."};
+    const char *path = "model_other/model.safetensors";
+    write_part(&f, path, 0, archive_count(a), "h.0.attn.bias");
+    loads(NULL);
+    write_part(&f, path, 0, archive_count(a), "lm_head.weight");
+    loads(NULL);
+    write_part(&f, path, 0, archive_count(a), "h.0.attn.c_attn.scale");
+    loads("tensor h.0.attn.c_attn.scale is none of a gpt2 model");
+    write_part(&f, path, 1, archive_count(a), NULL);
+    loads("is missing");
+    f.cut = "transformer.h.";
+    write_part(&f, path, 0, archive_count(a), NULL);
+    loads("transformer.h.0.");
+    archive_close(a);
+    OK(ctx, directory_remove(ctx, "model_other"));
+}
+
+static void test_shards(void **state)
+{
+    (void)state;
+    archive *a;
+    open_golden("llama-untied", &a);
+    other_file f = {.archive = a, .cut = "none"};
+    int64_t half = archive_count(a) / 2;
+    write_part(&f, "model_other/model-00001-of-00002.safetensors", 0, half, NULL);
+    write_part(&f, "model_other/model-00002-of-00002.safetensors", half, archive_count(a), NULL);
+    json_t *map = json_object();
+    for (int64_t i = 0; i < archive_count(a); i++)
+        json_object_set_new(
+            map, archive_at(a, i)->name,
+            json_string(i < half ? "model-00001-of-00002.safetensors" : "model-00002-of-00002.safetensors"));
+    json_t *index = json_pack("{s:{s:i}, s:o}", "metadata", "total_size", 0, "weight_map", map);
+    OK(ctx, json_write_file(ctx, "model_other/model.safetensors.index.json", index));
+    json_decref(index);
+    archive_close(a);
+    loads(NULL);
+    assert_int_equal(remove("model_other/model-00002-of-00002.safetensors"), 0);
+    loads("model-00002-of-00002.safetensors");
+    OK(ctx, directory_remove(ctx, "model_other"));
+}
+
 /* ---- pictures ---- */
 
 enum { PICTURES = 8, SIDE = 32 };
@@ -248,10 +353,8 @@ static void test_convnet(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trips),
-        cmocka_unit_test(test_lora),
-        cmocka_unit_test(test_adapter_refused),
-        cmocka_unit_test(test_convnet),
+        cmocka_unit_test(test_round_trips), cmocka_unit_test(test_lora),   cmocka_unit_test(test_adapter_refused),
+        cmocka_unit_test(test_other_names), cmocka_unit_test(test_shards), cmocka_unit_test(test_convnet),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
