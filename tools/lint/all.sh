@@ -19,7 +19,8 @@ check "headers" tools/lint/headers.sh
 check "words" tools/lint/words.sh
 check "docs/cli.md" tools/lint/cli_page.sh "$build"
 check "formatting" tools/lint/formatting.sh
-check "shell" shellcheck -s bash -S warning -x dev .ci/run tools/*.sh tools/lint/*.sh tests/cli/*.sh
+check "shell" shellcheck -s bash -S warning -x dev .ci/run tools/*.sh tools/lint/*.sh
+check "shell of tests" shellcheck -s bash -S error tests/cli/*.sh tests/install/*.sh
 if ((failed)); then
   echo "$failed checks failed"
   exit 1
