@@ -31,11 +31,11 @@ typedef struct call call;
 
 typedef struct verb {
     const char *name;
-    const char *summary;     /* one line of `ingot --help`, small letter first, no full stop */
-    const char *description; /* paragraphs; may be NULL */
-    const char *examples;    /* whole lines, each a command or a # remark; may be NULL */
+    const char *summary;      /* one line of `ingot --help`, small letter first, no full stop */
+    const char *description;  /* paragraphs; may be NULL */
+    const char *examples;     /* whole lines, each a command or a # remark; may be NULL */
     option_table options[12]; /* ended by an empty one */
-    size_t options_bytes;    /* the verb's own struct, zeroed, then filled from the tables */
+    size_t options_bytes;     /* the verb's own struct, zeroed, then filled from the tables */
     status (*run)(call *c, void *options);
     /* Sets *path to a run.yaml that counts like --config, but below it: `train --resume run`. NULL: none. */
     status (*saved_config)(call *c, const void *options, const char **path);

@@ -26,9 +26,9 @@ struct ingot_value {
     int id;
     ingot_dtype dtype;
     ingot_shape shape;
-    struct node *node;       /* that makes it */
-    int output;       /* which of the node's outputs */
-    const char *name; /* of inputs, states and outputs; else NULL */
+    struct node *node; /* that makes it */
+    int output;        /* which of the node's outputs */
+    const char *name;  /* of inputs, states and outputs; else NULL */
     /* From the layout pass on: */
     struct layout layout;
     value *storage; /* whose memory this value lies in: itself, unless it is a view or written in place */
