@@ -112,15 +112,9 @@ static status parse_level(context *ctx, const ingot_device_options *options, ker
                       options->level, near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
 }
 
-ingot_status ingot_device_open(ingot_context *ctx, const char *name, const ingot_device_options *options,
-                               ingot_device **out)
+static status open_one(context *ctx, const device_def *def, const ingot_device_options *options, kernel_level level,
+                       ingot_device **out)
 {
-    *out = NULL;
-    bool any = !strcmp(name, "auto");
-    const device_def *def = any ? device_table[0] : find(name);
-    if (!def) return unknown_device(ctx, name);
-    kernel_level level;
-    TRY(parse_level(ctx, options, &level));
     device *d = calloc(1, sizeof *d);
     if (!d) return fail_memory(ctx, "a device", sizeof *d);
     *d = (device){.ctx = ctx, .def = def, .level = level};
@@ -131,8 +125,24 @@ ingot_status ingot_device_open(ingot_context *ctx, const char *name, const ingot
         free(d);
         return s;
     }
-    if (any) log_line(ctx, INGOT_LOG_INFO, "device auto: %s", def->name);
     *out = d;
+    return INGOT_OK;
+}
+
+ingot_status ingot_device_open(ingot_context *ctx, const char *name, const ingot_device_options *options,
+                               ingot_device **out)
+{
+    *out = NULL;
+    kernel_level level;
+    TRY(parse_level(ctx, options, &level));
+    if (strcmp(name, "auto")) {
+        const device_def *def = find(name);
+        return def ? open_one(ctx, def, options, level, out) : unknown_device(ctx, name);
+    }
+    for (const device_def *const *def = device_table; *def; def++)
+        if (!open_one(ctx, *def, options, level, out)) break;
+    if (!*out) return ingot_fail(ctx, INGOT_ERROR_DEVICE, "no device can be opened here; ingot devices says why");
+    log_line(ctx, INGOT_LOG_INFO, "device auto: %s", (*out)->def->name);
     return INGOT_OK;
 }
 

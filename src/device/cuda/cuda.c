@@ -1,0 +1,294 @@
+/* NVIDIA GPUs: memory, one stream, a program as one CUDA graph.
+ *
+ * A program's steps are captured when it is compiled and replayed by one launch. The first error sticks to the device: CUDA
+ * itself refuses everything after it, and the message with the program's name is kept and returned again.
+ */
+#include "device/device.h"
+#include "kit/cuda/nvrtc.h"
+
+#include <pthread.h>
+#include <stdio.h>
+
+#define KERNELS(name) extern const kernel_def name[];
+#include "device/cuda/kernels.def"
+#undef KERNELS
+
+static const kernel_def *const kernels[] = {
+#define KERNELS(name) name,
+#include "device/cuda/kernels.def"
+#undef KERNELS
+    NULL,
+};
+
+enum { WORKSPACE = 32 << 20 };
+
+typedef struct gpu {
+    struct device_caps caps;
+    queue queue;
+    pthread_mutex_t lock; /* capture and launch, of several threads */
+    status failed;
+    char message[512];
+} gpu;
+
+static status stick(device *d, status s)
+{
+    gpu *g = d->self;
+    if (s == INGOT_ERROR_DEVICE && !g->failed) {
+        g->failed = s;
+        snprintf(g->message, sizeof g->message, "%s", ingot_message(d->ctx));
+    }
+    return s;
+}
+
+static status still_good(device *d)
+{
+    const gpu *g = d->self;
+    return g->failed ? ingot_fail(d->ctx, g->failed, "%s (the device stopped then; close it and open it again)", g->message)
+                     : INGOT_OK;
+}
+
+#define CUDA(d, call, doing) stick((d), cuda_check((d)->ctx, (call), (doing)))
+
+static status describe_device(context *ctx, struct device_caps *caps)
+{
+    struct cudaDeviceProp p;
+    int count = 0;
+    if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0) {
+        cudaError_t why = cudaGetLastError();
+        return ingot_fail(ctx, INGOT_ERROR_UNSUPPORTED, "no CUDA here: %s",
+                          why == cudaSuccess ? "no GPU" : cudaGetErrorString(why));
+    }
+    TRY(cuda_check(ctx, cudaSetDevice(caps->ordinal), "taking the GPU"));
+    TRY(cuda_check(ctx, cudaGetDeviceProperties(&p, caps->ordinal), "asking for the GPU's properties"));
+    caps->multiprocessors = p.multiProcessorCount;
+    caps->major = p.major;
+    caps->minor = p.minor;
+    caps->memory_bytes = (int64_t)p.totalGlobalMem;
+    caps->l2_bytes = p.l2CacheSize;
+    snprintf(caps->name, sizeof caps->name, "%s", p.name);
+    return INGOT_OK;
+}
+
+static void close_cuda(device *d)
+{
+    gpu *g = d->self;
+    if (g->queue.stream) cudaStreamDestroy(g->queue.stream);
+    if (g->caps.blas) cublasLtDestroy(g->caps.blas);
+    if (g->caps.workspace) cudaFree(g->caps.workspace);
+    nvrtc_cache_free(g->caps.compiled);
+    pthread_mutex_destroy(&g->lock);
+    free(g);
+}
+
+static status open_gpu(context *ctx, gpu *g)
+{
+    TRY(describe_device(ctx, &g->caps));
+    TRY(cuda_check(ctx, cudaStreamCreateWithFlags(&g->queue.stream, cudaStreamNonBlocking), "making a stream"));
+    if (cublasLtCreate(&g->caps.blas)) return ingot_fail(ctx, INGOT_ERROR_DEVICE, "cuda: cublasLt does not start");
+    g->caps.workspace_bytes = WORKSPACE;
+    TRY(cuda_check(ctx, cudaMalloc(&g->caps.workspace, WORKSPACE), "taking cublasLt's workspace"));
+    g->caps.compiled = nvrtc_cache_new();
+    return g->caps.compiled ? INGOT_OK : fail_memory(ctx, "a device", sizeof *g);
+}
+
+static status open_cuda(context *ctx, const ingot_device_options *options, device *d)
+{
+    (void)options;
+    gpu *g = calloc(1, sizeof *g);
+    if (!g) return fail_memory(ctx, "the CUDA device", sizeof *g);
+    pthread_mutex_init(&g->lock, NULL);
+    d->self = g;
+    status s = open_gpu(ctx, g);
+    if (s) {
+        close_cuda(d);
+        return s;
+    }
+    g->queue.caps = &g->caps;
+    d->caps = &g->caps;
+    d->kernels = kernels;
+    d->level = LEVEL_BEST;
+    return INGOT_OK;
+}
+
+static status alloc(device *d, int64_t bytes, allocation *out)
+{
+    TRY(still_good(d));
+    *out = (allocation){.bytes = bytes};
+    cudaError_t error = cudaMalloc(&out->address, (size_t)MAX(bytes, 1));
+    if (error != cudaErrorMemoryAllocation) return CUDA(d, error, "taking memory");
+    size_t left = 0, total = 0;
+    char wanted[24], have[24];
+    cudaGetLastError();
+    cudaMemGetInfo(&left, &total);
+    return ingot_fail(d->ctx, INGOT_ERROR_MEMORY, "the GPU has %s left, %s are needed; a smaller --batch-size or --recompute needs less",
+                      format_bytes(have, left), format_bytes(wanted, (uint64_t)bytes));
+}
+
+static void free_memory(device *d, allocation *a)
+{
+    (void)d;
+    cudaFree(a->address);
+    *a = (allocation){0};
+}
+
+static status write_memory(device *d, const allocation *to, int64_t offset, const void *from, int64_t bytes)
+{
+    const gpu *g = d->self;
+    TRY(still_good(d));
+    return CUDA(d, cudaMemcpyAsync((char *)to->address + offset, from, (size_t)bytes, cudaMemcpyHostToDevice, g->queue.stream),
+                "writing memory");
+}
+
+static status sync(device *d)
+{
+    const gpu *g = d->self;
+    TRY(still_good(d));
+    return CUDA(d, cudaStreamSynchronize(g->queue.stream), "waiting for the GPU");
+}
+
+static status read_memory(device *d, const allocation *from, int64_t offset, void *to, int64_t bytes)
+{
+    const gpu *g = d->self;
+    TRY(still_good(d));
+    TRY(CUDA(d, cudaMemcpyAsync(to, (const char *)from->address + offset, (size_t)bytes, cudaMemcpyDeviceToHost, g->queue.stream),
+             "reading memory"));
+    return sync(d);
+}
+
+/* Patterns of several bytes are laid out on the host by the megabyte and sent as often as needed. */
+static status fill_pattern(device *d, const allocation *a, int64_t offset, const void *pattern, int64_t pattern_bytes,
+                           int64_t bytes)
+{
+    int64_t piece = MIN(bytes, (int64_t)(1 << 20) / pattern_bytes * pattern_bytes);
+    char *host = malloc((size_t)MAX(piece, pattern_bytes));
+    if (!host) return fail_memory(d->ctx, "filling memory", (uint64_t)piece);
+    for (int64_t i = 0; i < piece; i++) host[i] = ((const char *)pattern)[i % pattern_bytes];
+    status s = INGOT_OK;
+    for (int64_t done = 0; done < bytes && !s; done += piece)
+        s = write_memory(d, a, offset + done, host, MIN(piece, bytes - done));
+    if (!s) s = sync(d);
+    free(host);
+    return s;
+}
+
+static status fill(device *d, const allocation *a, int64_t offset, const void *pattern, int64_t pattern_bytes, int64_t bytes)
+{
+    const gpu *g = d->self;
+    TRY(still_good(d));
+    if (bytes <= 0) return INGOT_OK;
+    if (pattern_bytes > 1) return fill_pattern(d, a, offset, pattern, pattern_bytes, bytes);
+    return CUDA(d, cudaMemsetAsync((char *)a->address + offset, *(const unsigned char *)pattern, (size_t)bytes, g->queue.stream),
+                "filling memory");
+}
+
+static status launch_steps(device *d, const work *w)
+{
+    gpu *g = d->self;
+    for (int64_t i = 0; i < w->count; i++) {
+        const step *s = &w->steps[i];
+        TRY(s->kernel->launch(s, &g->queue));
+        cudaError_t error = cudaGetLastError();
+        if (error == cudaSuccess) continue;
+        return stick(d, ingot_fail(d->ctx, INGOT_ERROR_DEVICE, "cuda: kernel %s of program %s: %s", s->kernel->name, w->name,
+                                   cudaGetErrorString(error)));
+    }
+    return INGOT_OK;
+}
+
+static status capture(device *d, const work *w, cudaGraph_t *graph)
+{
+    gpu *g = d->self;
+    TRY(CUDA(d, cudaStreamBeginCapture(g->queue.stream, cudaStreamCaptureModeThreadLocal), "capturing a program"));
+    status s = launch_steps(d, w);
+    cudaError_t ended = cudaStreamEndCapture(g->queue.stream, graph);
+    return s ? s : CUDA(d, ended, "capturing a program");
+}
+
+static status compile(device *d, const work *w, void **out)
+{
+    gpu *g = d->self;
+    cudaGraph_t graph = NULL;
+    cudaGraphExec_t ready = NULL;
+    *out = NULL;
+    TRY(still_good(d));
+    if (w->count == 0) return INGOT_OK;
+    pthread_mutex_lock(&g->lock);
+    status s = capture(d, w, &graph);
+    if (!s) s = CUDA(d, cudaGraphInstantiate(&ready, graph, 0), "making a program ready");
+    if (graph) cudaGraphDestroy(graph);
+    pthread_mutex_unlock(&g->lock);
+    *out = ready;
+    return s;
+}
+
+static void drop(device *d, void *compiled)
+{
+    (void)d;
+    if (compiled) cudaGraphExecDestroy(compiled);
+}
+
+/* Every step between two events; for profiles, not for speed. */
+static status run_timed(device *d, const work *w)
+{
+    gpu *g = d->self;
+    cudaEvent_t before, after;
+    TRY(CUDA(d, cudaEventCreate(&before), "timing"));
+    TRY(CUDA(d, cudaEventCreate(&after), "timing"));
+    status s = INGOT_OK;
+    for (int64_t i = 0; i < w->count && !s; i++) {
+        work one = {.name = w->name, .steps = &w->steps[i], .count = 1};
+        float ms = 0;
+        cudaEventRecord(before, g->queue.stream);
+        s = launch_steps(d, &one);
+        cudaEventRecord(after, g->queue.stream);
+        if (!s) s = CUDA(d, cudaEventSynchronize(after), "timing");
+        cudaEventElapsedTime(&ms, before, after);
+        w->ns[i] = (int64_t)((double)ms * 1e6);
+    }
+    cudaEventDestroy(before);
+    cudaEventDestroy(after);
+    return s;
+}
+
+static status run(device *d, const work *w, void *compiled)
+{
+    gpu *g = d->self;
+    TRY(still_good(d));
+    pthread_mutex_lock(&g->lock);
+    status s = w->ns      ? run_timed(d, w)
+               : compiled ? CUDA(d, cudaGraphLaunch(compiled, g->queue.stream), "running a program")
+                          : launch_steps(d, w);
+    pthread_mutex_unlock(&g->lock);
+    return s;
+}
+
+static void describe(const device *d, text *out)
+{
+    const struct device_caps *caps = d->caps;
+    char memory[24];
+    text_printf(out, "%s, %d multiprocessors, compute capability %d.%d, %s", caps->name, caps->multiprocessors, caps->major,
+                caps->minor, format_bytes(memory, (uint64_t)caps->memory_bytes));
+}
+
+#pragma GCC visibility push(default)
+extern const char ingot_cuda_stamp[];
+extern const device_def ingot_cuda_device;
+const char ingot_cuda_stamp[] = INGOT_BUILD_STAMP;
+
+const device_def ingot_cuda_device = {
+    .name = "cuda",
+    .summary = "NVIDIA GPUs",
+    .open = open_cuda,
+    .close = close_cuda,
+    .alloc = alloc,
+    .free = free_memory,
+    .fill = fill,
+    .write = write_memory,
+    .read = read_memory,
+    .compile = compile,
+    .run = run,
+    .drop = drop,
+    .sync = sync,
+    .describe = describe,
+};
+#pragma GCC visibility pop

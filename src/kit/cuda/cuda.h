@@ -1,0 +1,59 @@
+/* What CUDA kernels share: the device they run on, the stream they are launched into, and the launch itself.
+ *
+ *     __global__ void scale(float *y, const float *x, int64_t n) { for (CUDA_EACH(i, n)) y[i] = 2 * x[i]; }
+ *     static status launch(const step *s, queue *q)
+ *     {
+ *         scale<<<cuda_blocks(n), CUDA_THREADS, 0, q->stream>>>(...);
+ *         return INGOT_OK;                              // the device asks for errors after the step
+ *     }
+ */
+#ifndef KIT_CUDA_CUDA_H
+#define KIT_CUDA_CUDA_H
+
+#include "graph/kernel.h"
+
+#include <cublasLt.h>
+#include <cuda_runtime.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct nvrtc_cache; /* kit/cuda/nvrtc.h */
+
+struct device_caps {
+    int ordinal, multiprocessors, major, minor;
+    int64_t memory_bytes, l2_bytes;
+    char name[256];
+    cublasLtHandle_t blas;
+    void *workspace; /* of cublasLt */
+    int64_t workspace_bytes;
+    struct nvrtc_cache *compiled;
+};
+
+struct queue {
+    cudaStream_t stream;
+    const struct device_caps *caps;
+};
+
+enum { CUDA_THREADS = 256 };
+
+/* Enough blocks of CUDA_THREADS for n elements, one each, up to what keeps a large GPU busy: loops stride over the rest. */
+static inline unsigned cuda_blocks(int64_t n)
+{
+    int64_t blocks = (n + CUDA_THREADS - 1) / CUDA_THREADS;
+    return (unsigned)(blocks < 1 ? 1 : blocks > 16384 ? 16384 : blocks);
+}
+
+#define CUDA_EACH(i, n)                                                                                                \
+    int64_t i = blockIdx.x * (int64_t)blockDim.x + threadIdx.x;                                                        \
+    i < (n);                                                                                                           \
+    i += gridDim.x * (int64_t)blockDim.x
+
+/* INGOT_ERROR_DEVICE with CUDA's words; INGOT_OK for cudaSuccess. */
+status cuda_check(context *ctx, cudaError_t error, const char *doing);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
