@@ -2,7 +2,6 @@
 set(CMAKE_C_STANDARD 17)
 set(CMAKE_C_STANDARD_REQUIRED ON)
 set(CMAKE_C_EXTENSIONS OFF)
-set(CMAKE_C_VISIBILITY_PRESET hidden)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 # Programs look beside themselves first, then where the system does: ./dev build --bundle puts libraries there. The same
@@ -22,17 +21,18 @@ set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O2 -g")
 option(INGOT_WERROR "warnings are errors" ON)
 set(INGOT_SANITIZE "" CACHE STRING "address,undefined or thread")
 
-add_compile_options(-Wall -Wextra -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla
+set(c_options -Wall -Wextra -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla
                     -Wno-missing-field-initializers # tables name only what they set
                     -ffp-contract=off -fno-math-errno)
+add_compile_options("$<$<COMPILE_LANGUAGE:C>:${c_options}>")
 if(CMAKE_C_COMPILER_ID STREQUAL GNU)
-  add_compile_options(-Wshadow=local) # plain -Wshadow forbids a parameter `shape` beside the type
+  add_compile_options($<$<COMPILE_LANGUAGE:C>:-Wshadow=local>) # plain -Wshadow forbids a parameter `shape` beside the type
 endif()
 if(CMAKE_C_COMPILER_ID MATCHES Clang)
   add_compile_options(-Wno-pass-failed) # CPU_INDEPENDENT allows; it does not order
 endif()
 if(INGOT_WERROR)
-  add_compile_options(-Werror)
+  add_compile_options($<$<COMPILE_LANGUAGE:C>:-Werror>)
 endif()
 if(INGOT_SANITIZE)
   add_compile_options(-fsanitize=${INGOT_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
@@ -46,3 +46,8 @@ find_program(CCACHE ccache)
 if(CCACHE)
   set(CMAKE_C_COMPILER_LAUNCHER ${CCACHE})
 endif()
+
+# Tells one build's library from another's: a device module shares its structs.
+execute_process(COMMAND git -C ${CMAKE_SOURCE_DIR} rev-parse --short HEAD OUTPUT_VARIABLE git_head
+                OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+set(INGOT_BUILD_STAMP "${PROJECT_VERSION}-${git_head}-${CMAKE_BUILD_TYPE}-${INGOT_SANITIZE}")

@@ -15,6 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef ingot_status status;
 typedef ingot_context context;
 
@@ -95,5 +99,9 @@ const char *nearest_name(const char *word, const char *const *names, size_t coun
 
 /* "1.2 GB", "340 KB": for messages. `out` holds at least 24 bytes and is returned. */
 char *format_bytes(char *out, uint64_t bytes);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -5,6 +5,10 @@
 #include "base/base.h"
 #include "ingot/dtype.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef ingot_dtype dtype;
 
 static inline bool dtype_is_float(dtype d)
@@ -35,5 +39,9 @@ void dtype_store(dtype d, void *at, int64_t index, double value);
 
 /* `count` contiguous elements from one dtype to another. */
 void dtype_convert(dtype to, void *out, dtype from, const void *in, int64_t count);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

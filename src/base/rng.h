@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct philox {
     uint32_t counter[4];
     uint32_t key[2];
@@ -32,5 +36,9 @@ static inline float rng_float(uint32_t bits)
 {
     return (float)(bits >> 8) * 0x1p-24f;
 } /* [0, 1) */
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

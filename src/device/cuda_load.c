@@ -46,8 +46,9 @@ static status open_cuda(context *ctx, const ingot_device_options *options, devic
     } stamp = {.at = dlsym(module, "ingot_cuda_stamp")}, def = {.at = dlsym(module, "ingot_cuda_device")};
     if (!stamp.at || !def.at || strcmp(stamp.stamp, INGOT_BUILD_STAMP)) {
         dlclose(module);
-        return ingot_fail(ctx, INGOT_ERROR_UNSUPPORTED,
-                          "libingot_cuda.so is of another build than this program: build both again with ./dev build --cuda");
+        return ingot_fail(
+            ctx, INGOT_ERROR_UNSUPPORTED,
+            "libingot_cuda.so is of another build than this program: build both again with ./dev build --cuda");
     }
     d->def = def.def;
     status s = def.def->open(ctx, options, d);

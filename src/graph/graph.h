@@ -9,6 +9,10 @@
 #include "base/dtype.h"
 #include "ingot/graph.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef ingot_shape shape;
 typedef ingot_value value;
 typedef ingot_build build;
@@ -117,5 +121,9 @@ void graph_print(const build *b, text *out);
 void node_print(const node *n, text *out);
 /* print_dot.c */
 void graph_print_dot(const build *b, text *out); /* for Graphviz */
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -6,6 +6,10 @@
 
 #include "graph/op.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* The rungs of the CPU ladder; GPU kernels are LEVEL_BEST. A ceiling admits the levels at or below it. */
 typedef enum kernel_level {
     LEVEL_NAIVE,
@@ -96,5 +100,9 @@ typedef const kernel_def *const *kernel_table;
 bool match_any(const node *n, const device_caps *caps);
 bool match_f32(const node *n, const device_caps *caps); /* every float input and live output is float32 */
 bool match_f64(const node *n, const device_caps *caps);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

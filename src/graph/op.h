@@ -8,6 +8,10 @@
 
 #include "graph/graph.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define OP_MAX_INPUTS 12
 
 typedef enum dtype_class {
@@ -169,5 +173,9 @@ status infer_fail(build *b, const node *n, const char *format, ...) INGOT_PRINTF
 /* The built-in ops, from ops/ops.def; ends with NULL. */
 extern const op_def *const op_table[];
 const op_def *op_find(const char *name);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

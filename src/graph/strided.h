@@ -12,6 +12,10 @@
 
 #include "graph/kernel.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define STRIDED_MAX 12
 
 typedef struct strided_loop {
@@ -33,5 +37,9 @@ static inline void strided_row(const strided_loop *l, int64_t row, int64_t *at)
         for (int t = 0; t < l->tensors; t++) at[t] += index * l->stride[t][i];
     }
 }
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -5,8 +5,16 @@
 #include "graph/op.h"
 #include "ingot/ops.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define OP(name) extern const op_def op_##name##_def;
 #include "ops/ops.def"
 #undef OP
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

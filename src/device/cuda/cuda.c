@@ -43,8 +43,9 @@ static status stick(device *d, status s)
 static status still_good(device *d)
 {
     const gpu *g = d->self;
-    return g->failed ? ingot_fail(d->ctx, g->failed, "%s (the device stopped then; close it and open it again)", g->message)
-                     : INGOT_OK;
+    return g->failed
+               ? ingot_fail(d->ctx, g->failed, "%s (the device stopped then; close it and open it again)", g->message)
+               : INGOT_OK;
 }
 
 #define CUDA(d, call, doing) stick((d), cuda_check((d)->ctx, (call), (doing)))
@@ -120,7 +121,8 @@ static status alloc(device *d, int64_t bytes, allocation *out)
     char wanted[24], have[24];
     cudaGetLastError();
     cudaMemGetInfo(&left, &total);
-    return ingot_fail(d->ctx, INGOT_ERROR_MEMORY, "the GPU has %s left, %s are needed; a smaller --batch-size or --recompute needs less",
+    return ingot_fail(d->ctx, INGOT_ERROR_MEMORY,
+                      "the GPU has %s left, %s are needed; a smaller --batch-size or --recompute needs less",
                       format_bytes(have, left), format_bytes(wanted, (uint64_t)bytes));
 }
 
@@ -135,8 +137,9 @@ static status write_memory(device *d, const allocation *to, int64_t offset, cons
 {
     const gpu *g = d->self;
     TRY(still_good(d));
-    return CUDA(d, cudaMemcpyAsync((char *)to->address + offset, from, (size_t)bytes, cudaMemcpyHostToDevice, g->queue.stream),
-                "writing memory");
+    return CUDA(
+        d, cudaMemcpyAsync((char *)to->address + offset, from, (size_t)bytes, cudaMemcpyHostToDevice, g->queue.stream),
+        "writing memory");
 }
 
 static status sync(device *d)
@@ -150,7 +153,9 @@ static status read_memory(device *d, const allocation *from, int64_t offset, voi
 {
     const gpu *g = d->self;
     TRY(still_good(d));
-    TRY(CUDA(d, cudaMemcpyAsync(to, (const char *)from->address + offset, (size_t)bytes, cudaMemcpyDeviceToHost, g->queue.stream),
+    TRY(CUDA(d,
+             cudaMemcpyAsync(to, (const char *)from->address + offset, (size_t)bytes, cudaMemcpyDeviceToHost,
+                             g->queue.stream),
              "reading memory"));
     return sync(d);
 }
@@ -171,14 +176,17 @@ static status fill_pattern(device *d, const allocation *a, int64_t offset, const
     return s;
 }
 
-static status fill(device *d, const allocation *a, int64_t offset, const void *pattern, int64_t pattern_bytes, int64_t bytes)
+static status fill(device *d, const allocation *a, int64_t offset, const void *pattern, int64_t pattern_bytes,
+                   int64_t bytes)
 {
     const gpu *g = d->self;
     TRY(still_good(d));
     if (bytes <= 0) return INGOT_OK;
     if (pattern_bytes > 1) return fill_pattern(d, a, offset, pattern, pattern_bytes, bytes);
-    return CUDA(d, cudaMemsetAsync((char *)a->address + offset, *(const unsigned char *)pattern, (size_t)bytes, g->queue.stream),
-                "filling memory");
+    return CUDA(
+        d,
+        cudaMemsetAsync((char *)a->address + offset, *(const unsigned char *)pattern, (size_t)bytes, g->queue.stream),
+        "filling memory");
 }
 
 static status launch_steps(device *d, const work *w)
@@ -189,8 +197,8 @@ static status launch_steps(device *d, const work *w)
         TRY(s->kernel->launch(s, &g->queue));
         cudaError_t error = cudaGetLastError();
         if (error == cudaSuccess) continue;
-        return stick(d, ingot_fail(d->ctx, INGOT_ERROR_DEVICE, "cuda: kernel %s of program %s: %s", s->kernel->name, w->name,
-                                   cudaGetErrorString(error)));
+        return stick(d, ingot_fail(d->ctx, INGOT_ERROR_DEVICE, "cuda: kernel %s of program %s: %s", s->kernel->name,
+                                   w->name, cudaGetErrorString(error)));
     }
     return INGOT_OK;
 }
@@ -266,8 +274,8 @@ static void describe(const device *d, text *out)
 {
     const struct device_caps *caps = d->caps;
     char memory[24];
-    text_printf(out, "%s, %d multiprocessors, compute capability %d.%d, %s", caps->name, caps->multiprocessors, caps->major,
-                caps->minor, format_bytes(memory, (uint64_t)caps->memory_bytes));
+    text_printf(out, "%s, %d multiprocessors, compute capability %d.%d, %s", caps->name, caps->multiprocessors,
+                caps->major, caps->minor, format_bytes(memory, (uint64_t)caps->memory_bytes));
 }
 
 #pragma GCC visibility push(default)

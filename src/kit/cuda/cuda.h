@@ -10,7 +10,7 @@
 #ifndef KIT_CUDA_CUDA_H
 #define KIT_CUDA_CUDA_H
 
-#include "graph/kernel.h"
+#include "graph/strided.h"
 
 #include <cublasLt.h>
 #include <cuda_runtime.h>

@@ -1,4 +1,5 @@
 /* Compiling source texts, and keeping what came of them. */
+#define _GNU_SOURCE
 #include "kit/cuda/nvrtc.h"
 
 #include <nvrtc.h>
@@ -48,8 +49,8 @@ static status compile_failed(context *ctx, nvrtcProgram program, nvrtcResult res
     nvrtcGetProgramLogSize(program, &size);
     char *log = calloc(size + 1, 1);
     if (log) nvrtcGetProgramLog(program, log);
-    status s = ingot_fail(ctx, INGOT_ERROR_DEVICE, "cuda: a kernel does not compile (%s): %.600s", nvrtcGetErrorString(result),
-                          log ? log : "");
+    status s = ingot_fail(ctx, INGOT_ERROR_DEVICE, "cuda: a kernel does not compile (%s): %.600s",
+                          nvrtcGetErrorString(result), log ? log : "");
     free(log);
     return s;
 }
@@ -61,7 +62,8 @@ static status load(context *ctx, nvrtcProgram program, const char *name, entry *
     char *cubin = result ? NULL : malloc(size);
     if (!cubin) return result ? compile_failed(ctx, program, result) : fail_memory(ctx, "a kernel", size);
     nvrtcGetCUBIN(program, cubin);
-    status s = cuda_check(ctx, cudaLibraryLoadData(&out->library, cubin, NULL, NULL, 0, NULL, NULL, 0), "loading a kernel");
+    status s =
+        cuda_check(ctx, cudaLibraryLoadData(&out->library, cubin, NULL, NULL, 0, NULL, NULL, 0), "loading a kernel");
     if (!s) s = cuda_check(ctx, cudaLibraryGetKernel(&out->kernel, out->library, name), "finding a kernel");
     free(cubin);
     return s;
@@ -81,7 +83,8 @@ static status compile(context *ctx, const struct device_caps *caps, const char *
     return s;
 }
 
-status nvrtc_kernel(context *ctx, const struct device_caps *caps, const char *source, const char *name, cudaKernel_t *out)
+status nvrtc_kernel(context *ctx, const struct device_caps *caps, const char *source, const char *name,
+                    cudaKernel_t *out)
 {
     nvrtc_cache *c = caps->compiled;
     pthread_mutex_lock(&c->lock);

@@ -19,7 +19,7 @@ typedef struct draw {
 
 static inline draw draw_from(const tensor *rng, int64_t stream)
 {
-    const int32_t *at = rng->data;
+    const int32_t *at = (const int32_t *)rng->data;
     return (draw){.seed = (uint32_t)at[0] | (uint64_t)(uint32_t)at[1] << 32,
                   .step = (uint32_t)at[2],
                   .micro = (uint32_t)at[3],

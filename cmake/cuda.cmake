@@ -1,0 +1,20 @@
+# The CUDA module: -DINGOT_CUDA=ON, with INGOT_CUDA_ARCHITECTURES ("90a-real;90-virtual"). It is loaded at run time and takes
+# our symbols from the program or library that loads it; the build's stamp tells one build from another.
+option(INGOT_CUDA "build libingot_cuda.so" OFF)
+if(INGOT_CUDA)
+  set(INGOT_CUDA_ARCHITECTURES "80-real;86-real;89-real;90a-real;90-virtual" CACHE STRING "what nvcc compiles for")
+  set(CMAKE_CUDA_STANDARD 20)
+  set(CMAKE_CUDA_ARCHITECTURES ${INGOT_CUDA_ARCHITECTURES})
+  if(CCACHE)
+    set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
+  endif()
+  enable_language(CUDA)
+  find_package(CUDAToolkit REQUIRED)
+  file(GLOB_RECURSE cuda_sources CONFIGURE_DEPENDS src/ops/*_cuda.cu src/ops/*_cuda.c src/device/cuda/*.c src/kit/cuda/*.c)
+  add_library(ingot_cuda MODULE ${cuda_sources})
+  target_include_directories(ingot_cuda PRIVATE include src)
+  target_compile_definitions(ingot_cuda PRIVATE INGOT_BUILD_STAMP="${INGOT_BUILD_STAMP}")
+  target_compile_options(ingot_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-lineinfo -Xcompiler=-fvisibility=hidden
+                                            --diag-suppress=177>)
+  target_link_libraries(ingot_cuda PRIVATE CUDA::cudart_static CUDA::cublasLt CUDA::nvrtc)
+endif()
