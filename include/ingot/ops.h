@@ -148,6 +148,8 @@ INGOT_API ingot_value *ingot_attention_rows(ingot_build *b, ingot_value *q, ingo
 
 /* logits (N, V), targets int32 (N) -> losses (N) in nats; a target outside [0, V), such as -1, masks its row: loss 0. */
 INGOT_API ingot_value *ingot_cross_entropy(ingot_build *b, ingot_value *logits, ingot_value *targets);
+/* The same of logits x w^T, x (N, C), w (V, C), of which only a chunk of rows is ever in memory, forward and backward. */
+INGOT_API ingot_value *ingot_linear_cross_entropy(ingot_build *b, ingot_value *x, ingot_value *w, ingot_value *targets);
 
 #ifdef __cplusplus
 }
