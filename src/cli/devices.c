@@ -22,7 +22,7 @@ static json_t *describe_one(context *ctx, const device_def *def)
         return json_pack("{s:s, s:s, s:b, s:s}", "name", def->name, "summary", def->summary, "available", 0, "why",
                          ingot_message(ctx));
     text line = {0};
-    def->describe(d, &line);
+    d->def->describe(d, &line); /* of the module, where one was loaded */
     json_t *one = json_pack("{s:s, s:s, s:b, s:s}", "name", def->name, "summary", def->summary, "available", 1,
                             "detail", line.at ? line.at : "");
     text_free(&line);

@@ -88,7 +88,7 @@ static void print_instr(const pw_program *p, int i, text *out)
         if (isfinite(in->value))
             text_printf(out, "            const T s%d = (T)%.17g;\n", p->inputs + i, in->value);
         else
-            text_printf(out, "            const T s%d = (T)%s__builtin_inf();\n", p->inputs + i,
+            text_printf(out, "            const T s%d = (T)%s__int_as_float(0x7f800000);\n", p->inputs + i,
                         in->value < 0 ? "-" : "");
         return;
     }
