@@ -103,6 +103,9 @@ const op_def op_matmul_def = {
             {.in = {S(1, 1), S(1, 1), S(1, 1)}, .attrs = T(0, 0)},
             {.in = {S(31, 33), S(33, 32), NOT_GIVEN}, .attrs = T(0, 0)},
             {.in = {S(1, 4099), S(4099, 33), NOT_GIVEN}, .attrs = T(0, 0)},
+            {.in = {S(1, 131), S(139, 131), NOT_GIVEN}, .attrs = T(0, 1)},
+            {.in = {S(2, 3, 70), S(150, 70), S(2, 3, 150)}, .attrs = T(0, 1)},
+            {.in = {S(7, 130), S(130, 167), S(7, 167)}, .attrs = T(0, 0), .values = VALUES_WIDE},
             {.in = {S(65, 130), S(130, 67), S(65, 67)}, .attrs = T(0, 0), .values = VALUES_WIDE},
             {.in = {S(130, 65), S(130, 67), NOT_GIVEN}, .attrs = T(1, 0), .values = VALUES_LARGE_OFFSET}),
 };
