@@ -20,7 +20,7 @@ static row_sum sum_row(const float *x, int64_t columns)
 static void row_grad(float *dx, const float *x, float lse, float d, int64_t columns)
 {
 #pragma omp simd
-    for (int64_t j = 0; j < columns; j++) dx[j] = v_exp(x[j] - lse) * d;
+    for (int64_t j = 0; j < columns; j++) dx[j] = v_exp_low(x[j] - lse) * d;
 }
 
 static void rows(const step *s, int64_t first, int64_t last, int worker)
