@@ -53,7 +53,8 @@ INGOT_API void ingot_model_free(ingot_model *m);
 
 typedef struct ingot_model_info {
     const char *family, *model_type; /* model_type: as in config.json */
-    const char *directory;           /* that it was loaded from; NULL when it was made by ingot_model_new */
+    const char *directory;           /* of its weights; NULL when it was made by ingot_model_new */
+    const char *adapter_directory;   /* of its LoRA adapters; NULL: none were loaded */
     int64_t vocab_size, layers, heads, kv_heads, head_dim, dim, ffn_dim, context;
     int tied, rotary;       /* rotary: `context` is no hard limit */
     int64_t parameters;     /* elements, a tied head counted once */
@@ -90,6 +91,7 @@ INGOT_API ingot_status ingot_model_add_lora(ingot_model *m, const ingot_lora_opt
 typedef struct ingot_training_options {
     int64_t batch, length; /* B, T; of pictures: B, and T is 0 */
     int segments;          /* inputs "positions" and "segment_start" (B, T) int32 for packed rows */
+    int logits;            /* 1: training.logits is needed; -1: it is not; 0: by what it would take */
     double dropout;        /* < 0: the model's; needs `rng` */
     ingot_value *rng;      /* counter of ingot_dropout; NULL: no dropout, as in evaluation */
 } ingot_training_options;
@@ -100,7 +102,7 @@ typedef struct ingot_training {
     ingot_value *loss;   /* scalar: the sum of the losses of targets that count, in nats */
     ingot_value *count;  /* scalar float32: how many those are */
     ingot_value *losses; /* (N) each target's own, 0 where it does not count; N = B*T, or B pictures */
-    ingot_value *logits; /* (N, V) */
+    ingot_value *logits; /* (N, V); NULL where only chunks of it are ever in memory: over 512 MiB, or not wanted */
 } ingot_training;
 INGOT_API ingot_training ingot_model_training(const ingot_model *m, ingot_build *b, const ingot_training_options *o);
 

@@ -43,6 +43,7 @@ static status info_json(call *c, const ingot_model *m, const ingot_model_info *i
                  {"ffn_dim", i->ffn_dim},       {"context", i->context},   {"classes", i->classes}};
     for (size_t k = 0; k < COUNT(sizes); k++)
         if (sizes[k].value) json_object_set_new(root, sizes[k].key, json_integer(sizes[k].value));
+    if (i->adapter_directory) json_object_set_new(root, "adapters", json_string(i->adapter_directory));
     json_object_set_new(root, "tied", json_boolean(i->tied));
     if (tensors) json_object_set_new(root, "parameter_list", tensor_list(m, i->tensors));
     return print_json(c, root);
@@ -51,6 +52,7 @@ static status info_json(call *c, const ingot_model *m, const ingot_model_info *i
 static void info_print(const ingot_model *m, const ingot_model_info *i, bool tensors)
 {
     printf("model       %s (%s)\n", i->directory, i->model_type);
+    if (i->adapter_directory) printf("adapters    %s\n", i->adapter_directory);
     printf("parameters  %lld in %lld tensors%s\n", (long long)i->parameters, (long long)i->tensors,
            i->tied ? ", head tied" : "");
     if (i->trainable != i->parameters) printf("trainable   %lld\n", (long long)i->trainable);

@@ -75,8 +75,7 @@ static value *gpt2_build(build *b, const config *c, rows *r) /* -> logits (M, V)
     x = nn_wanted(b, x, r);
     if (!c->post_norm) x = nn_layer_norm(b, "ln_f", x, c->norm_eps);
     ingot_scope_end(b);
-    return c->tied ? nn_tied_head(b, "transformer.wte", x, c->vocab_size)
-                   : nn_linear(b, "lm_head", x, c->vocab_size, NO_BIAS);
+    return nn_head(b, x, c->vocab_size, c->tied ? "transformer.wte" : NULL, r);
 }
 
 static status finish(context *ctx, config *c)

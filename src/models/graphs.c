@@ -5,6 +5,9 @@
 
 #include <stdio.h>
 
+/* Beyond this the head is computed in chunks, and once more in the backward pass. */
+#define MOST_LOGITS_BYTES (1 << 29)
+
 /* What a family's page runs under: parameters are listed the first time, LoRA hooks put in when there is LoRA. */
 static value *build_family(const ingot_model *m, build *b, rows *r, value *images)
 {
@@ -20,13 +23,12 @@ static value *build_family(const ingot_model *m, build *b, rows *r, value *image
     return logits;
 }
 
-static ingot_training losses_of(build *b, value *logits, value *targets) /* logits (N, V), targets (N) */
+static ingot_training sums_of(build *b, ingot_training t, value *targets, int64_t classes) /* targets (N) */
 {
-    ingot_training t = {.logits = logits, .losses = ingot_cross_entropy(b, logits, targets)};
-    t.loss = ingot_sum_all(b, t.losses);
     value *target = ingot_cast(b, targets, INGOT_F32);
     char counts[64]; /* what ingot_cross_entropy does not mask */
-    snprintf(counts, sizeof counts, "(0 <= a) * (a < %lld)", (long long)ingot_shape_get(logits).dim[1]);
+    snprintf(counts, sizeof counts, "(0 <= a) * (a < %lld)", (long long)classes);
+    t.loss = ingot_sum_all(b, t.losses);
     t.count = ingot_sum_all(b, ingot_pointwise(b, counts, &target, 1));
     return t;
 }
@@ -41,7 +43,16 @@ static ingot_training image_training(const ingot_model *m, build *b, const ingot
     value *images = ingot_input(b, "images", INGOT_F32, INGOT_SHAPE(o->batch, side, side, 3));
     value *targets = ingot_input(b, "targets", INGOT_I32, INGOT_SHAPE(o->batch));
     rows r = {.count = o->batch, .rng = o->rng, .dropout = o->dropout < 0 ? m->config.dropout : o->dropout};
-    return losses_of(b, build_family(m, b, &r, images), targets);
+    ingot_training t = {.logits = build_family(m, b, &r, images)};
+    t.losses = ingot_cross_entropy(b, t.logits, targets);
+    return sums_of(b, t, targets, m->config.classes);
+}
+
+static bool in_chunks(const ingot_model *m, uint64_t rows, int wanted)
+{
+    if (m->lora.rank && lora_targets(&m->lora, "lm_head")) return false; /* the head is more than one product */
+    if (wanted) return wanted < 0;
+    return rows * (uint64_t)m->config.vocab_size > MOST_LOGITS_BYTES / sizeof(float);
 }
 
 ingot_training ingot_model_training(const ingot_model *m, ingot_build *b, const ingot_training_options *o)
@@ -67,7 +78,12 @@ ingot_training ingot_model_training(const ingot_model *m, ingot_build *b, const 
               .segment_start = o->segments ? ingot_input(b, "segment_start", INGOT_I32, whole) : NULL,
               .rng = o->rng,
               .dropout = o->dropout < 0 ? m->config.dropout : o->dropout};
-    return losses_of(b, build_family(m, b, &r, NULL), ingot_reshape(b, targets, flat));
+    targets = ingot_reshape(b, targets, flat);
+    bool chunked = in_chunks(m, n, o->logits);
+    if (chunked) r.targets = targets;
+    ingot_training t = {.logits = build_family(m, b, &r, NULL)};
+    t.losses = chunked ? r.losses : ingot_cross_entropy(b, t.logits, targets);
+    return sums_of(b, t, targets, m->config.vocab_size);
 }
 
 ingot_value *ingot_model_rows(const ingot_model *m, ingot_build *b, const ingot_rows_options *o)

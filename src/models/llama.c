@@ -52,8 +52,7 @@ static value *llama_build(build *b, const config *c, rows *r) /* -> logits (M, V
     }
     x = nn_rms_norm(b, "norm", nn_wanted(b, x, r), c->norm_eps);
     ingot_scope_end(b);
-    return c->tied ? nn_tied_head(b, "model.embed_tokens", x, c->vocab_size)
-                   : nn_linear(b, "lm_head", x, c->vocab_size, NO_BIAS);
+    return nn_head(b, x, c->vocab_size, c->tied ? "model.embed_tokens" : NULL, r);
 }
 
 static status finish(context *ctx, config *c)

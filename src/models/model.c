@@ -163,6 +163,7 @@ ingot_model_info ingot_model_describe(const ingot_model *m)
     ingot_model_info info = {.family = c->family->name,
                              .model_type = config_model_type(c),
                              .directory = m->directory,
+                             .adapter_directory = m->adapter_directory,
                              .vocab_size = c->vocab_size,
                              .layers = c->layers,
                              .heads = c->heads,

@@ -69,11 +69,14 @@ value *nn_embedding(build *b, const char *name, value *ids, int64_t entries, int
     return ingot_gather(b, table, ids);
 }
 
-value *nn_tied_head(build *b, const char *embedding, value *x, int64_t entries)
+value *nn_head(build *b, value *x, int64_t entries, const char *tied, rows *r)
 {
-    value *table =
-        parameter(b, embedding, "weight", INGOT_SHAPE(entries, last_dim(x)), (init){INIT_NORMAL, INITIAL_STD});
-    return ingot_linear(b, x, table, NULL);
+    if (!tied && !r->targets) return nn_linear(b, "lm_head", x, entries, NO_BIAS);
+    value *w = parameter(b, tied ? tied : "lm_head", "weight", INGOT_SHAPE(entries, last_dim(x)),
+                         (init){INIT_NORMAL, INITIAL_STD});
+    if (!r->targets) return ingot_linear(b, x, w, NULL);
+    r->losses = ingot_linear_cross_entropy(b, x, w, r->targets);
+    return NULL;
 }
 
 value *nn_rms_norm(build *b, const char *name, value *x, double eps)

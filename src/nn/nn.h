@@ -76,9 +76,9 @@ value *nn_param_with(build *b, param p);                        /* p.name in the
 
 value *nn_linear(build *b, const char *name, value *x, int64_t out, int bias); /* name.weight (out, in), name.bias */
 value *nn_conv1d(build *b, const char *name, value *x, int64_t out, int bias); /* name.weight (in, out), name.bias */
+/* What hooks are made of: the product as it is without any, and its weight alone. */
 value *nn_product_plain(build *b, const product *p, value *x);
 value *nn_product_weight(build *b, const product *p);
-value *nn_tied_head(build *b, const char *embedding, value *x, int64_t entries);
 value *nn_embedding(build *b, const char *name, value *ids, int64_t entries, int64_t dim); /* (N) -> (N, dim) */
 value *nn_rms_norm(build *b, const char *name, value *x, double eps);                      /* name.weight (C) */
 value *nn_layer_norm(build *b, const char *name, value *x, double eps); /* name.weight (C), name.bias (C) */
@@ -102,6 +102,8 @@ typedef struct rows {
     value *rng;            /* counter of dropout (ingot_dropout); NULL: no dropout */
     double dropout;
 
+    value *targets, *losses; /* targets (N): only the losses (N) are wanted, logits would take too much memory */
+
     value *sequence;          /* inference: (N) row of block_table; a padding row's is -1 */
     value *slot;              /* (N) where this row's key and value go: page * page_size + offset; -1 for padding */
     value *block_table;       /* (S, P) pages of each sequence, in order */
@@ -109,8 +111,8 @@ typedef struct rows {
     int64_t positions;        /* most that a sequence can have: pages of a row of block_table * page_size */
     value *wanted;            /* (M) rows whose logits are wanted; NULL: all */
 
-    int64_t
-        layer; /* set by the family before each layer: names the cache, kv.<layer>.k and .v (pages * page_size, K, D) */
+    /* Set by the family before each layer: names the cache, states kv.<layer>.k and .v (pages * page_size, K, D). */
+    int64_t layer;
 } rows;
 
 /* Rotary positions (Su et al. 2021), halves of a head paired as in Hugging Face's files: the table once, then x
@@ -121,6 +123,10 @@ value *nn_rope(build *b, value *x, value *table, int64_t heads, const rows *r);
 value *nn_attention(build *b, value *q, value *k, value *v, const rows *r, int64_t heads, int64_t kv_heads);
 value *nn_dropout(build *b, value *x, const rows *r);
 value *nn_wanted(build *b, value *x, const rows *r); /* rows whose logits are wanted: (N, C) -> (M, C) */
+
+/* Logits (M, V) of x (M, C): by lm_head.weight or, with `tied`, by that embedding's (a name without scope). Where only the
+ * losses are wanted (r->targets) they are left in r->losses, and there are no logits: NULL. */
+value *nn_head(build *b, value *x, int64_t entries, const char *tied, rows *r);
 
 /* A layer of a stack: its scope, and a segment that --recompute may compute twice. */
 void nn_layer_begin(build *b, const char *format, int64_t index);

@@ -71,10 +71,11 @@ static void compare(fixture *f, ingot_program *p, const char *name)
         fail_msg("%s on %s: %s is off by %g of %g", f->name, ingot_device_name(f->device), name, error, largest);
 }
 
-static ingot_training training_graph(fixture *f, ingot_build *b)
+static ingot_training training_graph(fixture *f, ingot_build *b, int logits)
 {
     int packed = archive_find(f->expected, "segment_start") != NULL;
-    return ingot_model_training(f->model, b, &(ingot_training_options){.batch = B, .length = T, .segments = packed});
+    return ingot_model_training(
+        f->model, b, &(ingot_training_options){.batch = B, .length = T, .segments = packed, .logits = logits});
 }
 
 static const char *grad_name(fixture *f, int64_t index, char out[128])
@@ -83,11 +84,11 @@ static const char *grad_name(fixture *f, int64_t index, char out[128])
     return out;
 }
 
-/* Logits, loss and gradients of one batch. */
-static void check_gradients(fixture *f)
+/* Logits (1) or only losses (-1), and gradients of one batch. */
+static void check_gradients(fixture *f, int logits)
 {
     ingot_build *b = ingot_build_new(f->ctx, f->name);
-    ingot_training t = training_graph(f, b);
+    ingot_training t = training_graph(f, b, logits);
     int64_t count = ingot_model_describe(f->model).tensors, at[64];
     ingot_value *params[64], *grads[64];
     char name[128];
@@ -98,7 +99,8 @@ static void check_gradients(fixture *f)
         if (p.trainable) params[learning] = ingot_state_in(b, p.name, p.dtype, p.shape, p.group), at[learning++] = i;
     }
     ingot_gradients(b, t.loss, params, learning, grads);
-    ingot_output(b, "logits", t.logits);
+    assert_int_equal(t.logits != NULL, logits > 0);
+    if (t.logits) ingot_output(b, "logits", t.logits);
     ingot_output(b, "loss", t.loss);
     ingot_output(b, "count", ingot_cast(b, t.count, INGOT_F32));
     for (int i = 0; i < learning; i++) ingot_output(b, grad_name(f, at[i], name), grads[i]);
@@ -114,7 +116,7 @@ static void check_gradients(fixture *f)
         write_input(f, p, "positions");
     }
     OK(f->ctx, ingot_run(p, NULL));
-    compare(f, p, "logits");
+    if (logits > 0) compare(f, p, "logits");
     compare(f, p, "loss");
     compare(f, p, "count");
     for (int i = 0; i < learning; i++) compare(f, p, grad_name(f, at[i], name));
@@ -125,7 +127,7 @@ static void check_gradients(fixture *f)
 static ingot_loss loss_of(void *user, ingot_build *b, ingot_value *rng)
 {
     (void)rng;
-    ingot_training t = training_graph(user, b);
+    ingot_training t = training_graph(user, b, 0);
     return (ingot_loss){.sum = t.loss, .count = t.count};
 }
 
@@ -243,7 +245,8 @@ static void check_case(ingot_context *ctx, const char *name)
     for (size_t i = 0; i < COUNT(places); i++) {
         f.tolerance = places[i].tolerance;
         OK(ctx, ingot_device_open(ctx, places[i].device, &(ingot_device_options){.level = places[i].level}, &f.device));
-        check_gradients(&f);
+        check_gradients(&f, 1);
+        check_gradients(&f, -1);
         check_ten_losses(&f);
         check_rows(&f);
         check_merged(&f);
