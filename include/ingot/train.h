@@ -124,7 +124,9 @@ typedef struct ingot_train_memory {
     int64_t weight_bytes; /* all states that are neither of the next two */
     int64_t gradient_bytes;
     int64_t optimizer_bytes;
-    int64_t arena_bytes;                      /* activations and workspace at the peak */
+    int64_t arena_bytes; /* what all programs share for the next two, at the peak */
+    int64_t activation_bytes;
+    int64_t workspace_bytes;                  /* of kernels, with inputs, outputs and tables */
     int64_t peak_bytes;                       /* the sum of these */
     int64_t lower_bound_bytes;                /* no plan of these programs can need less */
     double flops_per_micro, flops_per_update; /* a step: micros * the first + the second */

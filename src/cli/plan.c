@@ -28,11 +28,12 @@ static const option lines[] = {
 
 static json_t *to_json(const ingot_model_info *m, const ingot_train_memory *p, int64_t micros)
 {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "parameters", (json_int_t)m->parameters,
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "parameters", (json_int_t)m->parameters,
                      "trained", (json_int_t)p->parameters, "weight_bytes", (json_int_t)p->weight_bytes,
                      "gradient_bytes", (json_int_t)p->gradient_bytes, "optimizer_bytes", (json_int_t)p->optimizer_bytes,
-                     "activation_bytes", (json_int_t)p->arena_bytes, "peak_bytes", (json_int_t)p->peak_bytes,
-                     "lower_bound_bytes", (json_int_t)p->lower_bound_bytes, "flops_per_step",
+                     "activation_bytes", (json_int_t)p->activation_bytes, "workspace_bytes",
+                     (json_int_t)p->workspace_bytes, "peak_bytes", (json_int_t)p->peak_bytes, "lower_bound_bytes",
+                     (json_int_t)p->lower_bound_bytes, "flops_per_step",
                      p->flops_per_micro * (double)micros + p->flops_per_update);
 }
 
@@ -53,7 +54,8 @@ static status answer(call *c, const plan_options *o, const ingot_model *model, c
     print_bytes(c, "weights", p->weight_bytes);
     print_bytes(c, "gradients", p->gradient_bytes);
     print_bytes(c, "optimizer", p->optimizer_bytes);
-    print_bytes(c, "activations, workspace", p->arena_bytes);
+    print_bytes(c, "activations", p->activation_bytes);
+    print_bytes(c, "workspace", p->workspace_bytes);
     print_bytes(c, "peak", p->peak_bytes);
     print_bytes(c, "lower bound", p->lower_bound_bytes);
     return INGOT_OK;

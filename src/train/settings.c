@@ -2,6 +2,7 @@
 #include "train/trainer.h"
 
 #include <stdio.h>
+#include <xxhash.h>
 
 static json_t *optimizer_json(const ingot_optimizer *o)
 {
@@ -13,21 +14,52 @@ static json_t *optimizer_json(const ingot_optimizer *o)
                      (json_int_t)s->warmup, "decay-steps", (json_int_t)s->decay);
 }
 
+/* The kernels of a step in their order: other ones would round otherwise. */
+static uint64_t kernels_hash(const ingot_stepper *s)
+{
+    const ingot_program *const programs[] = {s->first, s->more, s->update};
+    uint64_t hash = 0;
+    for (size_t i = 0; i < COUNT(programs); i++) {
+        for (int64_t j = 0; programs[i] && j < programs[i]->main.count; j++) {
+            const char *name = programs[i]->main.steps[j].kernel->name;
+            hash = XXH3_64bits_withSeed(name, strlen(name), hash);
+        }
+    }
+    return hash;
+}
+
+/* What of machine and program decides the bits. */
+static status machine_json(ingot_trainer *t, json_t *all)
+{
+    text described = {0};
+    char kernels[32];
+    const device *d = t->device;
+    if (d->def->describe) d->def->describe(d, &described);
+    snprintf(kernels, sizeof kernels, "%016llx", (unsigned long long)kernels_hash(t->stepper));
+    json_t *more =
+        json_pack("{s:s, s:s, s:s, s:b, s:s}", "device", d->def->name, "machine", described.at ? described.at : "",
+                  "cpu-level", kernel_level_name(d->level), "row-invariant", d->row_invariant, "kernels", kernels);
+    bool ok = more && !json_object_update(all, more);
+    json_decref(more);
+    text_free(&described);
+    return ok ? INGOT_OK : fail_memory(t->ctx, "the settings", 0);
+}
+
 status trainer_settings(ingot_trainer *t, json_t **out)
 {
     const ingot_train_options *o = &t->options;
     json_t *all = optimizer_json(&o->optimizer);
     char tokenizer[32];
     snprintf(tokenizer, sizeof tokenizer, "%016llx", (unsigned long long)t->train->tokenizer_checksum);
-    json_t *more = json_pack("{s:I, s:I, s:I, s:s, s:f, s:b, s:s, s:I, s:s}", "batch-size", (json_int_t)o->batch_size,
-                             "context", (json_int_t)t->train->length, "accumulate", (json_int_t)o->accumulate, "rows",
-                             t->train->segments ? "document" : "stream", "dropout", o->dropout, "recompute",
-                             o->recompute != 0, "device", ingot_device_name(t->device), "data tokens",
-                             (json_int_t)t->train->info.tokens, "tokenizer", tokenizer);
+    json_t *more =
+        json_pack("{s:I, s:I, s:I, s:s, s:f, s:b, s:I, s:s}", "batch-size", (json_int_t)o->batch_size, "context",
+                  (json_int_t)t->train->length, "accumulate", (json_int_t)o->accumulate, "rows",
+                  t->train->segments ? "document" : "stream", "dropout", o->dropout, "recompute", o->recompute != 0,
+                  "data tokens", (json_int_t)t->train->info.tokens, "tokenizer", tokenizer);
     bool ok = all && more && !json_object_update(all, more);
     json_decref(more);
     *out = all;
-    return ok ? INGOT_OK : fail_memory(t->ctx, "the settings", 0);
+    return ok ? machine_json(t, all) : fail_memory(t->ctx, "the settings", 0);
 }
 
 static char *shown(const json_t *value)

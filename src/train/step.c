@@ -330,6 +330,17 @@ ingot_status ingot_stepper_evaluate(ingot_stepper *s, const ingot_feed *batch, i
     return INGOT_OK;
 }
 
+/* The largest workspace of one kernel. */
+static int64_t scratch_bytes(const ingot_program *p)
+{
+    int64_t most = 0;
+    for (int64_t i = 0; i < p->buffers.count; i++) {
+        const buffer *b = &p->buffers.at[i];
+        if (b->kind == BUFFER_ARENA && !b->value) most = MAX(most, b->bytes);
+    }
+    return most;
+}
+
 ingot_train_memory ingot_stepper_describe(const ingot_stepper *s)
 {
     ingot_train_memory m = {0};
@@ -343,18 +354,23 @@ ingot_train_memory ingot_stepper_describe(const ingot_stepper *s)
             m.optimizer_bytes += bytes;
     }
     m.weight_bytes = store_state_bytes(s->store) - m.gradient_bytes - m.optimizer_bytes;
-    int64_t lower = 0;
+    int64_t lower = 0, own = 0;
     ingot_program *const programs[] = {s->first, s->more, s->update, s->evaluate};
     for (size_t i = 0; i < COUNT(programs); i++) {
         if (!programs[i]) continue;
         ingot_program_info info = ingot_program_describe(programs[i]);
         m.arena_bytes = MAX(m.arena_bytes, info.arena_bytes);
+        m.workspace_bytes = MAX(m.workspace_bytes, scratch_bytes(programs[i]));
+        own += info.own_bytes;
         lower = MAX(lower, info.lower_bound_bytes);
         if (i == 0) m.flops_per_micro = info.flops;
         if (programs[i] == s->update) m.flops_per_update = info.flops;
     }
     int64_t states = m.weight_bytes + m.gradient_bytes + m.optimizer_bytes;
-    m.peak_bytes = states + m.arena_bytes;
-    m.lower_bound_bytes = states + lower;
+    m.workspace_bytes = MIN(m.workspace_bytes, m.arena_bytes);
+    m.activation_bytes = m.arena_bytes - m.workspace_bytes;
+    m.workspace_bytes += own;
+    m.peak_bytes = states + m.arena_bytes + own;
+    m.lower_bound_bytes = states + lower + own;
     return m;
 }

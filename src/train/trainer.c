@@ -1,4 +1,5 @@
 /* A run: opens everything, then steps, evaluates, logs and saves to its end. */
+#define _GNU_SOURCE
 #include "train/trainer.h"
 #include "train/memory.h"
 
@@ -89,12 +90,27 @@ status trainer_check_memory(ingot_trainer *t)
         format_bytes(needs, (uint64_t)t->memory.peak_bytes), format_bytes(has, have));
 }
 
+/* Overwriting the run that the weights come from would remove them before they are read. */
+static status check_overwrite(ingot_trainer *t)
+{
+    const char *from = ingot_model_describe(t->model).directory, *output = t->options.output;
+    char *inner = from ? realpath(from, NULL) : NULL, *outer = realpath(output, NULL);
+    size_t length = outer ? strlen(outer) : 0;
+    bool inside = inner && outer && !strncmp(inner, outer, length) && (inner[length] == '/' || !inner[length]);
+    free(inner);
+    free(outer);
+    if (!inside) return INGOT_OK;
+    return ingot_fail(t->ctx, INGOT_ERROR_ARGUMENT,
+                      "--overwrite would remove %s, where the model comes from: use another --output", from);
+}
+
 /* A new run's folder is made only once all else is known to fit; what is there is locked before it is read. */
 static status open_run(ingot_trainer *t, bool early)
 {
     const ingot_train_options *o = &t->options;
     bool is_new = !o->resume && !o->overwrite;
-    if (!o->output || (early && o->overwrite) || (!early && o->resume)) return INGOT_OK;
+    if (!o->output || (!early && o->resume)) return INGOT_OK;
+    if (early && o->overwrite) return check_overwrite(t);
     if (early && is_new) return run_check_new(t->ctx, o->output);
     return run_open(t->ctx, o->output, o->resume ? RUN_RESUME : o->overwrite ? RUN_OVERWRITE : RUN_NEW, &t->run);
 }
@@ -178,10 +194,10 @@ static status open_trainer(ingot_trainer *t)
     }
     if (!s) s = open_feeds(t);
     if (!s) take_schedule(t, resuming ? &state : NULL);
-    if (!s) s = trainer_settings(t, &t->settings);
     if (!s) s = trainer_check_memory(t);
     if (!s) s = open_run(t, false);
     if (!s) s = make_stepper(t);
+    if (!s) s = trainer_settings(t, &t->settings);
     if (!s && resuming) s = resume(t, folder, &state);
     if (!s) s = open_logs(t);
     if (!s) say_rate_beyond(t);
@@ -341,7 +357,7 @@ ingot_status ingot_trainer_evaluate(ingot_trainer *t, ingot_train_event *e)
         .rows = found.tokens,
         .unit = t->val->unit,
         .bits_per_byte = found.bits_per_byte,
-        .best = !(found.loss >= t->best_val_loss),
+        .best = isfinite(found.loss) && !(found.loss >= t->best_val_loss),
     };
     return emit(t, e);
 }
@@ -377,7 +393,7 @@ ingot_status ingot_trainer_save(ingot_trainer *t)
 {
     if (!t->run || t->saved_step == t->step) return INGOT_OK;
     const char *folder;
-    bool best = !isnan(t->val_loss) && !(t->val_loss >= t->best_val_loss);
+    bool best = isfinite(t->val_loss) && !(t->val_loss >= t->best_val_loss);
     status s = run_checkpoint_begin(t->run, t->step, &folder);
     if (!s) s = write_checkpoint(t, folder);
     if (!s) s = run_checkpoint_commit(t->run, best, t->options.keep);
@@ -457,5 +473,8 @@ ingot_status ingot_evaluate(ingot_device *d, const ingot_model *model, const ing
     model_task task = {model, options.batch, f->length, f->segments, -1};
     status s = evaluate_model(d, model, f, &task, o->batches, out);
     feed_close(f);
+    if (!s && !isfinite(out->loss))
+        s = ingot_fail(d->ctx, INGOT_ERROR_NOT_FINITE, "the loss of this model on %s is %g: its weights are of no use",
+                       o->data, out->loss);
     return s;
 }
