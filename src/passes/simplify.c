@@ -168,7 +168,7 @@ status pass_simplify(build *b)
     }
     for (node *n = b->first, *next; n; n = next) {
         next = n->after;
-        if (!is_sum(n)) continue;
+        if (!is_sum(n) || merge_concats(b, n)) continue;
         scatter_onto(b, n);
         if (value_uses(b, n->out[0])) accumulate(b, n);
     }

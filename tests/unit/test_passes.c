@@ -94,6 +94,37 @@ static void test_sum_into_state_accumulates(void **state)
     ingot_device_close(d);
 }
 
+/* x cut in three, each part used: the gradient is one concatenation, and right. */
+static void test_slices_are_joined(void **state)
+{
+    (void)state;
+    ingot_device *d;
+    OK(ingot_device_open(ctx, "cpu", NULL, &d));
+    ingot_build *b = ingot_build_new(ctx, "slices");
+    ingot_value *x = ingot_input(b, "x", INGOT_F32, INGOT_SHAPE(2, 9)), *grad;
+    ingot_value *q = ingot_slice(b, x, 1, 0, 2), *k = ingot_slice(b, x, 1, 2, 4), *v = ingot_slice(b, x, 1, 7, 2);
+    ingot_value *loss =
+        ingot_add(b, ingot_add(b, ingot_sum_all(b, ingot_square(b, q)), ingot_sum_all(b, ingot_exp(b, k))),
+                  ingot_sum_all(b, ingot_tanh(b, v)));
+    ingot_gradients(b, loss, &x, 1, &grad);
+    ingot_output(b, "dx", grad);
+    ingot_program *p;
+    OK(ingot_compile(b, d, NULL, &p));
+    assert_int_equal(count_kernels(p, "concat"), 1);
+    float in[18], dx[18];
+    for (int i = 0; i < 18; i++) in[i] = (float)(i % 5) * 0.3f - 0.5f;
+    OK(ingot_write(p, "x", in, sizeof in));
+    OK(ingot_run(p, NULL));
+    OK(ingot_read(p, "dx", dx, sizeof dx));
+    for (int i = 0; i < 18; i++) {
+        int column = i % 9;
+        float t = tanhf(in[i]), wanted = column < 2 ? 2 * in[i] : column < 6 ? expf(in[i]) : column < 7 ? 0 : 1 - t * t;
+        assert_float_equal(dx[i], wanted, 1e-5);
+    }
+    ingot_program_free(p);
+    ingot_device_close(d);
+}
+
 static void test_constants_are_hoisted(void **state)
 {
     (void)state;
@@ -209,6 +240,7 @@ int main(void)
         cmocka_unit_test(test_equal_nodes_are_one),
         cmocka_unit_test(test_sum_into_state_accumulates),
         cmocka_unit_test(test_constants_are_hoisted),
+        cmocka_unit_test(test_slices_are_joined),
         cmocka_unit_test(test_recompute),
         cmocka_unit_test(test_fill),
     };
