@@ -2,7 +2,7 @@
 #include "bench/train.h"
 #include "base/rng.h"
 #include "train/feed.h"
-#include "train/memory.h"
+#include "base/system_memory.h"
 
 #include <stdio.h>
 

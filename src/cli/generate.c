@@ -140,7 +140,7 @@ static status draw_seed(call *c, generate_options *o)
 /* ---- the run ---- */
 
 /* A cache no larger than what is asked for can fill: the longest prompt and what may follow it. */
-static status tokens_needed(call *c, const generation *g, const ingot_tokenizer *t, int64_t context, int64_t *out)
+static status tokens_needed(const generation *g, const ingot_tokenizer *t, int64_t context, int64_t *out)
 {
     int64_t longest = 0;
     for (int64_t i = 0; i < g->count; i++) {
@@ -151,7 +151,6 @@ static status tokens_needed(call *c, const generation *g, const ingot_tokenizer 
         free(ids);
         longest = MAX(longest, count + 1);
     }
-    (void)c;
     *out = g->o->max_tokens ? MIN(context, longest + MIN(g->o->max_tokens, context)) : context;
     return INGOT_OK;
 }
@@ -160,9 +159,11 @@ static status open_session(call *c, generation *g, const ingot_model *m, ingot_d
 {
     const generate_options *o = g->o;
     ingot_model_info info = ingot_model_describe(m);
+    if (info.image) return ingot_session_new(m, d, NULL, &g->session); /* says why not */
     TRY(ingot_tokenizer_load(c->ctx, info.directory, &g->tokenizer));
     int64_t context = o->context ? o->context : info.context, needed = context;
-    if (context <= info.context) TRY(tokens_needed(c, g, g->tokenizer, context, &needed));
+    /* A context that is too large is the session's to refuse. */
+    if (context <= info.context || info.rotary) TRY(tokens_needed(g, g->tokenizer, context, &needed));
     int64_t all = g->count * o->samples;
     return ingot_session_new(m, d,
                              &(ingot_session_options){.tokenizer = g->tokenizer,

@@ -5,7 +5,7 @@
 
 #include "base/file.h"
 #include "ingot/data.h"
-#include "train/memory.h"
+#include "base/system_memory.h"
 #include "train/metrics.h"
 
 #include <math.h>

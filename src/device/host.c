@@ -2,13 +2,23 @@
 #define _GNU_SOURCE
 #include "device/host.h"
 
+#include "base/system_memory.h"
+
 #include <sys/mman.h>
 #include <time.h>
 
 #define HUGE_PAGE (2 << 20)
+#define LARGE     (64 << 20) /* bytes from which it is worth asking how much is left */
 
 status host_alloc(device *d, int64_t bytes, allocation *out)
 {
+    /* The system promises more than it has and kills later: what cannot fit is refused before it is touched. */
+    uint64_t have = bytes >= LARGE ? memory_available() : UINT64_MAX;
+    if ((uint64_t)bytes > have) {
+        char wanted[24], left[24];
+        return ingot_fail(d->ctx, INGOT_ERROR_MEMORY, "not enough memory for a buffer of %s: %s are left",
+                          format_bytes(wanted, (uint64_t)bytes), format_bytes(left, have));
+    }
     int64_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : 64, rounded = (bytes + align - 1) / align * align;
     void *at = NULL;
     if (posix_memalign(&at, (size_t)align, (size_t)MAX(rounded, align)))

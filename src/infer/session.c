@@ -113,6 +113,16 @@ static status take_tokenizer(session *s, const ingot_tokenizer *given)
     return INGOT_OK;
 }
 
+static status explain_memory(const session *s)
+{
+    char cache[24];
+    format_bytes(cache, (uint64_t)ingot_session_describe(s).cache_bytes);
+    return ingot_fail(s->ctx, INGOT_ERROR_MEMORY,
+                      "not enough memory for %s and a cache of %lld tokens (%s); use a smaller --context or fewer "
+                      "--sequences",
+                      model_name(s), (long long)(s->pages.count * s->page_size), cache);
+}
+
 /* Weights are read after the first program, which makes the store know them. */
 static status take_weights(session *s, const ingot_session_options *o)
 {
@@ -120,7 +130,9 @@ static status take_weights(session *s, const ingot_session_options *o)
     s->owns_store = !o->store;
     if (s->owns_store) TRY(ingot_store_new(s->device, &s->store));
     ingot_program *first;
-    TRY(session_program(s, 1, 1, &first));
+    status failed = session_program(s, 1, 1, &first);
+    if (failed == INGOT_ERROR_MEMORY) return explain_memory(s);
+    TRY(failed);
     if (!s->owns_store) return INGOT_OK;
     return s->info.directory ? ingot_model_read(s->model, s->store, o->seed)
                              : ingot_model_init(s->model, s->store, o->seed);

@@ -1,7 +1,7 @@
 /* A run: opens everything, then steps, evaluates, logs and saves to its end. */
 #define _GNU_SOURCE
 #include "train/trainer.h"
-#include "train/memory.h"
+#include "base/system_memory.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -75,6 +75,7 @@ refused 'vocabulary' --model run --logit-bias 400000=1
 refused 'stop string 1 is empty' --model run --stop ''
 refused 'top-p' --model run --top-p 1.5
 refused 'did you mean' --model run --temprature 1
+refused 'not enough memory for run.* and a cache of 100000000 tokens' --model run --context 100000000 --max-tokens 0
 refused 'no-such-file' --model run --prompt-file no-such-file
 refused '' --model nowhere
 echo ok

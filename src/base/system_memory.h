@@ -1,6 +1,6 @@
 /* How much memory this machine, or the part of it that this process may use, has left. */
-#ifndef TRAIN_MEMORY_H
-#define TRAIN_MEMORY_H
+#ifndef BASE_SYSTEM_MEMORY_H
+#define BASE_SYSTEM_MEMORY_H
 
 #include "base/base.h"
 

@@ -1,6 +1,6 @@
 /* Linux: /proc, cgroups and the address-space limit; macOS: Mach's counters. */
 #define _GNU_SOURCE
-#include "train/memory.h"
+#include "base/system_memory.h"
 
 #include <stdio.h>
 #include <sys/resource.h>
