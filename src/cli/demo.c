@@ -19,7 +19,8 @@ enum {
     NGRAM_ORDER = 5,
     SAMPLES = 200,
     SAMPLES_AT_ONCE = 25,
-    LINES = 20, /* of steps on the screen */
+    VAL_BYTES = 100000, /* about 450 stories */
+    LINES = 20,         /* of steps on the screen */
     SHOWN_STORIES = 3
 };
 
@@ -60,10 +61,15 @@ typedef struct demo {
 
 /* ---- text, tokenizer, tokens ---- */
 
+/* A step reads about 1,000 tokens of 4.3 bytes. */
+static int64_t wanted_bytes(const demo_options *o)
+{
+    return o->bytes ? o->bytes : MAX(1000000, o->steps * 4600);
+}
+
 static status write_stories(demo *d)
 {
-    /* a step reads about 1,000 tokens, 4.3 bytes each */
-    int64_t wanted = d->o->bytes ? d->o->bytes : MAX(1000000, d->o->steps * 4600), written = 0;
+    int64_t wanted = wanted_bytes(d->o), written = 0;
     file_writer *w;
     TRY(file_create(d->c->ctx, d->stories, &w));
     status s = INGOT_OK;
@@ -115,7 +121,7 @@ static status prepare(demo *d)
                                            .input_count = 1,
                                            .tokenizer = d->tokenizer,
                                            .output = d->data,
-                                           .val_fraction = 0.02,
+                                           .val_fraction = MIN(0.1, (double)VAL_BYTES / (double)wanted_bytes(d->o)),
                                            .rows = "document",
                                            .overwrite = 1};
     TRY(ingot_data_prepare(d->c->ctx, &options, &report));
@@ -213,7 +219,6 @@ static ingot_train_options training(demo *d)
     o.optimizer.schedule.warmup = MIN(50, o.steps / 4);
     o.optimizer.schedule.final_ratio = 0.05;
     o.eval_every = MAX(1, o.steps / 8);
-    o.eval_batches = 20;
     o.keep = 1;
     o.event = on_event;
     o.user = d;
