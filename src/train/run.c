@@ -108,17 +108,16 @@ static status remove_run(run *r)
     return directory_remove(r->ctx, r->steps);
 }
 
-/* Steps, run.yaml or `last`: what a killed or refused start leaves (a lock, empty folders) is no run. */
+/* Checkpoints make a run: a lock, run.yaml and a log are what a start leaves that failed before its first save. */
 static bool holds_run(const char *path)
 {
-    char *last = run_checkpoint(path, "last"), *yaml = path_join(path, "run.yaml"), *steps = path_join(path, "steps");
-    bool holds = last || (yaml && file_exists(yaml));
+    char *last = run_checkpoint(path, "last"), *steps = path_join(path, "steps");
+    bool holds = last != NULL;
     DIR *folder = steps && !holds ? opendir(steps) : NULL;
     for (struct dirent *entry; folder && !holds && (entry = readdir(folder));)
         holds = run_checkpoint_step(entry->d_name) >= 0;
     if (folder) closedir(folder);
     free(last);
-    free(yaml);
     free(steps);
     return holds;
 }

@@ -33,6 +33,23 @@ static status check_options(context *ctx, const ingot_train_options *o)
     return INGOT_OK;
 }
 
+/* Without a val split a run goes on, unless it was told to evaluate. */
+static status open_validation(ingot_trainer *t, feed_options o)
+{
+    status s = INGOT_OK;
+    o.split = "val";
+    o.micros = 1;
+    o.shuffle = false;
+    o.count_bytes = true;
+    if (directory_exists(o.data))
+        s = feed_open(t->model, t->ctx, &o, &t->val);
+    else
+        s = ingot_fail(t->ctx, INGOT_ERROR_ARGUMENT, "%s is no folder with a val split", o.data);
+    if (!s || t->options.eval_every) return s;
+    log_line(t->ctx, INGOT_LOG_INFO, "no validation: %s", ingot_message(t->ctx));
+    return INGOT_OK;
+}
+
 static status open_feeds(ingot_trainer *t)
 {
     const ingot_train_options *o = &t->options;
@@ -46,15 +63,7 @@ static status open_feeds(ingot_trainer *t)
                           .shuffle = true,
                           .seed = o->seed};
     TRY(feed_open(t->model, t->ctx, &train, &t->train));
-    feed_options val = train;
-    val.split = "val";
-    val.micros = 1;
-    val.shuffle = false;
-    val.count_bytes = true;
-    if (feed_open(t->model, t->ctx, &val, &t->val)) {
-        if (o->eval_every) return INGOT_ERROR_FILE; /* with feed_open's message */
-        log_line(t->ctx, INGOT_LOG_INFO, "no validation: %s", ingot_message(t->ctx));
-    }
+    TRY(open_validation(t, train));
     t->task = (model_task){t->model, o->batch_size, t->train->length, t->train->segments, o->dropout};
     return INGOT_OK;
 }
