@@ -43,7 +43,7 @@ for level in naive parallel blas best; do
     same six-$level three-$level
 done
 for optimizer in adam sgd; do
-    run=("${small[@]}" --family gpt2 --optimizer $optimizer --rows stream "${exact[@]}")
+    run=("${small[@]}" --family gpt2 --optimizer "$optimizer" --rows stream "${exact[@]}")
     check "gpt2, $optimizer" "$ingot" train "${run[@]}" --steps 6 --output six-$optimizer
     check 'half of it' "$ingot" train "${run[@]}" --steps 3 --output three-$optimizer
     check 'the other half' "$ingot" train --resume three-$optimizer --steps 6
@@ -60,7 +60,7 @@ says 'resuming with lr' err
 check 'a run' "$ingot" train "${llama[@]}" --steps 160 --lr 1e-2 --save-every 40 --keep 2 --log-jsonl l.jsonl --log-csv l.csv \
     --output run
 check 'last' test "$(readlink run/last)" = steps/000160
-check 'kept' test "$(ls run/steps | wc -l)" -le 3
+check 'kept' test "$(find run/steps -mindepth 1 -maxdepth 1 | wc -l)" -le 3
 check 'jsonl' test "$(grep -c '"loss"' l.jsonl)" = 160
 check 'csv' test "$(wc -l < l.csv)" -ge 161
 check 'eval' "$ingot" eval --model run --data data --split val --json
@@ -148,12 +148,15 @@ check 'resumes' "$ingot" train --resume stopped --steps $(($(readlink stopped/la
 
 # kill -9 at random moments of many saves: what is there always resumes, and ends where an undisturbed run ends.
 kills=(--steps 60 --save-every 1 --keep 2 --eval-batches 1)
+begin=$(date +%s%N)
 check 'undisturbed' "$ingot" train "${llama[@]}" "${kills[@]}" --output calm
+took=$((($(date +%s%N) - begin) / 1000000)) # ms: kills come at any moment of such a run
 RANDOM=7
 "$ingot" train "${llama[@]}" "${kills[@]}" --output killed > steps 2>&1 &
-for i in $(seq 100); do
+for _ in $(seq 25); do
     pid=$!
-    sleep 0.$((100 + RANDOM % 400))
+    ms=$((RANDOM % took * 2 / 3))
+    sleep "$((ms / 1000)).$(printf %03d $((ms % 1000)))"
     kill -9 $pid 2> /dev/null
     wait $pid 2> /dev/null && break
     if [ -e killed/last ]; then
