@@ -64,6 +64,18 @@ static void thin(numbers *x, numbers *y, int64_t most)
     x->count = y->count = kept;
 }
 
+/* A curve that falls to a quarter spends most of its picture falling: on a log axis its end is seen as well. */
+static bool falls_far(const numbers *loss, const curve_level *levels, int count)
+{
+    double least = INFINITY, most = 0;
+    for (int64_t i = 0; i < loss->count; i++) {
+        least = fmin(least, loss->at[i]);
+        most = fmax(most, loss->at[i]);
+    }
+    for (int i = 0; i < count; i++) least = fmin(least, levels[i].loss);
+    return least > 0 && most > 4 * least;
+}
+
 static void draw(call *c, const char *run, curves *v, const curve_level *levels, int count, bool chart)
 {
     numbers rate_steps = {0};
@@ -79,6 +91,7 @@ static void draw(call *c, const char *run, curves *v, const curve_level *levels,
     const plot panels[] = {{.title = "loss",
                             .x_label = "step",
                             .y_label = "nats a token",
+                            .log_y = falls_far(&v->loss, levels, level_count),
                             .series = loss,
                             .series_count = v->val.count ? 2 : 1,
                             .levels = lines,

@@ -18,6 +18,7 @@ check "symbols" tools/lint/symbols.sh "$build"
 check "headers" tools/lint/headers.sh
 check "words" tools/lint/words.sh
 check "docs/cli.md" tools/lint/cli_page.sh "$build"
+check "quotes" tools/lint/quotes.sh
 check "formatting" tools/lint/formatting.sh
 check "shell" shellcheck -s bash -S warning -x dev .ci/run tools/*.sh tools/lint/*.sh
 check "shell of tests" shellcheck -s bash -S error tests/cli/*.sh tests/install/*.sh
