@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# run_prebuilt.sh BUILD [REGEX]: the tests of `./dev build --bundle` without ctest. Ends as ctest does, with a summary.
+# run_prebuilt.sh BUILD [REGEX [DEVICE]]: the tests of `./dev build --bundle` without ctest, and a check of DEVICE. Ends as ctest does, with a summary.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
-build=$1 regex=${2:-.}
+build=$1 regex=${2:-.} device=${3:-}
 [[ -f $build/tests.txt ]] || { echo "dev: $build holds no bundle; run ./dev build --bundle first" >&2; exit 1; }
 passed=0 failed=()
 program=$PWD/$build/ingot log=$(mktemp)
@@ -23,6 +23,7 @@ while read -r test; do run "$(basename "$test")" "$build/tests" "./$(basename "$
 for script in tests/cli/test_*.sh; do
   [[ -f $script ]] && run "cli_$(basename "$script" .sh)" "$build/tests" bash "$PWD/$script" "$program"
 done
+[[ -z $device ]] || { regex=. && run "check of $device" "$build" ./ingot check --device "$device"; }
 rm -f "$log"
 total=$((passed + ${#failed[@]}))
 ((total)) || { echo "no test matches $regex"; exit 1; }
