@@ -1,8 +1,9 @@
 /* Products and transposes of tiles that lie in cache: the inner loops of attention and of other fused kernels.
  *
- * tile_product keeps up to 6 rows x 4 vectors of the result in registers; one operand is read element by element with any
+ * tile_product keeps up to 12 rows x 2 vectors of the result in registers; one operand is read element by element with any
  * strides (so that either side may be transposed for nothing), the other as vectors along its rows. Every element is one
- * chain of multiply-adds in ascending order of depth: its bits do not depend on how many rows or columns are computed.
+ * chain of multiply-adds in ascending order of depth, added to what is there: its bits do not depend on how many rows or
+ * columns are computed.
  */
 #ifndef KIT_CPU_TILE_H
 #define KIT_CPU_TILE_H
@@ -13,16 +14,16 @@
 
 #if defined(__AVX512F__)
 #define TILE_BYTES 64
-#define TILE_VECS  4
+#define TILE_ROWS  12
 #elif defined(__AVX2__)
 #define TILE_BYTES 32
-#define TILE_VECS  2
+#define TILE_ROWS  6
 #else
 #define TILE_BYTES 16
-#define TILE_VECS  2
+#define TILE_ROWS  6
 #endif
 #define TILE_LANES (TILE_BYTES / 4) /* columns are a multiple of this */
-#define TILE_ROWS  6
+#define TILE_VECS  2
 
 typedef float tile_vec __attribute__((vector_size(TILE_BYTES), aligned(4), may_alias));
 
@@ -32,6 +33,12 @@ typedef struct tile_scalars {
     int64_t row, col;
 } tile_scalars;
 
+/* In full, before arrays are given registers: clang takes a count as a hint for later. */
+#if defined(__clang__)
+#define TILE_UNROLL _Pragma("unroll")
+#else
+#define TILE_UNROLL _Pragma("GCC unroll 12")
+#endif
 #define TILE_INLINE static inline __attribute__((always_inline))
 
 /* `rows` and `vecs` are constants where this is inlined, so that `sum` lives in registers. */
@@ -39,26 +46,31 @@ TILE_INLINE void tile_block(const int rows, const int vecs, int64_t depth, tile_
                             int64_t b_row, float *c, int64_t c_row, bool add)
 {
     tile_vec sum[TILE_ROWS][TILE_VECS];
-#pragma GCC unroll 6
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 4
-        for (int v = 0; v < vecs; v++)
-            sum[i][v] = add ? *(const tile_vec *)(c + i * c_row + v * TILE_LANES) : (tile_vec){0};
+    TILE_UNROLL
+    for (int i = 0; i < rows; i++) {
+        TILE_UNROLL
+        for (int v = 0; v < vecs; v++) sum[i][v] = (tile_vec){0};
+    }
     for (int64_t k = 0; k < depth; k++) {
         tile_vec y[TILE_VECS];
-#pragma GCC unroll 4
+        TILE_UNROLL
         for (int v = 0; v < vecs; v++) y[v] = *(const tile_vec *)(b + k * b_row + v * TILE_LANES);
-#pragma GCC unroll 6
+        TILE_UNROLL
         for (int i = 0; i < rows; i++) {
             float x = a.at[i * a.row + k * a.col];
-#pragma GCC unroll 4
+            TILE_UNROLL
             for (int v = 0; v < vecs; v++) sum[i][v] += x * y[v];
         }
     }
-#pragma GCC unroll 6
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 4
-        for (int v = 0; v < vecs; v++) *(tile_vec *)(c + i * c_row + v * TILE_LANES) = sum[i][v];
+    TILE_UNROLL
+    for (int i = 0; i < rows; i++) {
+        tile_vec *to = (tile_vec *)(c + i * c_row);
+        TILE_UNROLL
+        for (int v = 0; v < vecs; v++) {
+            if (add) sum[i][v] += to[v];
+            to[v] = sum[i][v];
+        }
+    }
 }
 
 /* All rows of one stripe of columns. */
@@ -67,6 +79,10 @@ TILE_INLINE void tile_stripe(const int vecs, int64_t rows, int64_t depth, tile_s
 {
     for (; rows >= TILE_ROWS; rows -= TILE_ROWS, a.at += TILE_ROWS * a.row, c += TILE_ROWS * c_row)
         tile_block(TILE_ROWS, vecs, depth, a, b, b_row, c, c_row, add);
+#if TILE_ROWS > 6
+    for (; rows >= 6; rows -= 6, a.at += 6 * a.row, c += 6 * c_row)
+        tile_block(6, vecs, depth, a, b, b_row, c, c_row, add);
+#endif
     switch (rows) {
     case 5: tile_block(5, vecs, depth, a, b, b_row, c, c_row, add); break;
     case 4: tile_block(4, vecs, depth, a, b, b_row, c, c_row, add); break;
@@ -85,10 +101,6 @@ static __attribute__((noinline, unused)) void tile_product(int64_t rows, int64_t
     const int64_t wide = TILE_VECS * TILE_LANES;
     for (; columns >= wide; columns -= wide, b += wide, c += wide)
         tile_stripe(TILE_VECS, rows, depth, a, b, b_row, c, c_row, add);
-#if TILE_VECS > 2
-    for (; columns >= 2 * TILE_LANES; columns -= 2 * TILE_LANES, b += 2 * TILE_LANES, c += 2 * TILE_LANES)
-        tile_stripe(2, rows, depth, a, b, b_row, c, c_row, add);
-#endif
     for (; columns > 0; columns -= TILE_LANES, b += TILE_LANES, c += TILE_LANES)
         tile_stripe(1, rows, depth, a, b, b_row, c, c_row, add);
 }

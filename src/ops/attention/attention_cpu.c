@@ -97,13 +97,22 @@ static void soften(span *p, float *scores, int64_t keys, int64_t dim)
         for (int64_t i = 0; i < SPAN; i++) p->result[d * SPAN + i] *= fade[i];
 }
 
+/* On the diagonal the later half of the keys is seen by the later half of the queries only: a quarter of each product is
+ * left out, and what is not computed is masked. */
 static void span_add(span *p, const float *keys, const float *values, float *scores, int64_t first_key, int64_t dim)
 {
-    int64_t count = MIN(p->last_end - first_key, SPAN);
-    tile_product(count, SPAN, dim, (tile_scalars){keys, dim, 1}, p->queries, SPAN, scores, SPAN, false);
+    int64_t count = MIN(p->last_end - first_key, SPAN), half = SPAN / 2;
+    bool diagonal = first_key == p->first && p->end[0] == p->first + 1 && count > half;
+    int64_t early = diagonal ? half : count;
+    tile_product(early, SPAN, dim, (tile_scalars){keys, dim, 1}, p->queries, SPAN, scores, SPAN, false);
+    if (diagonal)
+        tile_product(count - half, half, dim, (tile_scalars){keys + half * dim, dim, 1}, p->queries + half, SPAN,
+                     scores + half * SPAN + half, SPAN, false);
     if (first_key + count > p->end[0] || first_key < p->highest_from) mask(p, scores, first_key, count);
     soften(p, scores, count, dim);
-    tile_product(dim, SPAN, count, (tile_scalars){values, 1, dim}, scores, SPAN, p->result, SPAN, true);
+    tile_scalars columns = {values, 1, dim};
+    tile_product(dim, half, early, columns, scores, SPAN, p->result, SPAN, true);
+    tile_product(dim, half, count, columns, scores + half, SPAN, p->result + half, SPAN, true);
 }
 
 static void span_finish(span *p, const views *w, int64_t b, int64_t h)

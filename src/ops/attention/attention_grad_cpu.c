@@ -113,31 +113,53 @@ static void soften(const views *w, workspace *s, const place *at)
     }
 }
 
-static void add_dq(const views *w, workspace *s, const place *at)
+static void add_dq(const views *w, workspace *s, const place *at, int64_t from, int64_t queries, int64_t keys)
 {
     int64_t dim = w->a.dim, wide = w->wide;
-    float *dq = head_at(&w->dq, at->b, at->query, at->h);
-    tile_scalars ds = {s->ds, SPAN, 1};
+    float *dq = head_at(&w->dq, at->b, at->query + from, at->h);
+    tile_scalars ds = {s->ds + from * SPAN, SPAN, 1};
     if (wide == dim) {
-        tile_product(at->queries, dim, at->keys, ds, s->k_rows, wide, dq, w->dq.token, true);
+        tile_product(queries, dim, keys, ds, s->k_rows, wide, dq, w->dq.token, true);
         return;
     }
-    tile_product(at->queries, wide, at->keys, ds, s->k_rows, wide, s->dq, wide, false);
-    for (int64_t i = 0; i < at->queries; i++, dq += w->dq.token)
+    tile_product(queries, wide, keys, ds, s->k_rows, wide, s->dq, wide, false);
+    for (int64_t i = 0; i < queries; i++, dq += w->dq.token)
         for (int64_t d = 0; d < dim; d++) dq[d] += s->dq[i * wide + d];
 }
 
+/* Queries [from, from + queries) of the tile and its first `keys` keys, for which whole vectors are computed. */
+static void scores(const views *w, workspace *s, int64_t from, int64_t queries, int64_t keys)
+{
+    int64_t dim = w->a.dim, wide = w->wide, at = from * SPAN;
+    tile_scalars q = {s->q + from * wide, wide, 1}, dout = {s->dout + from * wide, wide, 1};
+    tile_product(queries, keys, dim, q, s->k_columns, SPAN, s->p + at, SPAN, false);
+    tile_product(queries, keys, dim, dout, s->v_columns, SPAN, s->ds + at, SPAN, false);
+}
+
+/* Keys [from, from + keys) and queries [query, query + queries) of the tile. */
+static void add_dk_dv(const views *w, workspace *s, int64_t from, int64_t keys, int64_t query, int64_t queries)
+{
+    int64_t wide = w->wide, at = query * SPAN + from;
+    tile_scalars p = {s->p + at, 1, SPAN}, ds = {s->ds + at, 1, SPAN};
+    tile_product(keys, wide, queries, p, s->dout + query * wide, wide, s->dv + from * wide, wide, true);
+    tile_product(keys, wide, queries, ds, s->q + query * wide, wide, s->dk + from * wide, wide, true);
+}
+
+/* On the diagonal the earlier half of the queries sees the earlier half of the keys only: a quarter is left out. */
 static void add_tile(const views *w, workspace *s, const place *at)
 {
-    int64_t dim = w->a.dim, wide = w->wide, queries = at->queries;
+    int64_t dim = w->a.dim, wide = w->wide, queries = at->queries, half = SPAN / 2;
+    bool diagonal = w->a.causal && at->query == at->key && queries > half;
+    int64_t early = diagonal ? half : 0;
     tile_copy(s->q, wide, head_at(&w->q, at->b, at->query, at->h), w->q.token, queries, dim, wide, w->a.scale * LOG2_E);
     tile_copy(s->dout, wide, head_at(&w->dout, at->b, at->query, at->h), w->dout.token, queries, dim, wide, 1);
-    tile_product(queries, SPAN, dim, (tile_scalars){s->q, wide, 1}, s->k_columns, SPAN, s->p, SPAN, false);
-    tile_product(queries, SPAN, dim, (tile_scalars){s->dout, wide, 1}, s->v_columns, SPAN, s->ds, SPAN, false);
+    scores(w, s, 0, early, half);
+    scores(w, s, early, queries - early, SPAN);
     soften(w, s, at);
-    tile_product(at->keys, wide, queries, (tile_scalars){s->p, 1, SPAN}, s->dout, wide, s->dv, wide, true);
-    tile_product(at->keys, wide, queries, (tile_scalars){s->ds, 1, SPAN}, s->q, wide, s->dk, wide, true);
-    add_dq(w, s, at);
+    add_dk_dv(w, s, 0, diagonal ? half : at->keys, 0, queries);
+    if (diagonal) add_dk_dv(w, s, half, at->keys - half, half, queries - half);
+    add_dq(w, s, at, 0, early, half);
+    add_dq(w, s, at, early, queries - early, at->keys);
 }
 
 /* The keys of one tile, through all queries that see any of them. */
