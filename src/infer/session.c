@@ -2,6 +2,7 @@
 #define _GNU_SOURCE /* clock_gettime */
 #include "infer/session.h"
 
+#include "base/system_memory.h"
 #include "device/device.h"
 
 #include <time.h>
@@ -123,11 +124,23 @@ static status explain_memory(const session *s)
                       model_name(s), (long long)(s->pages.count * s->page_size), cache);
 }
 
+/* On the host's memory the sum is looked at before the first byte is touched: the system promises more than it has. */
+static status check_memory(const session *s)
+{
+    const char *device = ingot_device_name(s->device);
+    bool is_ref = !strcmp(device, "ref");
+    if (!is_ref && strcmp(device, "cpu")) return INGOT_OK;
+    uint64_t bytes = (uint64_t)ingot_session_describe(s).cache_bytes;
+    if (s->owns_store) bytes += (uint64_t)s->info.parameters * sizeof(float);
+    return bytes * (is_ref ? 2 : 1) > memory_available() ? explain_memory(s) : INGOT_OK;
+}
+
 /* Weights are read after the first program, which makes the store know them. */
 static status take_weights(session *s, const ingot_session_options *o)
 {
     s->store = o->store;
     s->owns_store = !o->store;
+    TRY(check_memory(s));
     if (s->owns_store) TRY(ingot_store_new(s->device, &s->store));
     ingot_program *first;
     status failed = session_program(s, 1, 1, &first);
