@@ -30,7 +30,7 @@ import transformers
 TINY = dict(vocab_size=1776, hidden_size=128, intermediate_size=352, num_hidden_layers=4, num_attention_heads=4,
             num_key_value_heads=2, max_position_embeddings=128, rms_norm_eps=1e-5, rope_theta=10000.0,
             tie_word_embeddings=True, attention_bias=False)
-PEAK, WARMUP, LAST, BATCH, CONTEXT = 3e-3, 30, 0.1, 8, 128
+PEAK, WARMUP, LAST, BATCH, CONTEXT = 2e-3, 30, 0.1, 8, 128
 
 
 def tiny_llama(vocab_size=TINY["vocab_size"]):
