@@ -17,9 +17,7 @@ enum {
     CONTEXT = 128,
     BATCH_SIZE = 8,
     NGRAM_ORDER = 5,
-    SAMPLES = 200,
     SAMPLES_AT_ONCE = 25,
-    TEMPERATURE = 8,    /* tenths; as ingot generate has it */
     VAL_BYTES = 100000, /* about 450 stories */
     LINES = 20,         /* of steps on the screen */
     SHOWN_STORIES = 3
@@ -28,7 +26,8 @@ enum {
 typedef struct demo_options {
     device_flags device;
     const char *output;
-    int64_t steps, seed, bytes;
+    int64_t steps, seed, bytes, samples;
+    double temperature;
 } demo_options;
 
 static const option lines[] = {
@@ -38,6 +37,10 @@ static const option lines[] = {
      .range = BETWEEN(1, 1000000)},
     {"bytes", SIZE_AT(demo_options, bytes), "N", "text to make; 0: enough for every step to see new stories",
      .initial = "0", .range = AT_LEAST(0)},
+    {"samples", INT_AT(demo_options, samples), "N", "stories to write at the end and to show the grammar",
+     .initial = "200", .range = BETWEEN(1, 100000)},
+    {"temperature", DOUBLE_AT(demo_options, temperature), "T", "of those stories; 1: as the model has learned them",
+     .initial = "0.8", .range = AT_LEAST(0)},
     {"seed", INT_AT(demo_options, seed), "N", "of stories, weights and samples", .initial = "1", .range = AT_LEAST(0)},
 };
 
@@ -272,8 +275,8 @@ static status sample(demo *d, ingot_device *device, const ingot_model *m)
     TRY(ingot_session_new(
         m, device, &(ingot_session_options){.sequences = SAMPLES_AT_ONCE, .context = CONTEXT, .page_size = 32}, &s));
     const ingot_request request = {.prompt = "",
-                                   .samples = SAMPLES,
-                                   .sampling = {.temperature = TEMPERATURE / 10.0, .seed = (uint64_t)d->o->seed}};
+                                   .samples = d->o->samples,
+                                   .sampling = {.temperature = d->o->temperature, .seed = (uint64_t)d->o->seed}};
     ingot_completions *all = NULL;
     SAY(d, "it writes");
     status failed = ingot_generate(s, &request, 1, NULL, NULL, &all);
@@ -296,8 +299,8 @@ static status look(demo *d, ingot_device *device)
     if (!s) s = sample(d, device, m);
     ingot_model_free(m);
     TRY(s);
-    SAY(d, "  %.1f %% of %d stories sampled at temperature 0.%d are in the grammar",
-        100.0 * (double)d->accepted / SAMPLES, SAMPLES, TEMPERATURE);
+    SAY(d, "  %.1f %% of %lld stories sampled at temperature %g are in the grammar",
+        100.0 * (double)d->accepted / (double)d->o->samples, (long long)d->o->samples, d->o->temperature);
     const curve_level levels[] = {{"floor", d->floor_loss}, {"5-gram", d->ngram_loss}};
     return print_curves(d->c, d->run, levels, (int)COUNT(levels), !d->c->json);
 }
@@ -306,7 +309,7 @@ static status answer(demo *d)
 {
     if (!d->c->json) {
         SAY(d, "curves      %s/loss.png", d->run);
-        SAY(d, "next        ingot generate --model %s --prompt \"\" --temperature 0.8", d->run);
+        SAY(d, "next        ingot generate --model %s --prompt \"\"", d->run);
         return INGOT_OK;
     }
     double floor = floor_bits(d);
@@ -315,7 +318,7 @@ static status answer(demo *d)
                                 (json_int_t)d->o->steps, "training_seconds", d->seconds, "bits_per_byte",
                                 d->found.bits_per_byte, "floor", floor, "of_floor", d->found.bits_per_byte / floor,
                                 "ngram_bits_per_byte", d->ngram_loss / log(2) / d->val_bytes_per_token, "parsed",
-                                (double)d->accepted / SAMPLES));
+                                (double)d->accepted / (double)d->o->samples));
 }
 
 static status run_demo(demo *d, ingot_device *device)
