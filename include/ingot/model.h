@@ -51,11 +51,16 @@ INGOT_API ingot_status ingot_model_new(ingot_context *ctx, const ingot_model_opt
 INGOT_API ingot_status ingot_model_load(ingot_context *ctx, const char *path, ingot_model **out);
 INGOT_API void ingot_model_free(ingot_model *m);
 
+/* What its graphs compute in from here on: INGOT_F32, or INGOT_BF16 and INGOT_F16 for products and what stands between
+ * them, with float32 masters, sums, statistics, losses, gradients and moments (Micikevicius et al. 2018). */
+INGOT_API ingot_status ingot_model_set_dtype(ingot_model *m, ingot_dtype dtype);
+
 typedef struct ingot_model_info {
     const char *family, *model_type; /* model_type: as in config.json */
     const char *directory;           /* of its weights; NULL when it was made by ingot_model_new */
     const char *adapter_directory;   /* of its LoRA adapters; NULL: none were loaded */
     int64_t vocab_size, layers, heads, kv_heads, head_dim, dim, ffn_dim, context;
+    ingot_dtype dtype;      /* of its graphs */
     int tied, rotary;       /* rotary: `context` is no hard limit */
     int64_t parameters;     /* elements, a tied head counted once */
     int64_t trainable;      /* of these */
@@ -91,6 +96,7 @@ INGOT_API ingot_status ingot_model_add_lora(ingot_model *m, const ingot_lora_opt
 typedef struct ingot_training_options {
     int64_t batch, length; /* B, T; of pictures: B, and T is 0 */
     int segments;          /* inputs "positions" and "segment_start" (B, T) int32 for packed rows */
+    int frozen;            /* 1: nothing is trained from this store: no float32 masters of matrices in 16 bits */
     int logits;            /* 1: training.logits is needed; -1: it is not; 0: by what it would take */
     double dropout;        /* < 0: the model's; needs `rng` */
     ingot_value *rng;      /* counter of ingot_dropout; NULL: no dropout, as in evaluation */
@@ -110,11 +116,12 @@ typedef struct ingot_rows_options {
     int64_t rows;                          /* N */
     int64_t logit_rows;                    /* M: input "wanted" (M) int32 says which; 0: all rows' */
     int64_t sequences, pages_per_sequence; /* input "block_table" (S, P) int32 */
+    int frozen;                            /* as in training */
     int64_t page_size, pages; /* the pool, states "kv.<layer>.k" and ".v" (pages * page_size, kv_heads, head_dim) */
 } ingot_rows_options;
 /* Inputs "tokens", "position", "sequence", "slot" (N) int32: the token, its place in its sequence, the sequence's row of
  * block_table, and page * page_size + offset where its key and value go; padding rows have -1 in all three. A row sees the
- * keys of its sequence up to its own position, those of this run among them. Returns the logits (M, V). */
+ * keys of its sequence up to its own position, those of this run among them. Returns the logits (M, V), float32. */
 INGOT_API ingot_value *ingot_model_rows(const ingot_model *m, ingot_build *b, const ingot_rows_options *o);
 
 /* ---- weights: the store must know them, from a program compiled with it ---- */

@@ -15,6 +15,11 @@ static inline bool dtype_is_float(dtype d)
 {
     return d <= INGOT_BF16;
 }
+/* The 16-bit formats, which kernels compute in float32. */
+static inline bool dtype_is_narrow(dtype d)
+{
+    return d == INGOT_F16 || d == INGOT_BF16;
+}
 static inline bool dtype_is_integer(dtype d)
 {
     return d >= INGOT_I32 && d < INGOT_DTYPE_COUNT;

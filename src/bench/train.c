@@ -63,13 +63,13 @@ static json_t *make_row(const ingot_device *d, const ingot_model_info *info, con
         "{s:s, s:s, s:s, s:s, s:s, s:I, s:i, s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:f, "
         "s:o}",
         "version", ingot_version(), "cpu_info", on->cpu, "backend", ingot_device_name(d), "model", model_name, "test",
-        test, "n_params", (json_int_t)info->parameters, "n_threads", on->threads, "dtype", "float32", "batch_size",
-        (json_int_t)how->batch_size, "context", (json_int_t)(pictures ? 0 : how->context), "repetitions",
-        (json_int_t)s->count, "ms_per_step", s->median * 1e3, "ms_stddev", s->deviation * 1e3, "ms_min", s->least * 1e3,
-        pictures ? "img_per_s" : "tok_per_s", rows / s->median, "gflops", flops / s->median * 1e-9, "peak_gflops",
-        on->peak_flops * 1e-9, "mfu", on->peak_flops > 0 ? flops / s->median / on->peak_flops : 0.0, "peak_bytes",
-        (json_int_t)memory->peak_bytes, "resident_bytes", (json_int_t)resident, "loss", r->last.loss, "samples_ms",
-        samples_ms(s));
+        test, "n_params", (json_int_t)info->parameters, "n_threads", on->threads, "dtype",
+        ingot_dtype_name(info->dtype), "batch_size", (json_int_t)how->batch_size, "context",
+        (json_int_t)(pictures ? 0 : how->context), "repetitions", (json_int_t)s->count, "ms_per_step", s->median * 1e3,
+        "ms_stddev", s->deviation * 1e3, "ms_min", s->least * 1e3, pictures ? "img_per_s" : "tok_per_s",
+        rows / s->median, "gflops", flops / s->median * 1e-9, "peak_gflops", on->peak_flops * 1e-9, "mfu",
+        on->peak_flops > 0 ? flops / s->median / on->peak_flops : 0.0, "peak_bytes", (json_int_t)memory->peak_bytes,
+        "resident_bytes", (json_int_t)resident, "loss", r->last.loss, "samples_ms", samples_ms(s));
 }
 
 status bench_run_open(ingot_device *d, const ingot_model *m, const bench_train *how, bench_run *r)

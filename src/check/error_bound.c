@@ -46,7 +46,7 @@ static const pw_error pw_errors[PW_CODES] = {
     [PW_MIN] = {"max(min(a + d, b + e) - g, g - min(a - d, b - e))", 0},
     [PW_WHERE] = {"where(d, abs(b - c) + max(e, f), where(a, e, f))", 0},
     [PW_ABS] = {"d", 0},
-    [PW_EXP] = {"exp(a + d) - g", 4},
+    [PW_EXP] = {"min(exp(a + d) - g, 1e30)", 4}, /* finite, so that nothing times it is nothing */
     [PW_LOG] = {"d / abs(a)", 4},
     [PW_SQRT] = {"where(0 < g, d / (2 * g), sqrt(d))", 2},
     [PW_RSQRT] = {"0.5 * d * g * g * g", 4},
@@ -284,7 +284,10 @@ error_units error_units_of(const build *b, dtype type)
     for (const node *n = b->first; n; n = n->after)
         if (n->kernel) worst = MAX(worst, n->kernel->error);
     double rounding = type == INGOT_BF16 ? 0x1p-8 : type == INGOT_F16 ? 0x1p-11 : type == INGOT_F64 ? 0x1p-53 : 0x1p-24;
-    error_units u = {.rounding = rounding, .product = rounding, .smallest = 0x1p-126, .sums = worst >= ERROR_SUM};
+    error_units u = {.rounding = rounding,
+                     .product = rounding,
+                     .smallest = type == INGOT_F16 ? 0x1p-24 : 0x1p-126,
+                     .sums = worst >= ERROR_SUM};
     if (worst == ERROR_EXACT) u.rounding = u.product = u.smallest = 0;
     if (worst == ERROR_TF32) u.product = fmax(rounding, 0x1p-11);
     if (worst == ERROR_BF16_PRODUCTS) u.product = fmax(rounding, 0x1p-8);

@@ -3,14 +3,16 @@
 
 #include <math.h>
 
-static double draw(sample_values kind, rng *r)
+/* float16 ends at 65504: what is large in it leaves room for products and sums. */
+static double draw(sample_values kind, dtype type, rng *r)
 {
     double z = rng_normal(r);
+    bool half = type == INGOT_F16;
     switch (kind) {
     case VALUES_TINY: return z * 1e-8;
-    case VALUES_LARGE: return z * 1e4;
-    case VALUES_WIDE: return copysign(pow(10, -8 + 12 * rng_uniform(r)), z);
-    case VALUES_LARGE_OFFSET: return z + 1e4;
+    case VALUES_LARGE: return z * (half ? 10 : 1e4);
+    case VALUES_WIDE: return copysign(pow(10, half ? -4 + 4 * rng_uniform(r) : -8 + 12 * rng_uniform(r)), z);
+    case VALUES_LARGE_OFFSET: return z + (half ? 10 : 1e4);
     case VALUES_POSITIVE: return 0.1 + 1.9 * rng_uniform(r);
     case VALUES_MASKED: return rng_below(r, 4) ? z : -INFINITY;
     case VALUES_ALL_EQUAL: return 0.7;
@@ -45,7 +47,7 @@ void values_fill(double *out, shape s, dtype type, const check_fill *fill, rng *
         fill_integers(out, count, row, fill, r);
         return;
     }
-    for (int64_t i = 0; i < count; i++) out[i] = draw(fill->values, r) * (fill->scale != 0 ? fill->scale : 1);
+    for (int64_t i = 0; i < count; i++) out[i] = draw(fill->values, type, r) * (fill->scale != 0 ? fill->scale : 1);
     if (fill->values == VALUES_ONE_DOMINANT)
         for (int64_t i = 0; i + row <= count; i += row) out[i + rng_below(r, (uint32_t)row)] += 100;
     /* A row that is masked whole has no softmax: leave its first element. */

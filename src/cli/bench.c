@@ -92,6 +92,7 @@ static status run_train(call *c, void *given)
     if (o->context) shape.context = o->context;
     TRY_OR(done, ingot_model_new(c->ctx, &shape, &m));
     TRY_OR(done, device_flags_open(c, &o->device, &d));
+    TRY_OR(done, device_flags_set_dtype(&o->device, m));
     TRY_OR(done, machine_measure(c->ctx, &on));
     for (int64_t i = 0; i < MAX(o->optimizers.count, (int64_t)1); i++)
         TRY_OR(done, bench_optimizer(c, o, d, m, o->optimizers.count ? o->optimizers.at[i] : "adamw", &on, rows));

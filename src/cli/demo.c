@@ -241,11 +241,12 @@ static status train(demo *d, ingot_device *device)
                                        .eos_count = 1};
     ingot_model *m;
     TRY(ingot_model_new(d->c->ctx, &shape, &m));
+    status s = device_flags_set_dtype(&d->o->device, m);
     ingot_train_options options = training(d);
     SAY(d, "model       %lld parameters: llama, 4 layers of width 128; %lld steps of %d rows of %d tokens",
         (long long)ingot_model_describe(m).parameters, (long long)options.steps, BATCH_SIZE, CONTEXT);
-    ingot_trainer *t;
-    status s = ingot_trainer_new(device, m, &options, &t);
+    ingot_trainer *t = NULL;
+    if (!s) s = ingot_trainer_new(device, m, &options, &t);
     if (!s) s = write_run_yaml(d->c, arena_printf(d->c->arena, "%s/run.yaml", d->run));
     if (!s) s = ingot_trainer_run(t);
     if (t) ingot_trainer_free(t);
@@ -295,7 +296,8 @@ static status look(demo *d, ingot_device *device)
 {
     ingot_model *m;
     TRY(ingot_model_load(d->c->ctx, d->run, &m));
-    status s = evaluate(d, device, m);
+    status s = device_flags_set_dtype(&d->o->device, m);
+    if (!s) s = evaluate(d, device, m);
     if (!s) s = sample(d, device, m);
     ingot_model_free(m);
     TRY(s);

@@ -62,6 +62,7 @@ static status run(call *c, void *given)
     ingot_model *m = NULL;
     ingot_evaluation found;
     status s = ingot_model_load(c->ctx, o->model, &m);
+    if (!s) s = device_flags_set_dtype(&o->device, m);
     if (!s) {
         ingot_eval_options options = {.data = o->data,
                                       .split = o->split,

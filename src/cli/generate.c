@@ -202,6 +202,7 @@ static status run(call *c, void *given)
     if (!s) s = make_requests(c, &g);
     if (!s) s = device_flags_open(c, &o->device, &d);
     if (!s) s = ingot_model_load(c->ctx, o->model, &m);
+    if (!s) s = device_flags_set_dtype(&o->device, m);
     if (!s) s = generate(c, &g, m, d);
     ingot_session_free(g.session);
     ingot_tokenizer_free(g.tokenizer);

@@ -57,16 +57,41 @@ ingot_model_options shape_model_options(const call *c, const shape_options *o)
 static const char *const levels[] = {"naive", "parallel",    "tiled", "tiled-parallel", "simd",
                                      "blas",  "avx512-bf16", "amx",   "best",           NULL};
 
+static const char *const dtypes[] = {"float32", "bfloat16", "float16", NULL};
+
 const option device_lines[DEVICE_LINES] = {
     {"device", STRING_AT(device_flags, device), "NAME", "auto, cpu, ref (float64 oracle) or null", .initial = "auto"},
     {"cpu-level", CHOICE_AT(device_flags, cpu_level), "LEVEL", "how far up the ladder of CPU kernels to go",
      .initial = "best", .choices = levels},
+    {"dtype", CHOICE_AT(device_flags, dtype), "DTYPE",
+     "what is computed in: bfloat16 and float16 keep float32 masters, sums, losses and moments", .initial = "float32",
+     .choices = dtypes},
     {"row-invariant", BOOL_AT(device_flags, row_invariant), NULL,
      "only kernels whose sums do not depend on how many rows run together"},
 };
 
+/* Two rungs are instructions that multiply bfloat16 and nothing else. */
+static status check_rung(const call *c, const device_flags *o)
+{
+    const char *level = levels[o->cpu_level];
+    if ((strcmp(level, "avx512-bf16") && strcmp(level, "amx")) || !strcmp(dtypes[o->dtype], "bfloat16"))
+        return INGOT_OK;
+    return ingot_fail(c->ctx, INGOT_ERROR_ARGUMENT,
+                      "--cpu-level %s multiplies bfloat16 only, and --dtype is %s; add --dtype bfloat16, or use "
+                      "--cpu-level best",
+                      level, dtypes[o->dtype]);
+}
+
+status device_flags_set_dtype(const device_flags *o, ingot_model *m)
+{
+    ingot_dtype d = INGOT_F32;
+    ingot_dtype_parse(dtypes[o->dtype], &d);
+    return ingot_model_set_dtype(m, d);
+}
+
 status device_flags_open(call *c, const device_flags *o, ingot_device **out)
 {
+    TRY(check_rung(c, o));
     const ingot_device_options options = {.level = levels[o->cpu_level], .row_invariant = o->row_invariant};
     return ingot_device_open(c->ctx, o->device, &options, out);
 }

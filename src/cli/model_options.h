@@ -23,16 +23,18 @@ ingot_model_options shape_model_options(const call *c, const shape_options *o);
 
 typedef struct device_flags {
     const char *device;
-    int cpu_level;
+    int cpu_level, dtype;
     bool row_invariant;
 } device_flags;
 #define DEVICE_TABLE(type, field)                                                                                      \
     {                                                                                                                  \
         "Device", device_lines, DEVICE_LINES, offsetof(type, field)                                                    \
     }
-enum { DEVICE_LINES = 3 };
+enum { DEVICE_LINES = 4 };
 extern const option device_lines[DEVICE_LINES];
 
 status device_flags_open(call *c, const device_flags *o, ingot_device **out);
+/* The model computes in --dtype. */
+status device_flags_set_dtype(const device_flags *o, ingot_model *m);
 
 #endif

@@ -83,6 +83,7 @@ static status run(call *c, void *given)
     ingot_model *m = NULL;
     ingot_train_memory found;
     status s = make_model(c, o, &m);
+    if (!s) s = device_flags_set_dtype(&o->device, m);
     if (!s) {
         ingot_train_options options = ingot_train_defaults();
         batch_flags_read(c, &o->batch, &options);

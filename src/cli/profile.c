@@ -63,6 +63,7 @@ static status run(call *c, void *given)
     status s;
     TRY_OR(done, open_model(c, o, &m));
     TRY_OR(done, device_flags_open(c, &o->device, &d));
+    TRY_OR(done, device_flags_set_dtype(&o->device, m));
     TRY_OR(done, machine_measure(c->ctx, &on));
     bench_train how = {.batch_size = o->batch_size,
                        .context = o->context ? o->context : ingot_model_describe(m).context,

@@ -300,6 +300,7 @@ static status run(call *c, void *given)
     uint64_t resident = memory_resident();
     ingot_model *m = NULL;
     status s = make_model(c, o, &m);
+    if (!s) s = device_flags_set_dtype(&o->device, m);
     if (!s) s = add_lora(c, o, m);
     if (!s) s = run_trainer(c, o, d, m, resident);
     ingot_model_free(m);

@@ -80,6 +80,8 @@ struct ingot_build {
     bool in_backward;
     int segment, segments; /* the recomputation segment that is open, 0 for none; how many there were */
     const build_hooks *hooks;
+    ingot_dtype compute; /* what nn's layers compute in: activations, and weights where they are multiplied */
+    bool frozen;         /* nothing is trained from this store: matrices lie in it as they are computed with */
 };
 
 /* build_fail keeps the first error and returns NULL, so that it can be returned where a value is. */

@@ -26,6 +26,7 @@ typedef struct op_input {
     bool optional;
     bool variadic;           /* the last one only: one or more of it */
     bool not_differentiable; /* integers are so anyway */
+    bool wide;               /* float32 where the op's other values are 16-bit: statistics, gains, moments */
 } op_input;
 
 #define INPUT(i) ((i) + 1) /* so that 0, unset, is none */
@@ -74,7 +75,8 @@ typedef enum op_trait {
     OP_INTERNAL = 1 << 7,   /* made by grad functions and passes, not by users */
     OP_STATE = 1 << 8,      /* its value is a state */
     OP_POINTWISE = 1 << 10, /* output elements depend on the same elements of inputs: may be written over any */
-    OP_UPDATE = 1 << 9      /* input 0, a state, becomes input 1 */
+    OP_UPDATE = 1 << 9,     /* input 0, a state, becomes input 1 */
+    OP_WIDE = 1 << 11       /* of 16-bit values it is lowered in float32, between casts */
 } op_trait;
 
 typedef struct op_cost {

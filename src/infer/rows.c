@@ -20,7 +20,8 @@ status session_program(session *s, int64_t rows, int64_t wanted, ingot_program *
                             .sequences = s->sequences,
                             .pages_per_sequence = s->table_width,
                             .page_size = s->page_size,
-                            .pages = s->pages.count};
+                            .pages = s->pages.count,
+                            .frozen = s->owns_store};
     ingot_output(b, "logits", ingot_model_rows(s->model, b, &o));
     TRY(ingot_compile(b, s->device, &(ingot_compile_options){.store = s->store}, known));
     s->stats.programs++;

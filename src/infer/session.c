@@ -131,7 +131,7 @@ static status check_memory(const session *s)
     bool is_ref = !strcmp(device, "ref");
     if (!is_ref && strcmp(device, "cpu")) return INGOT_OK;
     uint64_t bytes = (uint64_t)ingot_session_describe(s).cache_bytes;
-    if (s->owns_store) bytes += (uint64_t)s->info.parameters * sizeof(float);
+    if (s->owns_store) bytes += (uint64_t)s->info.parameters * (uint64_t)ingot_dtype_bytes(s->info.dtype);
     return bytes * (is_ref ? 2 : 1) > memory_available() ? explain_memory(s) : INGOT_OK;
 }
 
@@ -194,7 +194,7 @@ ingot_session_stats ingot_session_describe(const ingot_session *s)
 {
     ingot_session_stats stats = s->stats;
     stats.cache_bytes = s->pages.count * s->page_size * s->info.layers * 2 * s->info.kv_heads * s->info.head_dim *
-                        ingot_dtype_bytes(INGOT_F32);
+                        ingot_dtype_bytes(s->info.dtype);
     stats.pages = s->pages.count;
     stats.free_pages = s->pages.free_count;
     stats.context = s->context_tokens;

@@ -9,7 +9,7 @@
 #define MOST_LOGITS_BYTES (1 << 29)
 
 /* What a family's page runs under: parameters are listed the first time, LoRA hooks put in when there is LoRA. */
-static value *build_family(const ingot_model *m, build *b, rows *r, value *images)
+static value *build_family(const ingot_model *m, build *b, rows *r, value *images, bool frozen)
 {
     bool listing = !m->params->params.count;
     param_list *list = listing ? m->params : NULL;
@@ -18,8 +18,12 @@ static value *build_family(const ingot_model *m, build *b, rows *r, value *image
     build_hooks plain = {.params = list};
     b->hooks = m->lora.rank ? &lora.hooks : &plain;
     const model_family *f = m->config.family;
+    b->compute = m->compute;
+    b->frozen = frozen;
     value *logits = images ? f->build_images(b, &m->config, images, r) : f->build(b, &m->config, r);
     b->hooks = outer;
+    b->compute = INGOT_F32;
+    b->frozen = false;
     return logits;
 }
 
@@ -43,7 +47,7 @@ static ingot_training image_training(const ingot_model *m, build *b, const ingot
     value *images = ingot_input(b, "images", INGOT_F32, INGOT_SHAPE(o->batch, side, side, 3));
     value *targets = ingot_input(b, "targets", INGOT_I32, INGOT_SHAPE(o->batch));
     rows r = {.count = o->batch, .rng = o->rng, .dropout = o->dropout < 0 ? m->config.dropout : o->dropout};
-    ingot_training t = {.logits = build_family(m, b, &r, images)};
+    ingot_training t = {.logits = build_family(m, b, &r, images, o->frozen)};
     t.losses = ingot_cross_entropy(b, t.logits, targets);
     return sums_of(b, t, targets, m->config.classes);
 }
@@ -81,7 +85,7 @@ ingot_training ingot_model_training(const ingot_model *m, ingot_build *b, const 
     targets = ingot_reshape(b, targets, flat);
     bool chunked = in_chunks(m, n, o->logits);
     if (chunked) r.targets = targets;
-    ingot_training t = {.logits = build_family(m, b, &r, NULL)};
+    ingot_training t = {.logits = build_family(m, b, &r, NULL, o->frozen)};
     t.losses = chunked ? r.losses : ingot_cross_entropy(b, t.logits, targets);
     return sums_of(b, t, targets, m->config.vocab_size);
 }
@@ -111,5 +115,5 @@ ingot_value *ingot_model_rows(const ingot_model *m, ingot_build *b, const ingot_
               .positions = (int64_t)positions,
               .pages = o->pages};
     if (o->logit_rows) r.wanted = ingot_input(b, "wanted", INGOT_I32, INGOT_SHAPE(o->logit_rows));
-    return build_family(m, b, &r, NULL);
+    return ingot_cast(b, build_family(m, b, &r, NULL, o->frozen), INGOT_F32);
 }

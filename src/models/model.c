@@ -157,6 +157,15 @@ ingot_status ingot_model_add_lora(ingot_model *m, const ingot_lora_options *o)
     return s;
 }
 
+ingot_status ingot_model_set_dtype(ingot_model *m, ingot_dtype d)
+{
+    if (d != INGOT_F32 && !dtype_is_narrow(d))
+        return ingot_fail(m->ctx, INGOT_ERROR_ARGUMENT, "models compute in float32, bfloat16 or float16, not in %s",
+                          ingot_dtype_name(d));
+    m->compute = d;
+    return INGOT_OK;
+}
+
 ingot_model_info ingot_model_describe(const ingot_model *m)
 {
     const config *c = &m->config;
@@ -172,6 +181,7 @@ ingot_model_info ingot_model_describe(const ingot_model *m)
                              .dim = c->dim,
                              .ffn_dim = c->ffn_dim,
                              .context = c->context,
+                             .dtype = m->compute,
                              .tied = c->tied,
                              .rotary = c->family->rotary,
                              .tensors = m->params->params.count,

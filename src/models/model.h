@@ -86,6 +86,7 @@ struct ingot_model {
     char *directory;         /* of the base's files; NULL for a fresh model */
     char *adapter_directory; /* of adapters to be read; NULL: none */
     lora_config lora;        /* rank 0: none */
+    dtype compute;           /* of its graphs */
     param_list *params;      /* all, adapters too */
 };
 

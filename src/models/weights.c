@@ -1,6 +1,7 @@
 /* Weights from and to model.safetensors, a tensor at a time. */
 #include "models/model.h"
 
+#include "engine/store.h"
 #include "formats/safetensors.h"
 
 static bool ends_with(const char *name, const char *end)
@@ -74,13 +75,21 @@ status model_check_weights(const ingot_model *m)
 }
 
 /* Straight from the mapped file where the dtypes agree. */
+/* The store may keep a matrix narrower than its parameter. */
+static dtype stored_dtype(const ingot_store *store, const param *p)
+{
+    const store_state *state = store_find(store, p->name);
+    return state ? state->dtype : p->dtype;
+}
+
 static status read_tensor(const archive *a, const archive_tensor *t, const param *p, ingot_store *store)
 {
-    if (t->dtype == p->dtype) return ingot_store_write(store, p->name, t->bytes, (int64_t)t->byte_count);
-    int64_t bytes = param_elements(p) * ingot_dtype_bytes(p->dtype);
+    dtype d = stored_dtype(store, p);
+    if (t->dtype == d) return ingot_store_write(store, p->name, t->bytes, (int64_t)t->byte_count);
+    int64_t bytes = param_elements(p) * ingot_dtype_bytes(d);
     void *converted = malloc((size_t)bytes);
     if (!converted) return fail_memory(archive_context(a), p->name, (uint64_t)bytes);
-    status s = archive_read(a, t, p->dtype, converted);
+    status s = archive_read(a, t, d, converted);
     if (!s) s = ingot_store_write(store, p->name, converted, bytes);
     free(converted);
     return s;
@@ -101,15 +110,16 @@ status model_read_weights(const ingot_model *m, ingot_store *store)
 
 status model_init_param(context *ctx, const param *p, ingot_store *store, uint64_t seed)
 {
-    int64_t count = param_elements(p), bytes = count * ingot_dtype_bytes(p->dtype);
+    dtype d = stored_dtype(store, p);
+    int64_t count = param_elements(p), bytes = count * ingot_dtype_bytes(d);
     float *fresh = malloc((size_t)count * sizeof *fresh);
-    void *stored = p->dtype == INGOT_F32 ? fresh : malloc((size_t)bytes);
+    void *stored = d == INGOT_F32 ? fresh : malloc((size_t)bytes);
     status s = INGOT_OK;
     if (!fresh || !stored) {
         s = fail_memory(ctx, p->name, (uint64_t)bytes);
     } else {
         param_fill(ctx, p, seed, fresh);
-        if (stored != fresh) dtype_convert(p->dtype, stored, INGOT_F32, fresh, count);
+        if (stored != fresh) dtype_convert(d, stored, INGOT_F32, fresh, count);
         s = ingot_store_write(store, p->name, stored, bytes);
     }
     if (stored != fresh) free(stored);

@@ -13,5 +13,5 @@ value *nn_conv2d(build *b, const char *name, value *x, int64_t out, int64_t kern
     value *w = nn_param(b, member, INGOT_SHAPE(out, kernel, kernel, x->shape.dim[3]), (init){INIT_NORMAL, 0.02});
     snprintf(member, sizeof member, "%s.bias", name);
     value *shift = bias ? nn_param(b, member, INGOT_SHAPE(out), (init){INIT_ZEROS}) : NULL;
-    return ingot_conv2d(b, x, w, shift, (int)stride, (int)(kernel / 2));
+    return ingot_conv2d(b, nn_computed(b, x), nn_computed(b, w), shift, (int)stride, (int)(kernel / 2));
 }

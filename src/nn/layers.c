@@ -24,13 +24,15 @@ value *nn_product_weight(build *b, const product *p)
 {
     const char *name = member(b, p->name, "weight");
     if (!name) return NULL;
-    return nn_param_with(b, (param){.name = name,
-                                    .dtype = INGOT_F32,
-                                    .shape = p->transposed ? INGOT_SHAPE(p->in, p->out) : INGOT_SHAPE(p->out, p->in),
-                                    .init = {INIT_NORMAL, INITIAL_STD},
-                                    .trainable = true,
-                                    .decay = true,
-                                    .in_out = p->transposed});
+    const param w = {.name = name,
+                     .dtype = INGOT_F32,
+                     .shape = p->transposed ? INGOT_SHAPE(p->in, p->out) : INGOT_SHAPE(p->out, p->in),
+                     .init = {INIT_NORMAL, INITIAL_STD},
+                     .trainable = true,
+                     .decay = true,
+                     .in_out = p->transposed,
+                     .product = true};
+    return nn_computed(b, nn_param_with(b, w));
 }
 
 value *nn_product_plain(build *b, const product *p, value *x)
@@ -42,6 +44,7 @@ value *nn_product_plain(build *b, const product *p, value *x)
 
 static value *make_product(build *b, const product *p, value *x)
 {
+    x = nn_computed(b, x);
     if (!x || b->status) return NULL;
     if (b->hooks && b->hooks->product) return b->hooks->product(b->hooks, b, p, x);
     return nn_product_plain(b, p, x);
@@ -66,7 +69,7 @@ value *nn_conv1d(build *b, const char *name, value *x, int64_t out, int bias)
 value *nn_embedding(build *b, const char *name, value *ids, int64_t entries, int64_t dim)
 {
     value *table = parameter(b, name, "weight", INGOT_SHAPE(entries, dim), (init){INIT_NORMAL, INITIAL_STD});
-    return ingot_gather(b, table, ids);
+    return nn_computed(b, ingot_gather(b, table, ids)); /* in this order, so that its gradient adds up in float32 */
 }
 
 value *nn_head(build *b, value *x, int64_t entries, const char *tied, rows *r)
@@ -74,6 +77,7 @@ value *nn_head(build *b, value *x, int64_t entries, const char *tied, rows *r)
     if (!tied && !r->targets) return nn_linear(b, "lm_head", x, entries, NO_BIAS);
     value *w = parameter(b, tied ? tied : "lm_head", "weight", INGOT_SHAPE(entries, last_dim(x)),
                          (init){INIT_NORMAL, INITIAL_STD});
+    w = nn_computed(b, w);
     if (!r->targets) return ingot_linear(b, x, w, NULL);
     r->losses = ingot_linear_cross_entropy(b, x, w, r->targets);
     return NULL;

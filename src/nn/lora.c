@@ -35,13 +35,13 @@ static value *adapter(build *b, const char *layer, const char *which, int64_t ro
 {
     const char *name = arena_printf(b->arena, "%s.%s.weight", layer, which);
     if (!name) return build_fail(b, INGOT_ERROR_MEMORY, "not enough memory for the graph");
-    return nn_param_with(b, (param){.name = name,
-                                    .dtype = INGOT_F32,
-                                    .shape = INGOT_SHAPE(rows, columns),
-                                    .init = how,
-                                    .trainable = true,
-                                    .decay = true,
-                                    .adapter = true});
+    return nn_computed(b, nn_param_with(b, (param){.name = name,
+                                                   .dtype = INGOT_F32,
+                                                   .shape = INGOT_SHAPE(rows, columns),
+                                                   .init = how,
+                                                   .trainable = true,
+                                                   .decay = true,
+                                                   .adapter = true}));
 }
 
 /* Where the fused op cannot say it: a bias, GPT-2's layout, dropout before the adapters. */

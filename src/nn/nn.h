@@ -33,6 +33,7 @@ typedef struct param {
     bool decay;     /* weight decay: matrices yes, biases and norms no */
     bool adapter;   /* LoRA's A and B: saved apart from the model */
     bool in_out;    /* a product's weight stored (in, out), as GPT-2's Conv1D */
+    bool product;   /* read by products only: kept in the dtype they are computed in, where it is not trained */
 } param;
 
 /* Every parameter of a graph once, in the order of declaration. */
@@ -45,7 +46,8 @@ param_list *param_list_new(context *ctx); /* NULL when memory is out */
 void param_list_free(param_list *list);
 const param *param_find(const param_list *list, const char *name);
 int64_t param_elements(const param *p);
-/* "weight.decay", "weight.no_decay" or "frozen": the flat buffer that the state lies in */
+/* "weight.decay", "weight.no_decay" or "frozen": the flat buffer that the state lies in; with ".16" behind it where
+ * it is 16-bit */
 const char *param_group(const param *p);
 /* Fills `out` (elements of p->shape) as p->init says: a function of (seed, name, index), so order does not matter. */
 void param_fill(context *ctx, const param *p, uint64_t seed, float *out);
@@ -73,6 +75,10 @@ enum { NO_BIAS, WITH_BIAS };
 
 value *nn_param(build *b, const char *name, shape s, init how); /* decay: rank > 1; trainable */
 value *nn_param_with(build *b, param p);                        /* p.name in the scope */
+/* A value in the dtype that the graph computes in (ingot_build.compute): the precision policy is this and nn_param_with.
+ * Products, and all that stands between them, take and give that dtype; gains, biases, statistics, losses, masters,
+ * gradients and moments are float32. */
+value *nn_computed(build *b, value *v);
 
 value *nn_linear(build *b, const char *name, value *x, int64_t out, int bias); /* name.weight (out, in), name.bias */
 value *nn_conv1d(build *b, const char *name, value *x, int64_t out, int bias); /* name.weight (in, out), name.bias */

@@ -3,6 +3,7 @@
 
 #include "base/rng.h"
 #include "base/threads.h"
+#include "ingot/ops.h"
 
 #include <math.h>
 #include <xxhash.h>
@@ -40,8 +41,9 @@ int64_t param_elements(const param *p)
 
 const char *param_group(const param *p)
 {
-    if (!p->trainable) return "frozen";
-    return p->decay ? "weight.decay" : "weight.no_decay";
+    static const char *const groups[][3] = {{"frozen", "weight.no_decay", "weight.decay"},
+                                            {"frozen.16", "weight.no_decay.16", "weight.decay.16"}};
+    return groups[dtype_is_narrow(p->dtype)][!p->trainable ? 0 : p->decay ? 2 : 1];
 }
 
 static value *remember(build *b, param_list *list, const param *p, value *v)
@@ -54,12 +56,25 @@ static value *remember(build *b, param_list *list, const param *p, value *v)
     return v;
 }
 
+/* A matrix that nobody trains needs no float32 beside what it is computed with. */
+static bool kept_narrow(const build *b, const param *p)
+{
+    return dtype_is_narrow(b->compute) && p->dtype == INGOT_F32 && p->shape.rank > 1 && !p->adapter &&
+           (b->frozen || (p->product && !p->trainable));
+}
+
+value *nn_computed(build *b, value *v)
+{
+    return v && dtype_is_float(v->dtype) ? ingot_cast(b, v, b->compute) : v;
+}
+
 value *nn_param_with(build *b, param p)
 {
     const char *local = p.name;
     p.name = b->status ? NULL : build_scoped(b, local);
     if (!p.name) return NULL;
     if (b->hooks && b->hooks->parameter) b->hooks->parameter(b->hooks, b, &p);
+    if (kept_narrow(b, &p)) p.dtype = b->compute;
     value *v = ingot_state_in(b, local, p.dtype, p.shape, param_group(&p));
     return remember(b, b->hooks ? b->hooks->params : NULL, &p, v);
 }

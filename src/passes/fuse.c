@@ -41,12 +41,19 @@ static bool constant_scalar(const value *v, double *out)
     return true;
 }
 
+static bool computes_in_f32(dtype d)
+{
+    return d == INGOT_F32 || dtype_is_narrow(d);
+}
+
 static bool can_fuse(const build *b, const node *outer, const value *v)
 {
     const node *inner = v->node;
     if (inner->op != &op_pointwise_def || ((const pw_program *)inner->attrs)->outputs != 1) return false;
     if (inner->recomputed != outer->recomputed || !shape_equal(v->shape, outer->out[0]->shape)) return false;
-    if (v->dtype != outer->out[0]->dtype) return false;
+    /* Programs compute in float32 whatever they store: what is never stored is not rounded. */
+    if (v->dtype != outer->out[0]->dtype && !(computes_in_f32(v->dtype) && computes_in_f32(outer->out[0]->dtype)))
+        return false;
     for (int i = 0; i < inner->inputs; i++) /* integers keep a pass of their own: they need not be exact as float32 */
         if (!dtype_is_float(inner->in[i]->dtype)) return false;
     int uses = 0;

@@ -1,10 +1,70 @@
-/* What a device has no kernel for becomes smaller ops, until only ops with kernels are left. */
+/* What a device has no kernel for becomes smaller ops, until only ops with kernels are left. Of 16-bit floats it may have a
+ * kernel in float32: then that runs, between casts.
+ */
+#include "ops/pointwise/pointwise.h"
 #include "passes/passes.h"
 
 static bool must_lower(const node *n, const kernel_choice *choice)
 {
     if (!n->op->lower) return false;
     return choice->lowers_all || !choice->kernel(choice->device, n);
+}
+
+static bool is_narrow(const value *v)
+{
+    return v && dtype_is_narrow(v->dtype);
+}
+
+/* Pointwise programs compute in float32 anyway and hold the casts; sources, views and updates do no work. */
+static bool can_widen(const node *n)
+{
+    bool any = false;
+    if (n->op == &op_pointwise_def || n->op == &op_copy_def || n->op->formula || n->op == &op_cast_def) return false;
+    if (n->op->traits & (OP_SOURCE | OP_VIEW | OP_UPDATE)) return false;
+    for (int i = 0; i < n->inputs; i++) any |= is_narrow(n->in[i]);
+    return any;
+}
+
+static node *make_wide(build *b, const node *n)
+{
+    value **in = ARENA_ARRAY(b->arena, value *, MAX(n->inputs, 1));
+    if (!in) return build_fail(b, INGOT_ERROR_MEMORY, "not enough memory for the graph");
+    for (int i = 0; i < n->inputs; i++) in[i] = is_narrow(n->in[i]) ? ingot_cast(b, n->in[i], INGOT_F32) : n->in[i];
+    node *made = node_new(b, n->op, in, n->inputs, n->attrs);
+    for (int i = 0; made && i < NODE_MAX_OUTPUTS; i++)
+        if (n->out[i]) node_output(b, made, i);
+    return made;
+}
+
+static void remove_range(build *b, node *first, const node *end)
+{
+    for (node *m = first, *after; m && m != end; m = after) {
+        after = m->after;
+        node_remove(b, m);
+    }
+}
+
+/* The float32 twin of `n` takes its place, where there is a better kernel for it or the op asks for it; n stays in the list
+ * for the caller to remove. */
+static bool widen_node(build *b, node *n, const kernel_choice *choice)
+{
+    if (choice->lowers_all || !can_widen(n)) return false;
+    const kernel_def *narrow = choice->kernel(choice->device, n);
+    if (narrow && narrow->level > LEVEL_NAIVE) return false;
+    node *before = n->before;
+    const char *scope = b->scope;
+    b->cursor = n, b->scope = n->scope, b->in_backward = n->backward, b->segment = n->segment;
+    node *made = make_wide(b, n);
+    const kernel_def *wide = made ? choice->kernel(choice->device, made) : NULL;
+    bool better =
+        made && (narrow ? wide && wide->level > narrow->level : wide || !n->op->lower || (n->op->traits & OP_WIDE));
+    for (int i = 0; better && i < NODE_MAX_OUTPUTS; i++)
+        if (n->out[i]) value_replace(b, n->out[i], ingot_cast(b, made->out[i], n->out[i]->dtype));
+    b->cursor = NULL, b->scope = scope, b->in_backward = false, b->segment = 0;
+    node *first = before ? before->after : b->first;
+    for (node *m = first; better && m != n; m = m->after) m->recomputed |= n->recomputed;
+    if (made && !better) remove_range(b, first, n);
+    return better;
 }
 
 static status lower_node(build *b, node *n)
@@ -41,9 +101,12 @@ status pass_lower(build *b, const kernel_choice *choice)
 {
     for (node *n = b->first, *next; n; n = next) {
         next = n->after;
-        if (!must_lower(n, choice)) continue;
         node *before = n->before;
-        TRY(lower_node(b, n));
+        if (!widen_node(b, n, choice)) {
+            TRY(ingot_build_status(b));
+            if (!must_lower(n, choice)) continue;
+            TRY(lower_node(b, n));
+        }
         node_remove(b, n);
         next = before ? before->after : b->first; /* what came in may itself have to be lowered */
     }

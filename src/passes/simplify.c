@@ -3,6 +3,7 @@
  */
 #include "ops/matmul/matmul.h"
 #include "ops/pointwise/pointwise.h"
+#include "ops/reduce/reduce.h"
 #include "ops/table.h"
 #include "passes/passes.h"
 
@@ -122,7 +123,9 @@ static void accumulate(build *b, node *n)
         b->cursor = n;
         if (product->op == &op_matmul_def && product->inputs == 2) {
             const matmul_attrs *t = product->attrs;
-            made = ingot_matmul_with(b, product->in[0], product->in[1], addend, (int)t->trans_a, (int)t->trans_b);
+            made = t->wide
+                       ? matmul_wide(b, product->in[0], product->in[1], addend, t->trans_a, t->trans_b)
+                       : ingot_matmul_with(b, product->in[0], product->in[1], addend, (int)t->trans_a, (int)t->trans_b);
         } else if (product->op == &op_scatter_add_def && product->in[0]->node->op == &op_constant_def &&
                    *(const double *)product->in[0]->node->attrs == 0) {
             made = ingot_scatter_add(b, addend, product->in[1], product->in[2]);
@@ -156,6 +159,37 @@ static void scatter_onto(build *b, node *n)
     }
 }
 
+static bool is_cast_to_f32(const node *n)
+{
+    if (n->op == &op_cast_def) return n->out[0]->dtype == INGOT_F32;
+    const pw_program *p = n->attrs;
+    return n->op == &op_pointwise_def && p->count == 0 && p->outputs == 1 && p->dtype == INGOT_F32;
+}
+
+/* A product or sum that would be rounded to 16 bits only to be read as float32 stays float32: gradients of weights. */
+static void keep_wide(build *b, node *cast)
+{
+    value *v = cast->in[0], *from = v, *made = NULL;
+    while (from->node->op == &op_reshape_def && value_uses(b, from) == 1) from = from->node->in[0];
+    const node *n = from->node;
+    if (!dtype_is_narrow(v->dtype) || value_uses(b, from) != 1) return;
+    b->cursor = cast;
+    if (n->op == &op_matmul_def && n->inputs == 2) {
+        const matmul_attrs *t = n->attrs;
+        made = matmul_wide(b, n->in[0], n->in[1], NULL, t->trans_a, t->trans_b);
+    } else if (n->op == &op_reduce_def && ATTRS_OF(reduce_attrs, n)->kind == REDUCE_SUM) {
+        const reduce_attrs *a = n->attrs;
+        made = sum_wide(b, n->in[0], (int)a->axis, (int)a->keep);
+    }
+    if (made) {
+        made->node->scope = n->scope;
+        made->node->backward = n->backward;
+        made->node->recomputed = n->recomputed;
+        value_replace(b, cast->out[0], ingot_reshape(b, made, v->shape));
+    }
+    b->cursor = NULL;
+}
+
 status pass_simplify(build *b)
 {
     drop_dead_nodes(b);
@@ -166,6 +200,9 @@ status pass_simplify(build *b)
             fold_transpose(n, 1);
         }
     }
+    for (node *n = b->first; n; n = n->after)
+        if (is_cast_to_f32(n)) keep_wide(b, n);
+    drop_dead_nodes(b);
     for (node *n = b->first, *next; n; n = next) {
         next = n->after;
         if (!is_sum(n) || merge_concats(b, n)) continue;

@@ -46,6 +46,7 @@ typedef struct model_task {
     int64_t batch, length;
     bool segments;
     double dropout;
+    bool frozen; /* only evaluated */
 } model_task;
 ingot_loss model_task_loss(void *user, ingot_build *b, ingot_value *rng);
 

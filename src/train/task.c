@@ -19,8 +19,12 @@ static value *input_named(const build *b, const char *name)
 ingot_loss model_task_loss(void *user, ingot_build *b, ingot_value *rng)
 {
     const model_task *t = user;
-    ingot_training_options o = {
-        .batch = t->batch, .length = t->length, .segments = t->segments, .dropout = t->dropout, .rng = rng};
+    ingot_training_options o = {.batch = t->batch,
+                                .length = t->length,
+                                .segments = t->segments,
+                                .dropout = t->dropout,
+                                .rng = rng,
+                                .frozen = t->frozen};
     ingot_training made = ingot_model_training(t->model, b, &o);
     ingot_loss loss = {.sum = made.loss, .count = made.count};
     bool pictures = ingot_model_describe(t->model).image > 0;

@@ -64,7 +64,7 @@ static status open_feeds(ingot_trainer *t)
                           .seed = o->seed};
     TRY(feed_open(t->model, t->ctx, &train, &t->train));
     TRY(open_validation(t, train));
-    t->task = (model_task){t->model, o->batch_size, t->train->length, t->train->segments, o->dropout};
+    t->task = (model_task){t->model, o->batch_size, t->train->length, t->train->segments, o->dropout, false};
     return INGOT_OK;
 }
 
@@ -479,7 +479,7 @@ ingot_status ingot_evaluate(ingot_device *d, const ingot_model *model, const ing
                             .count_bytes = true};
     feed *f;
     TRY(feed_open(model, d->ctx, &options, &f));
-    model_task task = {model, options.batch, f->length, f->segments, -1};
+    model_task task = {model, options.batch, f->length, f->segments, -1, true};
     status s = evaluate_model(d, model, f, &task, o->batches, out);
     feed_close(f);
     if (!s && !isfinite(out->loss))

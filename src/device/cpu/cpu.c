@@ -78,8 +78,7 @@ static status check_level(context *ctx, const device *d, const device_caps *caps
         return ingot_fail(ctx, INGOT_ERROR_UNSUPPORTED,
                           "level blas: this build has no CBLAS; install OpenBLAS and build again, or use simd");
     if (d->level == LEVEL_AVX512_BF16 || d->level == LEVEL_AMX)
-        return ingot_fail(ctx, INGOT_ERROR_UNSUPPORTED,
-                          "level %s takes bfloat16 only, and this build trains in float32; use best",
+        return ingot_fail(ctx, INGOT_ERROR_UNSUPPORTED, "level %s: this processor lacks its instructions; use best",
                           kernel_level_name(d->level));
     return INGOT_OK;
 }

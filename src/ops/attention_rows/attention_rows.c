@@ -94,7 +94,7 @@ const op_def op_attention_rows_def = {
     .outputs = {{"o", .like = INPUT(ROWS_Q)}},
     ATTRS(attention_rows_attrs, ATTR(attention_rows_attrs, scale, ATTR_F64),
           ATTR(attention_rows_attrs, page_size, ATTR_I64, .minimum = 1, .maximum = 1 << 30)),
-    .traits = OP_NOT_DIFFERENTIABLE,
+    .traits = OP_WIDE | OP_NOT_DIFFERENTIABLE,
     .infer = infer,
     .lower = lower,
     .cost = cost,

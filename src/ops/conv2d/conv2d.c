@@ -1,4 +1,5 @@
 /* Two-dimensional convolution of NHWC images (LeCun et al. 1989), as one product over windows. */
+#include "ops/reduce/reduce.h"
 #include "ops/windows/windows.h"
 
 enum { X, W, BIAS };
@@ -60,7 +61,7 @@ static void grad(build *b, node *n, value *const *dout, const bool *need, value 
         din[X] = APPLY(b, &op_windows_add_def, &a, taps);
     }
     if (need[W]) din[W] = ingot_reshape(b, ingot_matmul_with(b, d, window_rows(b, n), NULL, 1, 0), w);
-    if (n->inputs > BIAS && need[BIAS]) din[BIAS] = ingot_sum(b, d, 0, 0);
+    if (n->inputs > BIAS && need[BIAS]) din[BIAS] = ingot_cast(b, sum_wide(b, d, 0, 0), n->in[BIAS]->dtype);
 }
 
 static op_cost cost(const node *n)
@@ -82,7 +83,7 @@ const op_def op_conv2d_def = {
     .doc =
         "y[n, i, j, o] = sum of x[n, i stride + p - pad, j stride + q - pad, c] w[o, p, q, c] (+ bias[o]): x (N, H, W, "
         "C), w (O, KH, KW, C), bias (O), y (N, OH, OW, O); zeros outside. LeCun et al. 1989.",
-    .inputs = {{"x", FLOAT}, {"w", FLOAT}, {"bias", FLOAT, .optional = true}},
+    .inputs = {{"x", FLOAT}, {"w", FLOAT}, {"bias", FLOAT, .optional = true, .wide = true}},
     .outputs = {{"y"}},
     WINDOW_ATTRS,
     .infer = infer,

@@ -131,7 +131,7 @@ const op_def op_cross_entropy_grad_def = {
     .doc = "The gradient of cross_entropy: dlogits[i, j] = (e^(logits[i, j] - lse[i]) - (j == targets[i])) dlosses[i], "
            "0 in "
            "masked rows.",
-    .inputs = {{"logits", FLOAT}, {"targets", INTEGER}, {"lse", FLOAT}, {"dlosses", FLOAT}},
+    .inputs = {{"logits", FLOAT}, {"targets", INTEGER}, {"lse", FLOAT, .wide = true}, {"dlosses", FLOAT, .wide = true}},
     .outputs = {{"dlogits", .like = INPUT(0), .may_reuse = INPUT(0)}},
     .traits = OP_INTERNAL,
     .infer = grad_infer,

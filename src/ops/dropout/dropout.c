@@ -48,7 +48,7 @@ const op_def op_dropout_def = {
     .outputs = {{"y", .like = INPUT(0), .may_reuse = INPUT(0)}},
     ATTRS(dropout_attrs, ATTR(dropout_attrs, p, ATTR_F64, .minimum = 0, .maximum = 0.999),
           ATTR(dropout_attrs, stream, ATTR_I64)),
-    .traits = OP_RANDOM,
+    .traits = OP_WIDE | OP_RANDOM,
     .infer = infer,
     .lower = lower,
     .grad = grad,

@@ -81,9 +81,10 @@ const op_def op_layer_norm_def = {
     .doc = "y = w (x - mean(x)) / sqrt(var(x) + eps) + bias over the last dim: x (..., C), w (C), bias (C) or none. "
            "rstd "
            "(...) is the reciprocal deviation of the rows. Ba, Kiros & Hinton 2016.",
-    .inputs = {{"x", FLOAT}, {"w", FLOAT}, {"bias", FLOAT, .optional = true}},
+    .inputs = {{"x", FLOAT}, {"w", FLOAT, .wide = true}, {"bias", FLOAT, .optional = true, .wide = true}},
     .outputs = {{"y", .like = INPUT(0), .may_reuse = INPUT(0)}, {"rstd", .optional = true, .no_gradient = true}},
     ATTRS(layer_norm_attrs, ATTR(layer_norm_attrs, eps, ATTR_F64, .minimum = 0, .maximum = 1)),
+    .traits = OP_WIDE,
     .infer = infer,
     .lower = lower,
     .grad = grad,
@@ -149,9 +150,9 @@ const op_def op_layer_norm_grad_def = {
         "The gradient of layer_norm: u = (x - mean(x)) rstd, g = dy w, dx = rstd (g - mean(g) - u mean(g u)), dw = sum "
         "over "
         "rows of dy u, dbias = sum over rows of dy.",
-    .inputs = {{"dy", FLOAT}, {"x", FLOAT}, {"w", FLOAT}, {"rstd", FLOAT}},
+    .inputs = {{"dy", FLOAT}, {"x", FLOAT}, {"w", FLOAT, .wide = true}, {"rstd", FLOAT, .wide = true}},
     .outputs = {{"dx", .like = INPUT(1), .may_reuse = INPUT(0)}, {"dw", .optional = true}, {"dbias", .optional = true}},
-    .traits = OP_INTERNAL,
+    .traits = OP_WIDE | OP_INTERNAL,
     .infer = grad_infer,
     .lower = grad_lower,
     .cost = grad_cost,

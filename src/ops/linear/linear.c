@@ -1,5 +1,5 @@
 /* A product with a weight: the op that layers are written with. It lowers to matmul, whose kernels do the work. */
-#include "ops/table.h"
+#include "ops/reduce/reduce.h"
 
 typedef struct linear_attrs {
     int64_t in_out; /* w is (K, N), as GPT-2's Conv1D has it, in place of (N, K) */
@@ -45,7 +45,7 @@ static void grad(build *b, node *n, value *const *dout, const bool *need, value 
     value *x = flat(b, n->in[0]), *w = n->in[1], *dy = flat(b, dout[0]);
     if (need[0]) din[0] = ingot_reshape(b, ingot_matmul_with(b, dy, w, NULL, 0, in_out), n->in[0]->shape);
     if (need[1]) din[1] = in_out ? ingot_matmul_with(b, x, dy, NULL, 1, 0) : ingot_matmul_with(b, dy, x, NULL, 1, 0);
-    if (n->inputs > 2 && need[2]) din[2] = ingot_sum(b, dy, 0, 0);
+    if (n->inputs > 2 && need[2]) din[2] = ingot_cast(b, sum_wide(b, dy, 0, 0), n->in[2]->dtype);
 }
 
 static op_cost cost(const node *n)
@@ -71,7 +71,7 @@ static op_cost cost(const node *n)
 const op_def op_linear_def = {
     .name = "linear",
     .doc = "y = x w^T (+ bias): x (..., K), w (N, K), bias (N), y (..., N). in_out: w is (K, N) and y = x w (+ bias).",
-    .inputs = {{"x", FLOAT}, {"w", FLOAT}, {"bias", FLOAT, .optional = true}},
+    .inputs = {{"x", FLOAT}, {"w", FLOAT}, {"bias", FLOAT, .optional = true, .wide = true}},
     .outputs = {{"y"}},
     ATTRS(linear_attrs, ATTR(linear_attrs, in_out, ATTR_I64, .minimum = 0, .maximum = 1)),
     .infer = infer,

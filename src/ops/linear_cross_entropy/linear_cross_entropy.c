@@ -3,6 +3,7 @@
  * work; the plan gives all chunks the same memory.
  */
 #include "ops/cross_entropy/cross_entropy.h"
+#include "ops/matmul/matmul.h"
 
 #define CHUNK_BYTES (48 << 20) /* of logits: beyond caches anyway, and rows enough to keep products busy */
 
@@ -95,7 +96,7 @@ static void grad(build *b, node *n, value *const *dout, const bool *need, value 
     value *in[] = {n->in[0], n->in[1], n->in[2], lse, dout[CROSS_ENTROPY_LOSSES]};
     node *g = node_new(b, &op_linear_cross_entropy_grad_def, in, 5, n->attrs);
     if (g && need[0]) din[0] = node_output(b, g, GRAD_DX);
-    if (g && need[1]) din[1] = node_output(b, g, GRAD_DW);
+    if (g && need[1]) din[1] = ingot_cast(b, node_output(b, g, GRAD_DW), n->in[1]->dtype);
 }
 
 static double product_flops(const node *n)
@@ -152,7 +153,8 @@ static status grad_infer(build *b, const node *n, inferred *out)
     if (!shape_equal(n->in[3]->shape, rows) || !shape_equal(n->in[4]->shape, rows))
         return infer_fail(b, n, "lse is %s, dlosses are %s", shape_print(one, n->in[3]->shape),
                           shape_print(other, n->in[4]->shape));
-    for (int i = 0; i < 2; i++) out[i] = (inferred){.dtype = n->in[i]->dtype, .shape = n->in[i]->shape};
+    out[GRAD_DX] = (inferred){.dtype = n->in[0]->dtype, .shape = n->in[0]->shape};
+    out[GRAD_DW] = (inferred){.dtype = statistic(n->in[1]->dtype), .shape = n->in[1]->shape};
     return INGOT_OK;
 }
 
@@ -170,7 +172,7 @@ static void grad_lower(build *b, const node *n, value **out)
         logits->node->recomputed = true; /* equal to those of the forward pass, which are gone */
         value *d = APPLY(b, &op_cross_entropy_grad_def, NULL, logits, target, lse, dlosses);
         if (n->out[GRAD_DX]) dx.at[dx.count++] = ingot_matmul(b, d, w);
-        if (n->out[GRAD_DW]) dw = ingot_matmul_with(b, d, part, dw, 1, 0); /* adds to the chunks before */
+        if (n->out[GRAD_DW]) dw = matmul_wide(b, d, part, dw, 1, 0); /* adds to the chunks before */
     }
     if (b->status) return;
     if (n->out[GRAD_DX]) out[GRAD_DX] = joined(b, &dx);
@@ -188,7 +190,11 @@ const op_def op_linear_cross_entropy_grad_def = {
     .doc =
         "The gradient of linear_cross_entropy: dlogits as in cross_entropy_grad, dx = dlogits w, dw = dlogits^T x, by "
         "chunks of rows whose logits are computed again.",
-    .inputs = {{"x", FLOAT}, {"w", FLOAT}, {"targets", INTEGER}, {"lse", FLOAT}, {"dlosses", FLOAT}},
+    .inputs = {{"x", FLOAT},
+               {"w", FLOAT},
+               {"targets", INTEGER},
+               {"lse", FLOAT, .wide = true},
+               {"dlosses", FLOAT, .wide = true}},
     .outputs = {{"dx", .optional = true}, {"dw", .optional = true}},
     ATTRIBUTES,
     .traits = OP_INTERNAL,

@@ -26,6 +26,10 @@ static status infer(build *b, const node *n, inferred *out)
     if (n->inputs > 2 && n->in[2] && !shape_equal(n->in[2]->shape, s))
         return infer_fail(b, n, "c is %s, the product is %s", shape_print(one, n->in[2]->shape), shape_print(other, s));
     out[0] = (inferred){.dtype = n->in[0]->dtype, .shape = s};
+    if (t->wide && dtype_is_narrow(out[0].dtype)) out[0].dtype = INGOT_F32;
+    if (n->inputs > 2 && n->in[2] && n->in[2]->dtype != out[0].dtype)
+        return infer_fail(b, n, "c is %s, the product is %s; cast one", ingot_dtype_name(n->in[2]->dtype),
+                          ingot_dtype_name(out[0].dtype));
     return INGOT_OK;
 }
 
@@ -47,7 +51,7 @@ static value *product(build *b, value *x, value *y, int64_t trans_x, int64_t tra
 static void grad(build *b, node *n, value *const *dout, const bool *need, value **din)
 {
     const matmul_attrs *t = n->attrs;
-    value *x = n->in[0], *y = n->in[1], *d = dout[0];
+    value *x = n->in[0], *y = n->in[1], *d = ingot_cast(b, dout[0], x->dtype);
     if (need[0]) {
         value *dx = t->trans_a ? product(b, y, d, t->trans_b, 1) : product(b, d, y, 0, !t->trans_b);
         din[0] = sum_batch(b, dx, x->shape);
@@ -75,20 +79,23 @@ static op_cost cost(const node *n)
     return c;
 }
 
-#define T(a, b)                                                                                                        \
+#define T(...)                                                                                                         \
     &(const matmul_attrs)                                                                                              \
     {                                                                                                                  \
-        a, b                                                                                                           \
+        __VA_ARGS__                                                                                                    \
     }
 const op_def op_matmul_def = {
     .name = "matmul",
     .doc =
         "y = op(a) op(b) (+ c): a (..., M, K), b (..., K, N), c and y (..., M, N); leading dims broadcast. trans_a and "
-        "trans_b say that a side is stored transposed in its last two dims.",
+        "trans_b say that a side is stored transposed in its last two dims. wide: c and y are float32 where a and b "
+        "have 16 "
+        "bits; sums are float32 anyway.",
     .inputs = {{"a", FLOAT}, {"b", FLOAT}, {"c", FLOAT, .optional = true}},
     .outputs = {{"y", .may_reuse = INPUT(2)}},
     ATTRS(matmul_attrs, ATTR(matmul_attrs, trans_a, ATTR_I64, .minimum = 0, .maximum = 1),
-          ATTR(matmul_attrs, trans_b, ATTR_I64, .minimum = 0, .maximum = 1)),
+          ATTR(matmul_attrs, trans_b, ATTR_I64, .minimum = 0, .maximum = 1),
+          ATTR(matmul_attrs, wide, ATTR_I64, .minimum = 0, .maximum = 1)),
     .traits = OP_PRIMITIVE,
     .infer = infer,
     .grad = grad,
@@ -107,12 +114,19 @@ const op_def op_matmul_def = {
             {.in = {S(2, 3, 70), S(150, 70), S(2, 3, 150)}, .attrs = T(0, 1)},
             {.in = {S(7, 130), S(130, 167), S(7, 167)}, .attrs = T(0, 0), .values = VALUES_WIDE},
             {.in = {S(65, 130), S(130, 67), S(65, 67)}, .attrs = T(0, 0), .values = VALUES_WIDE},
-            {.in = {S(130, 65), S(130, 67), NOT_GIVEN}, .attrs = T(1, 0), .values = VALUES_LARGE_OFFSET}),
+            {.in = {S(130, 65), S(130, 67), NOT_GIVEN}, .attrs = T(1, 0), .values = VALUES_LARGE_OFFSET},
+            {.in = {S(33, 70), S(33, 131), NOT_GIVEN}, .attrs = T(1, 0, 1)}),
 };
 
 ingot_value *ingot_matmul_with(ingot_build *b, ingot_value *x, ingot_value *y, ingot_value *c, int trans_x, int trans_y)
 {
-    matmul_attrs t = {!!trans_x, !!trans_y};
+    matmul_attrs t = {!!trans_x, !!trans_y, 0};
+    return c ? APPLY(b, &op_matmul_def, &t, x, y, c) : APPLY(b, &op_matmul_def, &t, x, y);
+}
+
+value *matmul_wide(build *b, value *x, value *y, value *c, int64_t trans_x, int64_t trans_y)
+{
+    matmul_attrs t = {trans_x, trans_y, 1};
     return c ? APPLY(b, &op_matmul_def, &t, x, y, c) : APPLY(b, &op_matmul_def, &t, x, y);
 }
 

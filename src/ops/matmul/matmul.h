@@ -7,6 +7,7 @@
 
 typedef struct matmul_attrs {
     int64_t trans_a, trans_b; /* a is (..., K, M), b is (..., N, K) */
+    int64_t wide;             /* of 16-bit a and b: c and y are float32 */
 } matmul_attrs;
 
 /* One product of the batch; strides in elements, so that transposes and broadcasts are nothing special. */
@@ -18,5 +19,8 @@ typedef struct matmul_shape {
 matmul_shape matmul_shape_of(const step *s);
 /* Element offsets of product `i` of the batch in a, b; c and the result lie one after the other. */
 void matmul_offsets(const step *s, int64_t i, int64_t *a, int64_t *b);
+
+/* The product of 16-bit x and y in float32, as gradients of weights want it. */
+value *matmul_wide(build *b, value *x, value *y, value *c, int64_t trans_x, int64_t trans_y);
 
 #endif

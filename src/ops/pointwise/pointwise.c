@@ -135,6 +135,12 @@ static value *sum_to(build *b, value *v, shape s)
     return ingot_reshape(b, v, s);
 }
 
+/* In the input's dtype, summed in float32 where it was broadcast. */
+static value *gradient_of(build *b, value *d, const value *of)
+{
+    return ingot_cast(b, sum_to(b, d, of->shape), of->dtype);
+}
+
 node *pw_node(build *b, const pw_program *p, value *const *in)
 {
     node *n = node_new(b, &op_pointwise_def, in, p->inputs, p);
@@ -170,7 +176,7 @@ static void grad(build *b, node *n, value *const *dout, const bool *need, value 
         if (!part.outputs) continue;
         pw_drop_dead(&part);
         node *g = pw_node(b, &part, in);
-        for (int j = 0; g && j < part.outputs; j++) din[of[j]] = sum_to(b, g->out[j], n->in[of[j]]->shape);
+        for (int j = 0; g && j < part.outputs; j++) din[of[j]] = gradient_of(b, g->out[j], n->in[of[j]]);
     }
 }
 

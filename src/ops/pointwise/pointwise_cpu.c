@@ -1,12 +1,14 @@
-/* Pointwise programs over float32, a tile at a time: every instruction is a vector loop over TILE elements that stay in the
+/* Pointwise programs in float32, over float32 and 16-bit floats, a tile at a time: every instruction is a vector loop over TILE elements that stay in the
  * first-level cache, so a chain of any length reads and writes memory once.
  *
  * Slots are given tile registers when the program is compiled: a register is free again after its last reader. Inputs that
- * lie contiguously are read where they are; broadcast ones and constants are spread over a tile. A result is written
- * straight to memory by the instruction that makes it, unless a later one still reads an input that it may lie over.
+ * lie contiguously are read where they are; broadcast ones and constants are spread over a tile, 16-bit ones widened. A
+ * float32 result is written straight to memory by the instruction that makes it, unless a later one still reads an input
+ * that it may lie over.
  */
 #include "graph/strided.h"
 #include "kit/cpu/cpu.h"
+#include "kit/cpu/narrow.h"
 #include "kit/cpu/vmath.h"
 #include "ops/pointwise/pointwise.h"
 
@@ -112,12 +114,18 @@ static bool make_schedule(const pw_program *p, unsigned live, schedule *s)
     return true;
 }
 
+static bool takes(dtype d)
+{
+    return d == INGOT_F32 || dtype_is_narrow(d);
+}
+
 static bool match(const node *n, const device_caps *caps)
 {
+    (void)caps;
     schedule s;
     for (int i = 0; i < n->inputs; i++)
-        if (n->in[i]->dtype != INGOT_F32) return false;
-    return match_f32(n, caps) && n->out[0]->dtype == INGOT_F32 && make_schedule(n->attrs, 0, &s);
+        if (!takes(n->in[i]->dtype)) return false;
+    return takes(n->out[0]->dtype) && make_schedule(n->attrs, 0, &s);
 }
 
 static status prepare(context *ctx, const step *s, const device_caps *caps, void **out)
@@ -126,7 +134,8 @@ static status prepare(context *ctx, const step *s, const device_caps *caps, void
     schedule *made = malloc(sizeof *made);
     if (!made) return fail_memory(ctx, "a pointwise program", sizeof *made);
     unsigned live = 0;
-    for (int i = 0; i < PW_MAX_OUTPUTS; i++) live |= (unsigned)(s->node->out[i] != NULL) << i;
+    for (int i = 0; i < PW_MAX_OUTPUTS; i++)
+        live |= (unsigned)(s->node->out[i] && s->node->out[i]->dtype == INGOT_F32) << i;
     make_schedule(s->node->attrs, live, made);
     *out = made;
     return INGOT_OK;
@@ -153,11 +162,30 @@ static void spread(float *to, float v, int64_t n)
     for (int64_t i = 0; i < n; i++) to[i] = v;
 }
 
+static void load_narrow(tile *t, int i, int64_t at, int64_t column, int64_t n, bool new_row)
+{
+    const tensor *in = &t->step->in[i];
+    const uint16_t *x = (const uint16_t *)in->data + at;
+    int64_t stride = t->loop->inner[i];
+    float *to = t->registers[i];
+    t->slot[i] = to;
+    if (stride == 1)
+        cpu_widen(to, x + column, in->dtype, n);
+    else if (stride == 0 && new_row)
+        spread(to, cpu_widen_one(x, in->dtype, 0), MIN((int64_t)TILE, t->loop->length));
+    for (int64_t k = 0; stride > 1 && k < n; k++) to[k] = cpu_widen_one(x, in->dtype, (column + k) * stride);
+}
+
 static void load_inputs(tile *t, const int64_t *at, int64_t column, int64_t n, bool new_row)
 {
     for (int i = 0; i < t->program->inputs; i++) {
-        const float *x = f32(&t->step->in[i]) + at[i];
+        const tensor *in = &t->step->in[i];
         int64_t stride = t->loop->inner[i];
+        if (in->dtype != INGOT_F32) {
+            load_narrow(t, i, at[i], column, n, new_row);
+            continue;
+        }
+        const float *x = f32(in) + at[i];
         if (stride == 1 && !t->schedule->passes[i]) {
             t->slot[i] = x + column;
             continue;
@@ -186,8 +214,13 @@ static void run_tile(tile *t, int64_t out_at, int64_t n)
         t->slot[slot] = y;
     }
     for (int o = 0; o < p->outputs; o++) {
-        float *y = f32(&t->step->out[o]);
-        if (t->step->out[o].data && t->slot[p->result[o]] != y + out_at)
+        const tensor *out = &t->step->out[o];
+        if (out->data && out->dtype != INGOT_F32) {
+            cpu_narrow((uint16_t *)out->data + out_at, out->dtype, t->slot[p->result[o]], n);
+            continue;
+        }
+        float *y = f32(out);
+        if (out->data && t->slot[p->result[o]] != y + out_at)
             memcpy(y + out_at, t->slot[p->result[o]], (size_t)n * sizeof *y);
     }
 }

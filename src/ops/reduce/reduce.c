@@ -14,7 +14,8 @@ static status infer(build *b, const node *n, inferred *out)
         else if (a->keep)
             to.dim[to.rank++] = 1;
     }
-    out[0] = (inferred){.dtype = n->in[0]->dtype, .shape = to};
+    bool wide = a->wide && dtype_is_narrow(n->in[0]->dtype);
+    out[0] = (inferred){.dtype = wide ? INGOT_F32 : n->in[0]->dtype, .shape = to};
     return INGOT_OK;
 }
 
@@ -25,7 +26,7 @@ static void grad(build *b, node *n, value *const *dout, const bool *need, value 
     value *x = n->in[0];
     shape kept = x->shape;
     kept.dim[a->axis] = 1;
-    value *d = ingot_reshape(b, dout[0], kept);
+    value *d = ingot_reshape(b, ingot_cast(b, dout[0], x->dtype), kept);
     if (a->kind == REDUCE_SUM) {
         din[0] = ingot_expand(b, d, x->shape);
         return;
@@ -44,28 +45,37 @@ static op_cost cost(const node *n)
 
 const op_def op_reduce_def = {
     .name = "reduce",
-    .doc = "y = sum (kind 0) or maximum (kind 1) of x over one axis; keep: the axis stays with size 1.",
+    .doc = "y = sum (kind 0) or maximum (kind 1) of x over one axis; keep: the axis stays with size 1; wide: "
+           "the sum of 16-bit x is float32.",
     .inputs = {{"x", ANY}},
     .outputs = {{"y"}},
     ATTRS(reduce_attrs, ATTR(reduce_attrs, kind, ATTR_I64, .minimum = 0, .maximum = 1),
-          ATTR(reduce_attrs, axis, ATTR_I64), ATTR(reduce_attrs, keep, ATTR_I64)),
+          ATTR(reduce_attrs, axis, ATTR_I64), ATTR(reduce_attrs, keep, ATTR_I64),
+          ATTR(reduce_attrs, wide, ATTR_I64, .minimum = 0, .maximum = 1)),
     .traits = OP_PRIMITIVE,
     .infer = infer,
     .grad = grad,
     .cost = cost,
-    SAMPLES({.in = {S(2, 3, 5)}, .attrs = &(const reduce_attrs){REDUCE_SUM, 2, 0}},
-            {.in = {S(2, 3, 5)}, .attrs = &(const reduce_attrs){REDUCE_SUM, 0, 1}},
-            {.in = {S(2, 3, 5)}, .attrs = &(const reduce_attrs){REDUCE_MAX, 1, 0}},
-            {.in = {S(31, 33)}, .attrs = &(const reduce_attrs){REDUCE_SUM, 0, 0}, .values = VALUES_WIDE},
-            {.in = {S(4, 4099)}, .attrs = &(const reduce_attrs){REDUCE_SUM, 1, 0}, .values = VALUES_LARGE_OFFSET},
-            {.in = {S(4, 4099)}, .attrs = &(const reduce_attrs){REDUCE_MAX, 1, 1}, .values = VALUES_ONE_DOMINANT},
-            {.in = {S(1)}, .attrs = &(const reduce_attrs){REDUCE_SUM, 0, 0}}),
+    SAMPLES({.in = {S(2, 3, 5)}, .attrs = &(const reduce_attrs){REDUCE_SUM, 2, 0, 0}},
+            {.in = {S(2, 3, 5)}, .attrs = &(const reduce_attrs){REDUCE_SUM, 0, 1, 0}},
+            {.in = {S(2, 3, 5)}, .attrs = &(const reduce_attrs){REDUCE_MAX, 1, 0, 0}},
+            {.in = {S(31, 33)}, .attrs = &(const reduce_attrs){REDUCE_SUM, 0, 0, 0}, .values = VALUES_WIDE},
+            {.in = {S(4, 4099)}, .attrs = &(const reduce_attrs){REDUCE_SUM, 1, 0, 0}, .values = VALUES_LARGE_OFFSET},
+            {.in = {S(4, 4099)}, .attrs = &(const reduce_attrs){REDUCE_MAX, 1, 1, 0}, .values = VALUES_ONE_DOMINANT},
+            {.in = {S(67, 31)}, .attrs = &(const reduce_attrs){REDUCE_SUM, 0, 0, 1}},
+            {.in = {S(1)}, .attrs = &(const reduce_attrs){REDUCE_SUM, 0, 0, 0}}),
 };
 
 static value *reduce(build *b, value *x, int axis, int keep, reduce_kind kind)
 {
     if (!x) return NULL;
-    return APPLY(b, &op_reduce_def, &((reduce_attrs){kind, axis_of(axis, x->shape.rank), keep}), x);
+    return APPLY(b, &op_reduce_def, &((reduce_attrs){kind, axis_of(axis, x->shape.rank), keep, 0}), x);
+}
+
+value *sum_wide(build *b, value *x, int axis, int keep)
+{
+    if (!x) return NULL;
+    return APPLY(b, &op_reduce_def, &((reduce_attrs){REDUCE_SUM, axis_of(axis, x->shape.rank), keep, 1}), x);
 }
 
 ingot_value *ingot_sum(ingot_build *b, ingot_value *x, int axis, int keep)

@@ -72,9 +72,10 @@ const op_def op_rms_norm_def = {
     .doc = "y = w x / sqrt(mean(x^2) + eps) over the last dim: x (..., C), w (C). rstd (...) is what x was multiplied "
            "with. "
            "Zhang & Sennrich 2019.",
-    .inputs = {{"x", FLOAT}, {"w", FLOAT}},
+    .inputs = {{"x", FLOAT}, {"w", FLOAT, .wide = true}},
     .outputs = {{"y", .like = INPUT(0), .may_reuse = INPUT(0)}, {"rstd", .optional = true, .no_gradient = true}},
     ATTRS(rms_norm_attrs, ATTR(rms_norm_attrs, eps, ATTR_F64, .minimum = 0, .maximum = 1)),
+    .traits = OP_WIDE,
     .infer = infer,
     .lower = lower,
     .grad = grad,
@@ -129,9 +130,9 @@ static op_cost grad_cost(const node *n)
 const op_def op_rms_norm_grad_def = {
     .name = "rms_norm_grad",
     .doc = "The gradient of rms_norm: u = x rstd, g = dy w, dx = rstd (g - u mean(g u)), dw = sum over rows of dy u.",
-    .inputs = {{"dy", FLOAT}, {"x", FLOAT}, {"w", FLOAT}, {"rstd", FLOAT}},
+    .inputs = {{"dy", FLOAT}, {"x", FLOAT}, {"w", FLOAT, .wide = true}, {"rstd", FLOAT, .wide = true}},
     .outputs = {{"dx", .like = INPUT(1), .may_reuse = INPUT(0)}, {"dw", .optional = true}},
-    .traits = OP_INTERNAL,
+    .traits = OP_WIDE | OP_INTERNAL,
     .infer = grad_infer,
     .lower = grad_lower,
     .cost = grad_cost,

@@ -94,10 +94,11 @@ const op_def op_rope_def = {
         "(P, R) of R/2 cosines and R/2 sines a position, R <= D; elements from R on stay. Pair i is (i, i + R/2), or "
         "(2i, 2i + 1) when interleaved: y1 = x1 cos - x2 sin, y2 = x2 cos + x1 sin; inverse: by minus the angle. A "
         "position outside the table gives zeros. Su et al. 2021.",
-    .inputs = {{"x", FLOAT}, {"positions", INTEGER}, {"table", FLOAT, .not_differentiable = true}},
+    .inputs = {{"x", FLOAT}, {"positions", INTEGER}, {"table", FLOAT, .not_differentiable = true, .wide = true}},
     .outputs = {{"y", .like = INPUT(0), .may_reuse = INPUT(0)}},
     ATTRS(rope_attrs, ATTR(rope_attrs, interleaved, ATTR_I64, .minimum = 0, .maximum = 1),
           ATTR(rope_attrs, inverse, ATTR_I64, .minimum = 0, .maximum = 1)),
+    .traits = OP_WIDE,
     .infer = infer,
     .lower = lower,
     .grad = grad,

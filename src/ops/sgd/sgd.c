@@ -63,12 +63,12 @@ const op_def op_sgd_def = {
         "= momentum buffer + g' and w' = w - lr buffer', or nesterov: w' = w - lr (g' + momentum buffer'). Start from "
         "buffer 0. w, g, buffer one shape; lr, scale, apply scalars; with apply 0 nothing changes. Sutskever et al. "
         "2013.",
-    .inputs = {{"w", FLOAT},
-               {"g", FLOAT},
-               {"lr", FLOAT},
-               {"scale", FLOAT},
-               {"apply", FLOAT},
-               {"buffer", FLOAT, .optional = true}},
+    .inputs = {{"w", FLOAT, .wide = true},
+               {"g", FLOAT, .wide = true},
+               {"lr", FLOAT, .wide = true},
+               {"scale", FLOAT, .wide = true},
+               {"apply", FLOAT, .wide = true},
+               {"buffer", FLOAT, .wide = true, .optional = true}},
     .outputs = {{"new_w", .like = INPUT(W), .may_reuse = INPUT(W)},
                 {"new_buffer", .like = INPUT(W), .may_reuse = INPUT(BUFFER), .optional = true}},
     ATTRS(sgd_attrs, ATTR(sgd_attrs, momentum, ATTR_F64, .minimum = 0, .maximum = 1),

@@ -30,6 +30,7 @@ const op_def op_sum_squares_def = {
            "that the result depends on neither length nor threads.",
     .inputs = {{"x", FLOAT}},
     .outputs = {{"y"}},
+    .traits = OP_WIDE,
     .infer = infer,
     .lower = lower,
     .grad = grad,

@@ -1,0 +1,94 @@
+/* Runs of 16-bit floats to float32 and back, rounded to nearest even: what kernels do with bfloat16 and float16 between
+ * memory and registers. Loops that compilers vectorise, and the half-precision instructions where a file is compiled for
+ * them.
+ *
+ *     float row[TILE];
+ *     cpu_widen(row, x, INGOT_BF16, n);
+ *     ...
+ *     cpu_narrow(y, INGOT_BF16, row, n);
+ */
+#ifndef KIT_CPU_NARROW_H
+#define KIT_CPU_NARROW_H
+
+#include "base/dtype.h"
+
+#include <string.h>
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
+
+static inline float narrow_from_bf16(uint16_t b)
+{
+    uint32_t u = (uint32_t)b << 16;
+    float f;
+    memcpy(&f, &u, sizeof f);
+    return f;
+}
+
+/* float_to_bf16 without a branch. */
+static inline uint16_t narrow_to_bf16(float f)
+{
+    uint32_t u;
+    memcpy(&u, &f, sizeof u);
+    uint32_t rounded = u + 0x7fff + (u >> 16 & 1), nan = u | 0x400000;
+    return (uint16_t)(((u & 0x7fffffff) > 0x7f800000 ? nan : rounded) >> 16);
+}
+
+static inline void widen_bf16(float *restrict to, const uint16_t *restrict from, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) to[i] = narrow_from_bf16(from[i]);
+}
+
+static inline void narrow_bf16(uint16_t *restrict to, const float *restrict from, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) to[i] = narrow_to_bf16(from[i]);
+}
+
+static inline void widen_f16(float *restrict to, const uint16_t *restrict from, int64_t n)
+{
+    int64_t i = 0;
+#if defined(__F16C__)
+    for (; i + 8 <= n; i += 8) _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(from + i))));
+#endif
+    for (; i < n; i++) to[i] = half_to_float(from[i]);
+}
+
+static inline void narrow_f16(uint16_t *restrict to, const float *restrict from, int64_t n)
+{
+    int64_t i = 0;
+#if defined(__F16C__)
+    for (; i + 8 <= n; i += 8)
+        _mm_storeu_si128((__m128i *)(to + i), _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
+#endif
+    for (; i < n; i++) to[i] = float_to_half(from[i]);
+}
+
+/* d: INGOT_F32, INGOT_BF16 or INGOT_F16. */
+static inline void cpu_widen(float *to, const void *from, dtype d, int64_t n)
+{
+    if (d == INGOT_BF16)
+        widen_bf16(to, from, n);
+    else if (d == INGOT_F16)
+        widen_f16(to, from, n);
+    else
+        memcpy(to, from, (size_t)n * sizeof *to);
+}
+
+static inline void cpu_narrow(void *to, dtype d, const float *from, int64_t n)
+{
+    if (d == INGOT_BF16)
+        narrow_bf16(to, from, n);
+    else if (d == INGOT_F16)
+        narrow_f16(to, from, n);
+    else
+        memcpy(to, from, (size_t)n * sizeof *from);
+}
+
+static inline float cpu_widen_one(const void *from, dtype d, int64_t i)
+{
+    if (d == INGOT_F32) return ((const float *)from)[i];
+    uint16_t bits = ((const uint16_t *)from)[i];
+    return d == INGOT_BF16 ? narrow_from_bf16(bits) : half_to_float(bits);
+}
+
+#endif
