@@ -10,6 +10,7 @@ missing_packages() {
     local IFS='|'
     for choice in ${probe#pc:}; do
       case $probe in
+        /*) if [[ -e $choice ]]; then found=1; fi ;;
         pc:*) if pkg-config --exists "$choice" 2>/dev/null; then found=1; fi ;;
         *) if command -v "$choice" >/dev/null 2>&1; then found=1; fi ;;
       esac
@@ -49,6 +50,7 @@ need() {
     fi
   fi
   echo "dev: installing ${debian[*]}"
+  [[ ${debian[*]} != *:arm64* ]] || ${as[@]+"${as[@]}"} dpkg --add-architecture arm64
   ${as[@]+"${as[@]}"} apt-get update -qq
   ${as[@]+"${as[@]}"} env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${debian[@]}" >/dev/null
 }

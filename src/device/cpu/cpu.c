@@ -122,9 +122,15 @@ static status run(device *d, const work *w, void *compiled)
     return host_run_steps(d, w, &((cpu *)d->self)->queue);
 }
 
+#ifdef __aarch64__
+#define ISA_BASELINE "NEON" /* every 64-bit Arm has it */
+#else
+#define ISA_BASELINE "baseline"
+#endif
+
 static void describe(const device *d, text *out)
 {
-    static const char *const isas[] = {"baseline", "AVX2", "AVX-512"};
+    static const char *const isas[] = {ISA_BASELINE, "AVX2", "AVX-512"};
     const device_caps *caps = d->caps;
     text_printf(out, "%d threads, %s kernels%s, caches %lld KB / %lld KB / %lld KB", caps->threads, isas[caps->isa],
                 caps->blas ? " and CBLAS" : "", (long long)caps->l1_bytes >> 10, (long long)caps->l2_bytes >> 10,
