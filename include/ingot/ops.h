@@ -120,11 +120,12 @@ INGOT_API ingot_value *ingot_lora_linear(ingot_build *b, ingot_value *x, ingot_v
  * of w's dtype, step an integer or float scalar, 1 in the first step. out: the new w, m, v; the new w and buffer. */
 typedef struct ingot_adamw_options {
     double beta1, beta2, eps, weight_decay;
-    int decoupled; /* 1: AdamW takes the decay from the weight. 0: Adam adds weight_decay w to the gradient */
+    int decoupled;    /* 1: AdamW takes the decay from the weight. 0: Adam adds weight_decay w to the gradient */
+    ingot_dtype copy; /* INGOT_BF16 or INGOT_F16: out[3] is the new w in it, written along; 0: none */
 } ingot_adamw_options;
 INGOT_API void ingot_adamw(ingot_build *b, ingot_value *w, ingot_value *g, ingot_value *m, ingot_value *v,
                            ingot_value *lr, ingot_value *scale, ingot_value *step, ingot_value *apply,
-                           const ingot_adamw_options *options, ingot_value *out[3]);
+                           const ingot_adamw_options *options, ingot_value **out);
 typedef struct ingot_sgd_options {
     double momentum, weight_decay;
     int nesterov;

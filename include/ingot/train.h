@@ -79,7 +79,9 @@ typedef struct ingot_task {
     /* Builds the loss from inputs of its own; called once a program. rng: counter for ingot_dropout, NULL in evaluation. */
     ingot_loss (*loss)(void *user, ingot_build *b, ingot_value *rng);
     void *user;
-    int recompute; /* honour ingot_recompute_begin / _end */
+    int recompute;    /* honour ingot_recompute_begin / _end */
+    int loss_scaling; /* for float16: gradients are of the loss times a scale (65536 at first) that halves and repeats the
+                         step when they overflow, and doubles after 2000 good steps. Micikevicius et al. 2018 */
 } ingot_task;
 
 /* One input of one batch. */
@@ -110,7 +112,8 @@ INGOT_API ingot_status ingot_stepper_seek(ingot_stepper *s, uint64_t seed, int64
 
 /* One optimizer step over `micros` batches of `feeds` inputs each: batches[micro * feeds + i]. All batches weigh by what
  * they count, so that the cut into micro-batches changes nothing but rounding. A loss or gradient that is not finite
- * changes no weight, moment or counter: the batches are run again with a check after each op, and the status is
+ * changes no weight, moment or counter: with loss scaling the step is repeated with half the scale, down to 1; else, or
+ * when the loss itself is not finite, the batches are run again with a check after each op, and the status is
  * INGOT_ERROR_NOT_FINITE with a message that names the first op that made it. */
 INGOT_API ingot_status ingot_stepper_step(ingot_stepper *s, const ingot_feed *batches, int feeds, int micros,
                                           ingot_step_result *result);

@@ -79,7 +79,7 @@ status bench_run_open(ingot_device *d, const ingot_model *m, const bench_train *
     if (!r->task) return fail_memory(d->ctx, "a task", sizeof *r->task);
     *r->task =
         (model_task){.model = m, .batch = how->batch_size, .length = info.image ? 0 : how->context, .dropout = -1};
-    ingot_task task = {.loss = model_task_loss, .user = r->task, .recompute = how->recompute};
+    ingot_task task = model_task_of(r->task, how->recompute);
     TRY(ingot_stepper_new(d, NULL, &task, &how->optimizer, &r->stepper));
     TRY(ingot_model_init(m, ingot_stepper_store(r->stepper), how->seed));
     TRY(ingot_stepper_seek(r->stepper, how->seed, 0));

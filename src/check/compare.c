@@ -6,11 +6,14 @@
 /* Bounds are of first order and for one order of summation; the device may have another. */
 #define SLACK 2
 
-static double tolerance_of(const trial_output *wanted, int64_t i, const error_units *units)
+/* `type`: of the device's output, which may be narrower than what is tested: one more rounding. */
+static double tolerance_of(const trial_output *wanted, int64_t i, dtype type, const error_units *units)
 {
     if (!wanted->errors) return 0;
     double v = wanted->values[i];
     double last = isfinite(v) && wanted->errors[i] > 0 ? fabs(v) * units->rounding + units->smallest : 0;
+    if (dtype_is_narrow(type) && isfinite(v))
+        last += type == INGOT_BF16 ? fabs(v) * 0x1p-8 : fabs(v) * 0x1p-11 + 0x1p-24;
     return SLACK * wanted->errors[i] + last;
 }
 
@@ -33,7 +36,7 @@ void compare_outputs(trial *t, const trial_outputs *got, const char *variant, co
         for (int64_t j = 0; j < shape_count(o->shape); j++) {
             double a = o->values[j], b = wanted->values[j];
             if (same_special(a, b, o->dtype)) continue;
-            double tolerance = tolerance_of(wanted, j, units), error = fabs(a - b);
+            double tolerance = tolerance_of(wanted, j, o->dtype, units), error = fabs(a - b);
             if (error <= tolerance) {
                 if (error / tolerance > t->row->worst) t->row->worst = error / tolerance;
                 continue;

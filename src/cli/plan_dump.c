@@ -46,7 +46,8 @@ static status dump_programs(ingot_device *d, const ingot_model *m, const ingot_t
     ingot_optimizer optimizer = o->optimizer;
     if (!optimizer.schedule.steps) optimizer.schedule.steps = o->steps;
     ingot_stepper *stepper;
-    TRY(stepper_plan(d, &(ingot_task){model_task_loss, &task, o->recompute}, &optimizer, &stepper));
+    ingot_task whole = model_task_of(&task, o->recompute);
+    TRY(stepper_plan(d, &whole, &optimizer, &stepper));
     ingot_program *const programs[] = {stepper->first, dot ? NULL : stepper->update};
     for (size_t i = 0; i < COUNT(programs) && programs[i]; i++) {
         char *dump = ingot_program_dump(programs[i], what, dot ? "dot" : "text");

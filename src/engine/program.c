@@ -148,8 +148,10 @@ ingot_status ingot_compile(ingot_build *b, ingot_device *d, const ingot_compile_
     p->store = options ? options->store : NULL;
     p->owns_store = !p->store;
     if (p->owns_store) TRY_OR(failed, ingot_store_new(d, &p->store));
-    TRY_OR(failed, run_passes(b, d, options));
     TRY_OR(failed, declare_states(p));
+    TRY_OR(failed, derive_states(p));
+    TRY_OR(failed, run_passes(b, d, options));
+    TRY_OR(failed, derive_note_groups(p));
     TRY_OR(failed, program_assign(p));
     TRY_OR(failed, take_memory(p));
     log_dump(p, options ? options->dump : NULL);
@@ -178,6 +180,8 @@ void ingot_program_free(ingot_program *p)
     }
     if (p->owns_store) ingot_store_free(p->store);
     ARRAY_FREE(&p->buffers);
+    ARRAY_FREE(&p->derived);
+    ARRAY_FREE(&p->updates);
     free(p->buffer_of);
     free(p->scratch_of);
     free(p->main.ns);
@@ -276,6 +280,7 @@ static status start_run(ingot_program *p, const ingot_scalar *uniforms)
         return ingot_fail(p->device->ctx, INGOT_ERROR_ARGUMENT,
                           "program %s was only planned; it has no memory to run in", p->graph->name);
     TRY(write_uniforms(p, uniforms));
+    TRY(derive_before_run(p));
     if (p->device->poison && p->arena_bytes)
         TRY(p->device->def->fill(p->device, &p->store->activations, 0, &(uint8_t){0xff}, 1,
                                  p->store->activations.bytes));
@@ -291,8 +296,10 @@ static status check_guards(ingot_program *p, const step *s);
 ingot_status ingot_run(ingot_program *p, const ingot_scalar *uniforms)
 {
     TRY(start_run(p, uniforms));
-    if (p->device->poison) return run_one_by_one(p, check_guards, NULL);
-    return p->device->def->run(p->device, &p->main, p->compiled);
+    TRY(p->device->poison ? run_one_by_one(p, check_guards, NULL)
+                          : p->device->def->run(p->device, &p->main, p->compiled));
+    derive_after_run(p);
+    return INGOT_OK;
 }
 
 static status run_one_by_one(ingot_program *p, status (*after)(ingot_program *p, const step *s), const step **bad)
@@ -352,7 +359,9 @@ static status check_finite(ingot_program *p, const step *s)
 status program_run_checked(ingot_program *p, const ingot_scalar *uniforms, const step **bad)
 {
     TRY(start_run(p, uniforms));
-    return run_one_by_one(p, check_finite, bad);
+    TRY(run_one_by_one(p, check_finite, bad));
+    derive_after_run(p);
+    return INGOT_OK;
 }
 
 status program_time_steps(ingot_program *p)

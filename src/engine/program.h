@@ -35,6 +35,7 @@ struct ingot_program {
     void *compiled;
     bool prepared;
     bool bound;
+    ARRAY(store_group *) derived, updates; /* groups that it reads as they were made, and those it changes */
 };
 
 /* Points every tensor at its memory; called again when the arena moves. */
@@ -54,6 +55,12 @@ status device_write_as(device *d, const allocation *to, int64_t offset, dtype st
                        int64_t count);
 status device_read_as(device *d, const allocation *from, int64_t offset, dtype storage, void *data, dtype wanted,
                       int64_t count);
+
+/* derived.c */
+status derive_states(ingot_program *p);      /* casts of states become their 16-bit copies; before the passes */
+status derive_note_groups(ingot_program *p); /* fills p->derived and p->updates */
+status derive_before_run(ingot_program *p);
+void derive_after_run(ingot_program *p);
 
 /* assign.c: storage roots to buffers, lifetimes, offsets, steps. */
 status program_assign(ingot_program *p);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #define GROUP_ALIGN 64 /* bytes: a cache line, and a vector of the widest instruction set */
+#define GROUP_LINE  32 /* elements, at least: the same places are aligned in a derived group */
 
 static bool is_group_name(const char *name)
 {
@@ -29,6 +30,7 @@ void ingot_store_free(ingot_store *s)
 {
     if (!s) return;
     device *d = s->device;
+    for (int64_t i = 0; i < s->groups.count; i++) ingot_program_free(s->groups.at[i]->make);
     for (int64_t i = 0; i < s->states.count; i++) {
         store_state *state = s->states.at[i];
         if (state->memory && !*state->group && !is_group_name(state->name)) {
@@ -56,7 +58,7 @@ store_state *store_find(const ingot_store *s, const char *name)
     return NULL;
 }
 
-static store_group *find_group(const ingot_store *s, const char *name)
+store_group *store_find_group(const ingot_store *s, const char *name)
 {
     for (int64_t i = 0; i < s->groups.count; i++)
         if (!strcmp(s->groups.at[i]->name, name)) return s->groups.at[i];
@@ -70,7 +72,7 @@ static dtype storage_of(const device *d, dtype type)
 
 static status join_group(ingot_store *s, store_state *state)
 {
-    store_group *g = find_group(s, state->group);
+    store_group *g = store_find_group(s, state->group);
     context *ctx = s->device->ctx;
     if (!g) {
         g = calloc(1, sizeof *g);
@@ -87,10 +89,18 @@ static status join_group(ingot_store *s, store_state *state)
     if (g->dtype != state->dtype)
         return ingot_fail(ctx, INGOT_ERROR_ARGUMENT, "state %s is %s, its group %s is %s", state->name,
                           ingot_dtype_name(state->dtype), g->name, ingot_dtype_name(g->dtype));
-    int64_t size = ingot_dtype_bytes(state->storage), line = GROUP_ALIGN / size;
+    int64_t size = ingot_dtype_bytes(state->storage), line = MAX(GROUP_ALIGN / size, GROUP_LINE);
     state->offset = g->count * size;
     g->count += (shape_count(state->shape) + line - 1) / line * line;
+    for (int64_t i = 0; i < s->groups.count; i++)
+        if (s->groups.at[i]->master == g) s->groups.at[i]->count = g->count;
     return INGOT_OK;
+}
+
+store_group *store_group_of(const ingot_store *s, const store_state *state)
+{
+    const char *name = is_group_name(state->name) ? state->name + 1 : state->group;
+    return *name ? store_find_group(s, name) : NULL;
 }
 
 status store_declare(ingot_store *s, const char *name, dtype type, shape sh, const char *group, store_state **out)
@@ -122,6 +132,45 @@ status store_declare(ingot_store *s, const char *name, dtype type, shape sh, con
     return INGOT_OK;
 }
 
+static status derive_group(ingot_store *s, store_group *master, const char *name, dtype d, store_group **out)
+{
+    *out = store_find_group(s, name);
+    if (*out) return INGOT_OK;
+    store_group *g = calloc(1, sizeof *g);
+    if (!g || !ARRAY_PUSH(&s->groups, g)) {
+        free(g);
+        return fail_memory(s->device->ctx, "a state group", sizeof *g);
+    }
+    *g = (store_group){
+        .name = name, .dtype = d, .storage = d, .count = master->count, .master = master, .made_from = UINT64_MAX};
+    *out = g;
+    return INGOT_OK;
+}
+
+status store_derive(ingot_store *s, const store_state *of, dtype d, store_state **out)
+{
+    const char *name = arena_printf(s->names, "%s@%s", of->name, ingot_dtype_name(d));
+    const char *group = arena_printf(s->names, "%s@%s", of->group, ingot_dtype_name(d));
+    if (!name || !group) return fail_memory(s->device->ctx, "a state", 64);
+    *out = store_find(s, name);
+    if (*out) return INGOT_OK;
+    store_group *g;
+    TRY(derive_group(s, store_find_group(s, of->group), group, d, &g));
+    store_state *state = calloc(1, sizeof *state);
+    if (!state || !ARRAY_PUSH(&s->states, state)) {
+        free(state);
+        return fail_memory(s->device->ctx, "a state", sizeof *state);
+    }
+    *state = *of;
+    state->name = name;
+    state->group = g->name;
+    state->dtype = state->storage = d;
+    state->memory = NULL;
+    state->offset = of->offset / ingot_dtype_bytes(of->storage) * ingot_dtype_bytes(d);
+    *out = state;
+    return INGOT_OK;
+}
+
 static status allocate_zeroed(ingot_store *s, int64_t bytes, allocation *out)
 {
     device *d = s->device;
@@ -140,9 +189,9 @@ static status allocate_group(ingot_store *s, store_group *g)
 status store_allocate(ingot_store *s, store_state *state)
 {
     if (state->memory) return INGOT_OK;
-    const char *group = is_group_name(state->name) ? state->name + 1 : state->group;
-    store_group *g = *group ? find_group(s, group) : NULL;
+    store_group *g = store_group_of(s, state);
     if (g) g->closed = true;
+    if (g && g->master) g->master->closed = true;
     if (s->plan_only) return INGOT_OK;
     if (g) {
         TRY(allocate_group(s, g));
@@ -191,9 +240,10 @@ int64_t store_state_bytes(const ingot_store *s)
 
 value *ingot_state_group(build *b, ingot_store *s, const char *group)
 {
-    store_group *g = find_group(s, group);
+    store_group *g = store_find_group(s, group);
     if (!g) return build_fail(b, INGOT_ERROR_ARGUMENT, "the store has no state group %s", group);
     g->closed = true; /* its size is part of the graph from here on */
+    if (g->master) g->master->closed = true;
     char name[256];
     const char *scope = b->scope;
     snprintf(name, sizeof name, "@%s", group);
@@ -221,7 +271,8 @@ ingot_status ingot_store_write(ingot_store *s, const char *name, const void *dat
 {
     store_state *state;
     TRY(find_for_copy(s, name, bytes, &state));
-    state->version++;
+    store_group *g = store_group_of(s, state);
+    if (g) g->version++;
     return device_write_as(s->device, state->memory, state->offset, state->storage, data, state->dtype,
                            shape_count(state->shape));
 }

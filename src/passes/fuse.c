@@ -54,6 +54,8 @@ static bool can_fuse(const build *b, const node *outer, const value *v)
     /* Programs compute in float32 whatever they store: what is never stored is not rounded. */
     if (v->dtype != outer->out[0]->dtype && !(computes_in_f32(v->dtype) && computes_in_f32(outer->out[0]->dtype)))
         return false;
+    if (dtype_is_narrow(v->dtype) && ((const pw_program *)inner->attrs)->count == 0 && inner->in[0]->dtype == INGOT_F32)
+        return false;                       /* a cast that rounds is meant to */
     for (int i = 0; i < inner->inputs; i++) /* integers keep a pass of their own: they need not be exact as float32 */
         if (!dtype_is_float(inner->in[i]->dtype)) return false;
     int uses = 0;

@@ -8,9 +8,10 @@
 #include <stdio.h>
 #include <xxhash.h>
 
-#define STATE_FILE     "training_state.json"
-#define OPTIMIZER_FILE "optimizer.safetensors"
-#define STATE_VERSION  1
+#define STATE_FILE        "training_state.json"
+#define OPTIMIZER_FILE    "optimizer.safetensors"
+#define LOSS_SCALE_TENSOR "loss_scale"
+#define STATE_VERSION     1
 
 /* Read in pieces: a map of the whole file would count as this process's memory. */
 static status file_checksum(context *ctx, const char *folder, const char *name, char out[32])
@@ -88,6 +89,23 @@ static status append_moment(void *user, ingot_stepper *s, const trained *t, cons
     return failed;
 }
 
+static status append_scale(ingot_stepper *s, safetensors_writer *w)
+{
+    float scale[2];
+    TRY(ingot_store_read(s->store, LOSS_SCALE_STATE, scale, sizeof scale));
+    return safetensors_append(w, scale, sizeof scale);
+}
+
+/* A run in another dtype had none: then it begins anew. */
+static status read_scale(ingot_stepper *s, archive *a)
+{
+    float scale[2];
+    const archive_tensor *t = s->task.loss_scaling ? archive_find(a, LOSS_SCALE_TENSOR) : NULL;
+    if (!t || !t->readable || t->elements != 2) return INGOT_OK;
+    TRY(archive_read(a, t, INGOT_F32, scale));
+    return ingot_store_write(s->store, LOSS_SCALE_STATE, scale, sizeof scale);
+}
+
 static status write_moments(const char *folder, ingot_stepper *s)
 {
     char *path = path_join(folder, OPTIMIZER_FILE);
@@ -99,7 +117,9 @@ static status write_moments(const char *folder, ingot_stepper *s)
     safetensors_metadata(w, "format", "ingot");
     safetensors_metadata(w, "optimizer", ingot_optimizer_names()[s->optimizer.kind]);
     failed = each_moment(s, declare_moment, w);
+    if (s->task.loss_scaling) safetensors_declare(w, LOSS_SCALE_TENSOR, INGOT_F32, 1, (int64_t[]){2});
     if (!failed) failed = each_moment(s, append_moment, w);
+    if (!failed && s->task.loss_scaling) failed = append_scale(s, w);
     if (!failed) return safetensors_commit(w);
     safetensors_abandon(w);
     return failed;
@@ -136,6 +156,7 @@ status checkpoint_read_optimizer(const char *folder, ingot_stepper *s, const tra
     free(path);
     TRY(failed);
     failed = each_moment(s, read_moment, a);
+    if (!failed) failed = read_scale(s, a);
     archive_close(a);
     return failed ? failed : ingot_stepper_seek(s, state->seed, state->step);
 }

@@ -1,7 +1,7 @@
 /* The training state beside a Hugging Face folder: what an exact resume needs and the model's files do not hold.
  *
  *     training_state.json      step, seed, place in the data, settings, checksums (XXH3) of every file of the folder
- *     optimizer.safetensors    moments, named "<parameter>.<moment>"
+ *     optimizer.safetensors    moments, named "<parameter>.<moment>"; with float16 the loss scale
  */
 #ifndef TRAIN_CHECKPOINT_H
 #define TRAIN_CHECKPOINT_H

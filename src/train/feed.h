@@ -49,5 +49,6 @@ typedef struct model_task {
     bool frozen; /* only evaluated */
 } model_task;
 ingot_loss model_task_loss(void *user, ingot_build *b, ingot_value *rng);
+ingot_task model_task_of(model_task *t, bool recompute); /* with loss scaling where the model computes in float16 */
 
 #endif

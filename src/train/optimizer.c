@@ -1,7 +1,8 @@
 /* The update program: the step's gradient sums become new weights and moments, if all of it is finite.
  *
- * It reads "train.sums" (loss, count, metric) and the flat groups "grad.*", and gives one output, "result" (7): loss,
- * count and metric of the step, norm of the mean gradient, learning rate, whether it was applied, steps applied so far.
+ * It reads "train.sums" (loss, count, metric) and the flat groups "grad.*", and gives one output, "result" (8): loss,
+ * count and metric of the step, norm of the mean gradient, learning rate, whether it was applied, steps applied so far, the
+ * loss scale of its gradients (1 without).
  * Everything is predicated on `apply`, so that a bad step changes nothing.
  */
 #include "train/schedule.h"
@@ -88,19 +89,34 @@ static value *flat(build *b, ingot_store *store, const char *kind, int group)
     return ingot_state_group(b, store, name);
 }
 
+/* The 16-bit copy of a group of weights that products read (engine/store.h), or NULL. */
+static value *copy_of_weights(build *b, ingot_store *store, int group)
+{
+    const dtype narrow[] = {INGOT_BF16, INGOT_F16};
+    for (size_t i = 0; i < COUNT(narrow); i++) {
+        char name[64];
+        snprintf(name, sizeof name, "weight%s@%s", group_suffix[group], ingot_dtype_name(narrow[i]));
+        if (store_find_group(store, name)) return ingot_state_group(b, store, name);
+    }
+    return NULL;
+}
+
 static void adam(build *b, ingot_store *store, const ingot_optimizer *o, int group, const step_scalars *x)
 {
     value *w = flat(b, store, "weight", group), *g = flat(b, store, "grad", group);
-    value *m = flat(b, store, "adam.m", group), *v = flat(b, store, "adam.v", group), *out[3];
+    value *m = flat(b, store, "adam.m", group), *v = flat(b, store, "adam.v", group), *out[4];
+    value *low = copy_of_weights(b, store, group);
     const ingot_adamw_options options = {.beta1 = o->beta1,
                                          .beta2 = o->beta2,
                                          .eps = o->eps,
                                          .weight_decay = group == GROUP_DECAY ? o->weight_decay : 0,
-                                         .decoupled = o->kind == INGOT_ADAMW};
+                                         .decoupled = o->kind == INGOT_ADAMW,
+                                         .copy = low ? low->dtype : 0};
     ingot_adamw(b, w, g, m, v, x->rate, x->scale, x->step, x->apply, &options, out);
     ingot_state_update(b, w, out[0]);
     ingot_state_update(b, m, out[1]);
     ingot_state_update(b, v, out[2]);
+    if (low) ingot_state_update(b, low, out[3]);
 }
 
 static void sgd(build *b, ingot_store *store, const ingot_optimizer *o, int group, const step_scalars *x)
@@ -111,6 +127,8 @@ static void sgd(build *b, ingot_store *store, const ingot_optimizer *o, int grou
         .momentum = o->momentum, .weight_decay = group == GROUP_DECAY ? o->weight_decay : 0, .nesterov = o->nesterov};
     ingot_sgd(b, w, g, momentum, x->rate, x->scale, x->apply, &options, out);
     ingot_state_update(b, w, out[0]);
+    value *low = copy_of_weights(b, store, group);
+    if (low) ingot_state_update(b, low, ingot_cast(b, out[0], low->dtype));
     if (momentum) ingot_state_update(b, momentum, out[1]);
 }
 
@@ -147,19 +165,44 @@ static void advance(build *b, value *rng, value *applied_steps)
     ingot_state_update(b, rng, ingot_concat(b, parts, (int)COUNT(parts), 0));
 }
 
-void optimizer_build(build *b, ingot_store *store, const ingot_optimizer *o)
+static value *scale_state(build *b)
+{
+    return ingot_state(b, LOSS_SCALE_STATE, INGOT_F32, INGOT_SHAPE(2));
+}
+
+value *loss_scale(build *b)
+{
+    return element(b, scale_state(b), 0);
+}
+
+/* Halved after a step that was not applied, doubled after many that were. */
+static void adapt_scale(build *b, value *scale, value *apply)
+{
+    value *good = formula(b, "where(b, a + 1, 0)", element(b, scale_state(b), 1), apply, NULL, NULL);
+    char text[128];
+    snprintf(text, sizeof text, "where(b, where(%d <= c, min(a * 2, %d), a), max(a * 0.5, 1))", LOSS_SCALE_PATIENCE,
+             LOSS_SCALE_MOST);
+    value *next = formula(b, text, scale, apply, good, NULL);
+    snprintf(text, sizeof text, "where(%d <= a, 0, a)", LOSS_SCALE_PATIENCE);
+    value *const parts[] = {ingot_reshape(b, next, INGOT_SHAPE(1)),
+                            ingot_reshape(b, formula(b, text, good, NULL, NULL, NULL), INGOT_SHAPE(1))};
+    ingot_state_update(b, scale_state(b), ingot_concat(b, parts, (int)COUNT(parts), 0));
+}
+
+void optimizer_build(build *b, ingot_store *store, const ingot_optimizer *o, bool loss_scaling)
 {
     value *rng = ingot_state(b, "train.rng", INGOT_I32, INGOT_SHAPE(4));
     value *sums = ingot_state(b, "train.sums", INGOT_F32, INGOT_SHAPE(3));
     value *done = ingot_cast(b, element(b, rng, 2), INGOT_F32); /* exact: a schedule has fewer than 2^24 steps */
     value *loss = element(b, sums, 0), *count = element(b, sums, 1), *metric = element(b, sums, 2);
-    value *norm = formula(b, "sqrt(a) / b", sum_of_squares(b, store), count, NULL, NULL);
-    char text[96] = "1 / a";
+    value *scale = loss_scaling ? loss_scale(b) : ingot_constant(b, 1, INGOT_F32, INGOT_SCALAR);
+    value *norm = formula(b, "sqrt(a) / (b * c)", sum_of_squares(b, store), count, scale, NULL);
+    char text[96] = "1 / (a * b)";
     /* as torch.nn.utils.clip_grad_norm_ */
-    if (o->clip > 0) snprintf(text, sizeof text, "min(%.17g / (b + 1e-6), 1) / a", o->clip);
+    if (o->clip > 0) snprintf(text, sizeof text, "min(%.17g / (c + 1e-6), 1) / (a * b)", o->clip);
     step_scalars x = {
         .rate = schedule_build(b, &o->schedule, done),
-        .scale = formula(b, text, count, o->clip > 0 ? norm : NULL, NULL, NULL),
+        .scale = formula(b, text, count, scale, o->clip > 0 ? norm : NULL, NULL),
         .apply = formula(b, "finite(a) * finite(b) * (0 < c)", loss, norm, count, NULL),
         .step = ingot_add_scalar(b, done, 1),
     };
@@ -172,7 +215,8 @@ void optimizer_build(build *b, ingot_store *store, const ingot_optimizer *o)
     }
     value *applied = ingot_add(b, done, x.apply);
     advance(b, rng, applied);
-    value *result[] = {loss, count, metric, norm, x.rate, x.apply, applied};
+    if (loss_scaling) adapt_scale(b, scale, x.apply);
+    value *result[] = {loss, count, metric, norm, x.rate, x.apply, applied, scale};
     for (size_t i = 0; i < COUNT(result); i++) result[i] = ingot_reshape(b, result[i], INGOT_SHAPE(1));
     ingot_output(b, "result", ingot_concat(b, result, (int)COUNT(result), 0));
 }

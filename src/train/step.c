@@ -7,6 +7,7 @@
  * All share one store. The states between them:
  *     train.rng   (4) int32: seed low, seed high, steps applied, micro-batches done of this step
  *     train.sums  (3): loss, count, metric of the micro-batches so far
+ *     train.scale (2): with loss scaling, the scale and good steps since it changed
  */
 #include "train/step.h"
 #include "ingot/ops.h"
@@ -15,7 +16,17 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { RESULT_LOSS, RESULT_COUNT, RESULT_METRIC, RESULT_NORM, RESULT_RATE, RESULT_APPLIED, RESULT_STEP, RESULTS };
+enum {
+    RESULT_LOSS,
+    RESULT_COUNT,
+    RESULT_METRIC,
+    RESULT_NORM,
+    RESULT_RATE,
+    RESULT_APPLIED,
+    RESULT_STEP,
+    RESULT_SCALE,
+    RESULTS
+};
 enum { SUM_LOSS, SUM_COUNT, SUM_METRIC, SUMS };
 
 static bool is_trained(const store_state *state, int *group)
@@ -91,7 +102,8 @@ static void build_gradients(ingot_stepper *s, build *b, const ingot_loss *loss, 
         build_fail(b, INGOT_ERROR_MEMORY, "not enough memory for the graph");
         return;
     }
-    ingot_gradients(b, loss->sum, weights, count, gradients);
+    value *sum = s->task.loss_scaling ? ingot_mul(b, loss->sum, loss_scale(b)) : loss->sum;
+    ingot_gradients(b, sum, weights, count, gradients);
     for (int i = 0; i < count; i++) {
         const trained *t = &s->trained.at[i];
         const char *name = kind_name(b->arena, "grad", t->name);
@@ -135,7 +147,7 @@ static status compile_update(ingot_stepper *s)
 {
     build *b = ingot_build_new(s->ctx, "update");
     if (!b) return fail_memory(s->ctx, "the graph", 0);
-    optimizer_build(b, s->store, &s->optimizer);
+    optimizer_build(b, s->store, &s->optimizer, s->task.loss_scaling);
     return compile(s, b, &s->update);
 }
 
@@ -171,7 +183,10 @@ static status stepper_new(ingot_device *d, ingot_store *store, bool plan_only, c
     }
     if (!failed) failed = compile_micro(s, false, &s->first);
     if (!failed) failed = compile_update(s);
+    const float scale[2] = {LOSS_SCALE_FIRST, 0};
     if (!failed && !plan_only) failed = ingot_stepper_seek(s, 0, 0);
+    if (!failed && !plan_only && task->loss_scaling)
+        failed = ingot_store_write(s->store, LOSS_SCALE_STATE, scale, sizeof scale);
     if (failed) {
         ingot_stepper_free(s);
         return failed;
@@ -298,14 +313,23 @@ static status explain(ingot_stepper *s, const ingot_feed *batches, int feeds, in
     return failed;
 }
 
+/* Gradients that a smaller scale may save; the update has halved it. */
+static bool overflowed(const float *result)
+{
+    return result[RESULT_APPLIED] == 0 && result[RESULT_COUNT] > 0 && isfinite(result[RESULT_LOSS]) &&
+           result[RESULT_SCALE] > 1;
+}
+
 ingot_status ingot_stepper_step(ingot_stepper *s, const ingot_feed *batches, int feeds, int micros,
                                 ingot_step_result *out)
 {
     if (micros < 1) return ingot_fail(s->ctx, INGOT_ERROR_ARGUMENT, "a step needs at least one batch");
     TRY(stepper_prepare(s, micros > 1, false));
     float result[RESULTS];
-    TRY(run_step(s, batches, feeds, micros, run_plain));
-    TRY(ingot_read(s->update, "result", result, sizeof result));
+    do {
+        TRY(run_step(s, batches, feeds, micros, run_plain));
+        TRY(ingot_read(s->update, "result", result, sizeof result));
+    } while (overflowed(result));
     if (result[RESULT_APPLIED] == 0) return explain(s, batches, feeds, micros, result);
     if (out)
         *out = (ingot_step_result){.step = (int64_t)result[RESULT_STEP],

@@ -22,6 +22,10 @@ typedef struct trained_list {
 enum { GROUP_DECAY, GROUP_NO_DECAY, GROUP_COUNT };
 extern const char *const group_suffix[GROUP_COUNT]; /* ".decay", ".no_decay" */
 
+/* The state of loss scaling: the scale, and good steps since it changed. */
+#define LOSS_SCALE_STATE "train.scale"
+enum { LOSS_SCALE_FIRST = 65536, LOSS_SCALE_MOST = 1 << 24, LOSS_SCALE_PATIENCE = 2000 };
+
 struct ingot_stepper {
     context *ctx;
     arena *arena;
@@ -46,7 +50,10 @@ status stepper_evaluator(ingot_device *d, const ingot_task *task, ingot_stepper 
 status optimizer_check(context *ctx, const ingot_optimizer *o);
 /* Names of the moments that it keeps for each parameter ("adam.m"), and how many; 0 to 2. */
 int optimizer_moments(const ingot_optimizer *o, const char *names[2]);
-/* The update program: reads "grad.*" and "train.sums", writes weights, moments and "train.rng". */
-void optimizer_build(build *b, ingot_store *store, const ingot_optimizer *o);
+/* The update program: reads "grad.*" and "train.sums", writes weights, moments and "train.rng", and with loss scaling
+ * LOSS_SCALE_STATE. */
+void optimizer_build(build *b, ingot_store *store, const ingot_optimizer *o, bool loss_scaling);
+/* The scale as gradients are multiplied with it: a scalar. */
+value *loss_scale(build *b);
 
 #endif

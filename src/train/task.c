@@ -31,3 +31,11 @@ ingot_loss model_task_loss(void *user, ingot_build *b, ingot_value *rng)
     if (pictures && made.logits) loss.metric = right_answers(b, made.logits, input_named(b, "targets"));
     return loss;
 }
+
+ingot_task model_task_of(model_task *t, bool recompute)
+{
+    return (ingot_task){.loss = model_task_loss,
+                        .user = t,
+                        .recompute = recompute,
+                        .loss_scaling = ingot_model_describe(t->model).dtype == INGOT_F16};
+}

@@ -70,7 +70,7 @@ static status open_feeds(ingot_trainer *t)
 
 static ingot_task task_of(ingot_trainer *t)
 {
-    return (ingot_task){.loss = model_task_loss, .user = &t->task, .recompute = t->options.recompute};
+    return model_task_of(&t->task, t->options.recompute);
 }
 
 static status plan(ingot_trainer *t, ingot_train_memory *out)

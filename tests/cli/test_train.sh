@@ -42,6 +42,19 @@ for level in naive parallel blas best; do
     check "3 more, $level" "$ingot" train --resume three-$level --steps 6
     same six-$level three-$level
 done
+for dtype in bfloat16 float16; do
+    check "6 steps, $dtype" "$ingot" train "${llama[@]}" "${exact[@]}" --dtype $dtype --steps 6 --output six-$dtype
+    check "3 steps, $dtype" "$ingot" train "${llama[@]}" "${exact[@]}" --dtype $dtype --steps 3 --output three-$dtype
+    check "3 more, $dtype" "$ingot" train --resume three-$dtype --steps 6
+    same six-$dtype three-$dtype
+    check "eval in $dtype" "$ingot" eval --model six-$dtype --data data --dtype $dtype
+    check "generate in $dtype" "$ingot" generate --model six-$dtype --max-tokens 4 --seed 1 --dtype $dtype
+done
+if cmp -s six-best/last/model.safetensors six-bfloat16/last/model.safetensors; then
+    echo "FAILED: bfloat16 gave the bits of float32"
+    failed=1
+fi
+refuses 'multiplies bfloat16 only' "$ingot" train "${llama[@]}" --cpu-level avx512-bf16 --steps 1 --output none
 for optimizer in adam sgd; do
     run=("${small[@]}" --family gpt2 --optimizer "$optimizer" --rows stream "${exact[@]}")
     check "gpt2, $optimizer" "$ingot" train "${run[@]}" --steps 6 --output six-$optimizer

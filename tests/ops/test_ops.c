@@ -7,12 +7,12 @@
 
 #include <cmocka.h>
 
-static void check_level(const char *level)
+static void check_level(const char *level, dtype d)
 {
     context *ctx;
     check_report report = {0};
     assert_int_equal(ingot_context_new(NULL, &ctx), INGOT_OK);
-    check_options o = {.device = "cpu", .level = level, .seed = 7};
+    check_options o = {.device = "cpu", .level = level, .seed = 7, .dtype = d};
     if (check_ops(ctx, &o, &report)) fail_msg("%s", ingot_message(ctx));
     assert_true(report.rows.count > 40);
     for (int64_t i = 0; i < report.rows.count; i++) {
@@ -29,17 +29,31 @@ static void check_level(const char *level)
 static void test_naive(void **state)
 {
     (void)state;
-    check_level("naive");
+    check_level("naive", INGOT_F32);
 }
 
 static void test_best(void **state)
 {
     (void)state;
-    check_level("best");
+    check_level("best", INGOT_F32);
+}
+
+static void test_bfloat16(void **state)
+{
+    (void)state;
+    check_level("best", INGOT_BF16);
+    check_level("parallel", INGOT_BF16);
+}
+
+static void test_float16(void **state)
+{
+    (void)state;
+    check_level("best", INGOT_F16);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_naive), cmocka_unit_test(test_best)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_naive), cmocka_unit_test(test_best),
+                                       cmocka_unit_test(test_bfloat16), cmocka_unit_test(test_float16)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

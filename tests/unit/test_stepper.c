@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "base/dtype.h"
 #include "base/rng.h"
 #include "ingot/ops.h"
 #include "train/step.h"
@@ -302,10 +303,95 @@ static void test_refused(void **state)
     end(&f);
 }
 
+/* A loss whose gradient leaves float16 as long as the scale is above 2^15: the sum of a product with twos. */
+static ingot_loss steep(void *user, ingot_build *b, ingot_value *rng)
+{
+    (void)user, (void)rng;
+    ingot_value *w = ingot_state_in(b, "w", INGOT_F32, INGOT_SHAPE(2, 2), "weight.decay");
+    ingot_value *twos = ingot_constant(b, 2, INGOT_F16, INGOT_SHAPE(2, 2));
+    ingot_value *x = ingot_matmul(b, twos, ingot_cast(b, w, INGOT_F16));
+    return (ingot_loss){.sum = ingot_sum_all(b, ingot_cast(b, x, INGOT_F32)),
+                        .count = ingot_constant(b, 1, INGOT_F32, INGOT_SCALAR)};
+}
+
+static void test_loss_scale(void **state)
+{
+    (void)state;
+    fixture f;
+    begin(&f);
+    ingot_context *ctx = f.ctx;
+    ingot_optimizer how = ingot_optimizer_defaults(0.5, 10);
+    how.kind = INGOT_SGD;
+    how.momentum = how.weight_decay = how.clip = 0;
+    how.schedule.kind = INGOT_CONSTANT;
+    ingot_stepper *s;
+    OK(ingot_stepper_new(f.device, NULL, &(ingot_task){.loss = steep, .loss_scaling = 1}, &how, &s));
+    ingot_step_result r;
+    float scale[2], w[4];
+    for (int step = 1; step <= 2; step++) {
+        OK(ingot_stepper_step(s, NULL, 0, 1, &r));
+        OK(ingot_store_read(ingot_stepper_store(s), LOSS_SCALE_STATE, scale, sizeof scale));
+        OK(ingot_store_read(ingot_stepper_store(s), "w", w, sizeof w));
+        assert_int_equal(r.step, step);
+        assert_true(r.norm == 8); /* of the loss itself, whatever the scale */
+        assert_true(scale[0] == 32768 && scale[1] == (float)step);
+        assert_true(w[0] == -2 * (float)step && w[3] == w[0]);
+    }
+    scale[1] = LOSS_SCALE_PATIENCE - 1;
+    scale[0] = 32;
+    OK(ingot_store_write(ingot_stepper_store(s), LOSS_SCALE_STATE, scale, sizeof scale));
+    OK(ingot_stepper_step(s, NULL, 0, 1, &r));
+    OK(ingot_store_read(ingot_stepper_store(s), LOSS_SCALE_STATE, scale, sizeof scale));
+    assert_true(scale[0] == 64 && scale[1] == 0);
+    ingot_stepper_free(s);
+    end(&f);
+}
+
+/* A product in bfloat16 reads the master's copy: the optimizer keeps it fresh, and a write from outside makes it anew. */
+static ingot_loss narrow(void *user, ingot_build *b, ingot_value *rng)
+{
+    (void)user, (void)rng;
+    ingot_value *w = ingot_state_in(b, "w", INGOT_F32, INGOT_SHAPE(3, 5), "weight.decay");
+    ingot_value *ones = ingot_constant(b, 1, INGOT_BF16, INGOT_SHAPE(2, 3));
+    return (ingot_loss){
+        .sum = ingot_sum_all(b, ingot_cast(b, ingot_matmul(b, ones, ingot_cast(b, w, INGOT_BF16)), INGOT_F32)),
+        .count = ingot_constant(b, 1, INGOT_F32, INGOT_SCALAR)};
+}
+
+static void test_derived_copy(void **state)
+{
+    (void)state;
+    for (ingot_optimizer_kind kind = INGOT_ADAMW; kind <= INGOT_SGD; kind++) {
+        fixture f;
+        begin(&f);
+        ingot_context *ctx = f.ctx;
+        ingot_optimizer how = ingot_optimizer_defaults(0.01, 10);
+        how.kind = kind;
+        ingot_stepper *s;
+        OK(ingot_stepper_new(f.device, NULL, &(ingot_task){.loss = narrow}, &how, &s));
+        float w[15];
+        uint16_t copy[15];
+        for (int i = 0; i < 15; i++) w[i] = 0.1f * (float)i;
+        for (int round = 0; round < 3; round++) {
+            if (round != 1) OK(ingot_store_write(ingot_stepper_store(s), "w", w, sizeof w));
+            ingot_step_result r;
+            OK(ingot_stepper_step(s, NULL, 0, 1, &r));
+            if (round != 1) assert_float_equal(r.loss, 2 * 10.5, 0.05);
+            float now[15];
+            OK(ingot_store_read(ingot_stepper_store(s), "w", now, sizeof now));
+            OK(ingot_store_read(ingot_stepper_store(s), "w@bfloat16", copy, sizeof copy));
+            for (int i = 0; i < 15; i++) assert_int_equal(copy[i], float_to_bf16(now[i]));
+        }
+        ingot_stepper_free(s);
+        end(&f);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_convergence), cmocka_unit_test(test_update_rules),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_convergence),  cmocka_unit_test(test_update_rules),
                                        cmocka_unit_test(test_accumulation), cmocka_unit_test(test_not_finite),
-                                       cmocka_unit_test(test_refused)};
+                                       cmocka_unit_test(test_refused),      cmocka_unit_test(test_loss_scale),
+                                       cmocka_unit_test(test_derived_copy)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,7 +9,8 @@ enum { W, G, M, V, LR, SCALE, STEP, APPLY_ };
 static status infer(build *b, const node *n, inferred *out)
 {
     char one[128], other[128];
-    (void)out;
+    int64_t copy = ATTRS_OF(adamw_attrs, n)->copy;
+    out[3] = (inferred){.dtype = copy ? (dtype)copy : INGOT_BF16, .shape = n->in[W]->shape};
     for (int i = G; i <= V; i++)
         if (!shape_equal(n->in[i]->shape, n->in[W]->shape) || n->in[i]->dtype != n->in[W]->dtype)
             return infer_fail(b, n, "%s is %s, w is %s", n->op->inputs[i].name, shape_print(one, n->in[i]->shape),
@@ -58,6 +59,7 @@ static void lower(build *b, const node *n, value **out)
     value *decay = ingot_pointwise(b, formula, (value *[]){in[LR]}, 1);
     snprintf(formula, sizeof formula, "where(e, a * f - d * b / (sqrt(c) * g + %.17g), a)", a->eps);
     out[0] = ingot_pointwise(b, formula, (value *[]){in[W], out[1], out[2], rate, in[APPLY_], decay, root}, 7);
+    if (n->out[3]) out[3] = ingot_cast(b, out[0], n->out[3]->dtype);
 }
 
 static op_cost cost(const node *n)
@@ -85,7 +87,9 @@ const op_def op_adamw_def = {
         "One step of AdamW (Loshchilov & Hutter 2019) or, not decoupled, of Adam with L2 (Kingma & Ba 2015): g' = "
         "scale g (+ weight_decay w); m' = beta1 m + (1 - beta1) g'; v' = beta2 v + (1 - beta2) g'^2; w' = w (1 - lr "
         "weight_decay) - lr / (1 - beta1^step) m' / (sqrt(v') / sqrt(1 - beta2^step) + eps). w, g, m, v one shape; lr, "
-        "scale, step (1 in the first step) and apply are scalars; with apply 0 nothing changes.",
+        "scale, step (1 in the first step) and apply are scalars; with apply 0 nothing changes. low: w' in 16 bits, "
+        "the "
+        "dtype that `copy` says.",
     .inputs = {{"w", FLOAT, .wide = true},
                {"g", FLOAT, .wide = true},
                {"m", FLOAT, .wide = true},
@@ -96,12 +100,14 @@ const op_def op_adamw_def = {
                {"apply", FLOAT, .wide = true}},
     .outputs = {{"new_w", .like = INPUT(W), .may_reuse = INPUT(W)},
                 {"new_m", .like = INPUT(M), .may_reuse = INPUT(M)},
-                {"new_v", .like = INPUT(V), .may_reuse = INPUT(V)}},
+                {"new_v", .like = INPUT(V), .may_reuse = INPUT(V)},
+                {"low", .optional = true}},
     ATTRS(adamw_attrs, ATTR(adamw_attrs, beta1, ATTR_F64, .minimum = 0, .maximum = 0.9999999),
           ATTR(adamw_attrs, beta2, ATTR_F64, .minimum = 0, .maximum = 0.9999999),
           ATTR(adamw_attrs, eps, ATTR_F64, .minimum = 0, .maximum = 1),
           ATTR(adamw_attrs, weight_decay, ATTR_F64, .minimum = 0, .maximum = 1e6),
-          ATTR(adamw_attrs, decoupled, ATTR_I64, .minimum = 0, .maximum = 1)),
+          ATTR(adamw_attrs, decoupled, ATTR_I64, .minimum = 0, .maximum = 1),
+          ATTR(adamw_attrs, copy, ATTR_I64, .minimum = 0, .maximum = INGOT_BF16)),
     .traits = OP_NOT_DIFFERENTIABLE,
     .infer = infer,
     .lower = lower,
@@ -110,6 +116,7 @@ const op_def op_adamw_def = {
             {.in = {SHAPES(4099)}, POSITIVE, A(0.9, 0.95, 1e-8, 0.1, 1)},
             {.in = {SHAPES(33)}, POSITIVE, A(0.8, 0.9, 1e-6, 0.05, 0)},
             {.in = {SHAPES(1)}, POSITIVE, A(0, 0, 1e-8, 0, 1)},
+            {.in = {SHAPES(5003)}, POSITIVE, A(0.9, 0.95, 1e-8, 0.1, 1, INGOT_F16)},
             {.in = {SHAPES(40000)}, POSITIVE, A(0.9, 0.999, 1e-8, 0, 0), .values = VALUES_WIDE},
             {.in = {SHAPES(31)},
              .values_of = {[V] = VALUES_POSITIVE, [STEP] = VALUES_POSITIVE, [APPLY_] = VALUES_ZERO},
@@ -118,11 +125,19 @@ const op_def op_adamw_def = {
 
 void ingot_adamw(ingot_build *b, ingot_value *w, ingot_value *g, ingot_value *m, ingot_value *v, ingot_value *lr,
                  ingot_value *scale, ingot_value *step, ingot_value *apply, const ingot_adamw_options *o,
-                 ingot_value *out[3])
+                 ingot_value **out)
 {
-    adamw_attrs attrs = {o->beta1, o->beta2, o->eps, o->weight_decay, !!o->decoupled};
+    adamw_attrs attrs = {o->beta1, o->beta2, o->eps, o->weight_decay, !!o->decoupled, o->copy};
     node *n = node_new(b, &op_adamw_def, (value *[]){w, g, m, v, lr, scale, step, apply}, 8, &attrs);
     for (int i = 0; i < 3; i++) out[i] = n ? n->out[i] : NULL;
+    if (o->copy) out[3] = n ? node_output(b, n, 3) : NULL;
+}
+
+bool adamw_match(const node *n, const device_caps *caps)
+{
+    node masters = *n;
+    masters.out[3] = NULL;
+    return match_f32(&masters, caps) && (!n->out[3] || dtype_is_narrow(n->out[3]->dtype));
 }
 
 adamw_step adamw_step_of(const step *s)

@@ -8,6 +8,7 @@
 typedef struct adamw_attrs {
     double beta1, beta2, eps, weight_decay;
     int64_t decoupled;
+    int64_t copy; /* INGOT_BF16 or INGOT_F16: dtype of output low */
 } adamw_attrs;
 
 /* In f64: 1 - beta^t loses all but a few bits of a float32 in the first steps. */
@@ -17,5 +18,6 @@ typedef struct adamw_step {
     bool apply;
 } adamw_step;
 adamw_step adamw_step_of(const step *s);
+bool adamw_match(const node *n, const device_caps *caps); /* float32, `low` apart */
 
 #endif

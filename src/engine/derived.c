@@ -1,0 +1,106 @@
+/* Derived states: a float32 state that a program only reads in 16 bits is read from its 16-bit copy, which is made once for
+ * all programs and again when the state has changed. So masters are cast once a change, not in every program that multiplies
+ * with them.
+ */
+#include "engine/program.h"
+#include "ops/source/source.h"
+#include "ops/table.h"
+
+#include <stdio.h>
+
+static bool is_updated(const build *b, const value *state)
+{
+    for (const node *n = b->first; n; n = n->after)
+        if ((n->op->traits & OP_UPDATE) && n->in[0] == state) return true;
+    return false;
+}
+
+/* The program that casts a whole group. */
+static status compile_make(ingot_store *s, store_group *g)
+{
+    if (g->make) return INGOT_OK;
+    build *b = ingot_build_new(s->device->ctx, "derive");
+    if (!b) return fail_memory(s->device->ctx, "a graph", 0);
+    value *from = ingot_state_group(b, s, g->master->name), *to = ingot_state_group(b, s, g->name);
+    ingot_state_update(b, to, ingot_cast(b, from, g->dtype));
+    return ingot_compile(b, s->device, &(ingot_compile_options){.store = s}, &g->make);
+}
+
+static status derive(ingot_program *p, node *cast)
+{
+    build *b = p->graph;
+    const store_state *of = store_find(p->store, cast->in[0]->name);
+    store_state *copy;
+    TRY(store_derive(p->store, of, cast->out[0]->dtype, &copy));
+    TRY(compile_make(p->store, store_find_group(p->store, copy->group)));
+    const char *scope = b->scope;
+    b->scope = "";
+    value *v = ingot_state_in(b, copy->name, copy->dtype, copy->shape, copy->group);
+    b->scope = scope;
+    if (!v) return ingot_build_status(b);
+    if (v->node->before != NULL) { /* sources stand where they are made: this one is read from the beginning on */
+        node *n = v->node;
+        node_remove(b, n);
+        n->before = NULL;
+        n->after = b->first;
+        b->first->before = n;
+        b->first = n;
+    }
+    value_replace(b, cast->out[0], v);
+    return INGOT_OK;
+}
+
+status derive_states(ingot_program *p)
+{
+    if (p->device->def->promotes_to_f64) return INGOT_OK;
+    for (node *n = p->graph->first; n; n = n->after) {
+        if (n->op != &op_cast_def || !value_is_state(n->in[0])) continue;
+        const source_attrs *from = n->in[0]->node->attrs;
+        if (n->in[0]->dtype == INGOT_F32 && dtype_is_narrow(n->out[0]->dtype) && from->group && *from->group &&
+            !is_updated(p->graph, n->in[0]))
+            TRY(derive(p, n));
+    }
+    return INGOT_OK;
+}
+
+static bool is_known(store_group *const *at, int64_t count, const store_group *g)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (at[i] == g) return true;
+    return false;
+}
+
+status derive_note_groups(ingot_program *p)
+{
+    build *b = p->graph;
+    for (int64_t i = 0; i < b->states.count; i++) {
+        const value *v = b->states.at[i].value;
+        const store_state *state = store_find(p->store, v->name);
+        store_group *g = state ? store_group_of(p->store, state) : NULL;
+        if (!g) continue;
+        bool updated = is_updated(b, v), reads = g->master && !updated;
+        if (updated && !is_known(p->updates.at, p->updates.count, g) && !ARRAY_PUSH(&p->updates, g))
+            return fail_memory(p->device->ctx, "a program", sizeof g);
+        if (reads && !is_known(p->derived.at, p->derived.count, g) && !ARRAY_PUSH(&p->derived, g))
+            return fail_memory(p->device->ctx, "a program", sizeof g);
+    }
+    return INGOT_OK;
+}
+
+status derive_before_run(ingot_program *p)
+{
+    for (int64_t i = 0; i < p->derived.count; i++) {
+        store_group *g = p->derived.at[i];
+        if (g->made_from != g->master->version) TRY(ingot_run(g->make, NULL));
+    }
+    return INGOT_OK;
+}
+
+void derive_after_run(ingot_program *p)
+{
+    for (int64_t i = 0; i < p->updates.count; i++) p->updates.at[i]->version++;
+    for (int64_t i = 0; i < p->updates.count; i++) {
+        store_group *g = p->updates.at[i];
+        if (g->master) g->made_from = g->master->version;
+    }
+}
