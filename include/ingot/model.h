@@ -42,6 +42,7 @@ typedef struct ingot_model_options {
     const int32_t *eos_tokens; /* ids that end a text; the first is also its beginning */
     int eos_count;
     int64_t classes; /* convnet */
+    int64_t image;   /* convnet: side of the pictures, which have three channels */
 } ingot_model_options;
 
 /* Fresh: nothing is read. The family's and presets' names are in the message when one is unknown. */

@@ -1,70 +1,91 @@
-/* Names and limits of a machine. */
-#define _GNU_SOURCE
+/* Limits of the processor: multiply-adds in registers, copies and sums over more than the caches hold. */
 #include "bench/machine.h"
 #include "bench/measure.h"
 #include "kit/cpu/peak.h"
 
-#include <stdio.h>
-#include <sys/utsname.h>
-#include <unistd.h>
-
-static void read_cpu_name(char *out, size_t size)
-{
-    struct utsname system;
-    snprintf(out, size, "%s", uname(&system) ? "unknown" : system.machine);
-    FILE *file = fopen("/proc/cpuinfo", "r");
-    if (!file) return;
-    char line[512];
-    while (fgets(line, sizeof line, file)) {
-        char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) || !colon) continue;
-        line[strcspn(line, "\n")] = 0;
-        snprintf(out, size, "%s", colon + 2);
-        break;
-    }
-    fclose(file);
-}
+enum { PEAK_ROUNDS = 200000, ARRAY_FLOATS = 32 << 20 };
 
 void machine_describe(pool *p, machine *out)
 {
-    *out = (machine){.cores = (int)sysconf(_SC_NPROCESSORS_ONLN), .threads = pool_size(p)};
-    read_cpu_name(out->cpu, sizeof out->cpu);
-    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
-    if (pages > 0 && size > 0) out->memory_bytes = (uint64_t)pages * (uint64_t)size;
+    *out = (machine){.threads = pool_size(p)};
+    identity_here(&out->cpu);
 }
 
-typedef struct copy_work {
+/* ---- memory ---- */
+
+typedef struct memory_work {
     pool *pool;
     float *from, *to;
-    int64_t count;
-} copy_work;
+    double *sums; /* one a piece: what was read must be used */
+    pool_task *part;
+} memory_work;
 
 static void copy_part(void *arg, int64_t first, int64_t last, int worker)
 {
     (void)worker;
-    const copy_work *w = arg;
+    const memory_work *w = arg;
     memcpy(w->to + first, w->from + first, (size_t)(last - first) * sizeof(float));
 }
 
-static status copy_once(void *arg)
+/* Integer sums of whole lines: as fast as lines come. */
+static void read_part(void *arg, int64_t first, int64_t last, int worker)
 {
-    const copy_work *w = arg;
-    pool_for(w->pool, w->count, 1 << 16, copy_part, arg);
+    const memory_work *w = arg;
+    const uint64_t *at = (const uint64_t *)(const void *)(w->from + first);
+    uint64_t sums[8] = {0};
+    for (int64_t i = 0; i + 8 <= (last - first) / 2; i += 8)
+        for (int j = 0; j < 8; j++) sums[j] += at[i + j];
+    for (int j = 0; j < 8; j++) w->sums[worker] += (double)sums[j];
+}
+
+static status memory_once(void *arg)
+{
+    const memory_work *w = arg;
+    pool_for(w->pool, ARRAY_FLOATS, 1 << 16, w->part, arg);
     return INGOT_OK;
 }
 
+static status time_memory(context *ctx, memory_work *w, pool_task *part, double bytes, double *rate)
+{
+    bench_stats stats;
+    w->part = part;
+    TRY(bench_measure(ctx, memory_once, w, &(bench_effort){.warmup = 1, .repetitions = 5}, &stats));
+    *rate = bytes / stats.least;
+    bench_stats_free(&stats);
+    return INGOT_OK;
+}
+
+static status measure_memory(context *ctx, pool *p, machine *out)
+{
+    size_t bytes = ARRAY_FLOATS * sizeof(float);
+    memory_work w = {.pool = p, .from = malloc(bytes), .to = malloc(bytes)};
+    w.sums = calloc((size_t)pool_size(p), sizeof *w.sums);
+    status s = w.from && w.to && w.sums ? INGOT_OK : fail_memory(ctx, "measuring bandwidth", 2 * bytes);
+    if (!s) {
+        memset(w.from, 1, bytes);
+        memset(w.to, 1, bytes);
+        s = time_memory(ctx, &w, copy_part, 2.0 * (double)bytes, &out->copy_bytes);
+    }
+    if (!s) s = time_memory(ctx, &w, read_part, (double)bytes, &out->read_bytes);
+    free(w.from);
+    free(w.to);
+    free(w.sums);
+    return s;
+}
+
+/* ---- multiply-adds ---- */
+
 typedef struct peak_work {
     pool *pool;
-    double *sums; /* one a thread: what was computed must be used */
+    peak_kind kind;
+    double *sums;
 } peak_work;
-
-enum { PEAK_ROUNDS = 200000 };
 
 static void peak_part(void *arg, int64_t first, int64_t last, int worker)
 {
     (void)worker;
     peak_work *w = arg;
-    for (int64_t i = first; i < last; i++) w->sums[i] = peak_multiply_adds(PEAK_ROUNDS);
+    for (int64_t i = first; i < last; i++) w->sums[i] = peak_run(w->kind, PEAK_ROUNDS);
 }
 
 static status peak_once(void *arg)
@@ -74,37 +95,28 @@ static status peak_once(void *arg)
     return INGOT_OK;
 }
 
-static status measure_copy(context *ctx, pool *p, machine *out)
+static status measure_peak(context *ctx, pool *p, peak_kind kind, double *flops)
 {
-    copy_work w = {.pool = p, .count = 32 << 20};
-    w.from = malloc((size_t)w.count * sizeof(float));
-    w.to = malloc((size_t)w.count * sizeof(float));
-    status s = w.from && w.to ? INGOT_OK : fail_memory(ctx, "measuring bandwidth", (uint64_t)w.count * 8);
-    bench_stats stats = {0};
-    if (!s) {
-        memset(w.from, 1, (size_t)w.count * sizeof(float));
-        memset(w.to, 1, (size_t)w.count * sizeof(float));
-        s = bench_measure(ctx, copy_once, &w, &(bench_effort){.warmup = 1, .repetitions = 5}, &stats);
-    }
-    if (!s) out->copy_bytes = 2.0 * (double)w.count * sizeof(float) / stats.least;
+    double a_round = peak_flops_a_round(kind);
+    if (a_round <= 0) return INGOT_OK;
+    peak_work w = {.pool = p, .kind = kind, .sums = calloc((size_t)pool_size(p), sizeof(double))};
+    if (!w.sums) return fail_memory(ctx, "measuring the peak", 8);
+    bench_stats stats;
+    status s = bench_measure(ctx, peak_once, &w, &(bench_effort){.warmup = 2, .repetitions = 9}, &stats);
+    free(w.sums);
+    TRY(s);
+    *flops = a_round * PEAK_ROUNDS * pool_size(p) / stats.least;
     bench_stats_free(&stats);
-    free(w.from);
-    free(w.to);
-    return s;
+    return INGOT_OK;
 }
 
 status machine_measure(context *ctx, machine *out)
 {
     pool *p = context_pool(ctx);
+    if (!p) return ingot_fail(ctx, INGOT_ERROR_MEMORY, "threads could not be started; try --threads 1");
     machine_describe(p, out);
-    TRY(measure_copy(ctx, p, out));
-    peak_work w = {.pool = p, .sums = calloc((size_t)pool_size(p), sizeof(double))};
-    if (!w.sums) return fail_memory(ctx, "measuring the peak", 8);
-    bench_stats stats;
-    status s = bench_measure(ctx, peak_once, &w, &(bench_effort){.warmup = 1, .repetitions = 7}, &stats);
-    free(w.sums);
-    if (s) return s;
-    out->peak_flops = peak_flops_a_round() * PEAK_ROUNDS * pool_size(p) / stats.least;
-    bench_stats_free(&stats);
-    return INGOT_OK;
+    TRY(measure_memory(ctx, p, out));
+    TRY(measure_peak(ctx, p, PEAK_F32, &out->peak_flops));
+    TRY(measure_peak(ctx, p, PEAK_F64, &out->peak_flops_f64));
+    return measure_peak(ctx, p, PEAK_BF16, &out->peak_flops_bf16);
 }

@@ -3,18 +3,28 @@
 #define BENCH_MACHINE_H
 
 #include "base/threads.h"
+#include "bench/identity.h"
+#include "device/device.h"
 
 typedef struct machine {
-    char cpu[128];         /* "AMD EPYC 9B45" */
-    int cores, threads;    /* of the machine, of the pool */
-    uint64_t memory_bytes; /* 0: unknown */
-    double peak_flops;     /* float32 multiply-adds on all threads of the pool, 2 FLOPs each; 0: not measured */
-    double copy_bytes;     /* bytes a second, read and written, over arrays far larger than the caches */
+    cpu_identity cpu;
+    int threads; /* of the pool */
+    /* Multiply-adds on all threads of the pool, 2 FLOPs each; 0: not measured, or no such instruction. */
+    double peak_flops, peak_flops_f64, peak_flops_bf16;
+    double copy_bytes; /* bytes a second, read and written, over arrays far larger than the caches */
+    double read_bytes; /* the same, read alone */
 } machine;
 
-/* The CPU's name as /proc/cpuinfo (Linux) gives it; other systems: the architecture. */
 void machine_describe(pool *p, machine *out);
-/* Also runs the two loops, about 0.5 s. */
+/* Also runs the loops, about 0.5 s. */
 status machine_measure(context *ctx, machine *out);
+
+/* What a device can do at most, for `of limit` and MFU. */
+typedef struct device_limit {
+    double flops, bytes; /* a second; 0: unknown */
+    const char *from;    /* "multiply-adds in registers", "the device's own largest product" */
+} device_limit;
+/* The cpu: what machine_measure saw; other devices: their own product of 8192^3 and copy of 256 MB, timed now. */
+status device_limit_measure(device *d, const machine *on, dtype type, device_limit *out);
 
 #endif

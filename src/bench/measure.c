@@ -52,9 +52,15 @@ status bench_measure(context *ctx, bench_work *work, void *arg, const bench_effo
         if (!s) s = work(arg);
         if (!ARRAY_PUSH(&samples, bench_now() - start)) s = fail_memory(ctx, "timings", sizeof(double));
     }
-    out->samples = samples.at;
-    out->count = samples.count;
-    if (!s) s = summarise(ctx, out);
+    if (!s) return bench_stats_of(ctx, samples.at, samples.count, out);
+    ARRAY_FREE(&samples);
+    return s;
+}
+
+status bench_stats_of(context *ctx, double *samples, int64_t count, bench_stats *out)
+{
+    *out = (bench_stats){.samples = samples, .count = count};
+    status s = count ? summarise(ctx, out) : ingot_fail(ctx, INGOT_ERROR_INTERNAL, "nothing was timed");
     if (s) bench_stats_free(out);
     return s;
 }

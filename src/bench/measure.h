@@ -19,6 +19,8 @@ typedef struct bench_effort {
 } bench_effort;
 
 status bench_measure(context *ctx, bench_work *work, void *arg, const bench_effort *effort, bench_stats *out);
+/* Of samples that were taken elsewhere, malloc'ed: the stats own them from here on, also when this fails. */
+status bench_stats_of(context *ctx, double *samples, int64_t count, bench_stats *out);
 void bench_stats_free(bench_stats *s);
 double bench_now(void); /* seconds of a clock that only goes forward */
 

@@ -18,6 +18,24 @@ static void cell(const json_t *v, const char *format, text *out)
     }
 }
 
+/* Columns that UTF-8 takes, wide characters aside. */
+static size_t width_of(const char *string)
+{
+    size_t width = 0;
+    for (; string && *string; string++) width += ((unsigned char)*string & 0xc0) != 0x80;
+    return width;
+}
+
+static void put_padded(const char *string, size_t width, bool right, text *out)
+{
+    size_t have = width_of(string);
+    text_puts(out, "| ");
+    for (size_t i = have; right && i < width; i++) text_puts(out, " ");
+    text_puts(out, string ? string : "");
+    for (size_t i = have; !right && i < width; i++) text_puts(out, " ");
+    text_puts(out, " ");
+}
+
 static bool right_aligned(const report_column *c)
 {
     return c->format != NULL;
@@ -39,21 +57,21 @@ static size_t used_columns(const json_t *rows, const report_column *columns, siz
 
 static void print_md(const json_t *rows, const report_column *all, size_t count, text *out)
 {
-    report_column columns[32];
-    size_t widths[32] = {0}, i;
+    report_column columns[40];
+    size_t widths[40] = {0}, i;
     const json_t *row;
     count = used_columns(rows, all, count, columns);
     for (size_t c = 0; c < count; c++) {
-        widths[c] = strlen(columns[c].heading);
+        widths[c] = width_of(columns[c].heading);
         json_array_foreach((json_t *)(uintptr_t)rows, i, row)
         {
             text one = {0};
             cell(json_object_get(row, columns[c].field), columns[c].format, &one);
-            widths[c] = MAX(widths[c], one.length);
+            widths[c] = MAX(widths[c], width_of(one.at));
             text_free(&one);
         }
     }
-    for (size_t c = 0; c < count; c++) text_printf(out, "| %-*s ", (int)widths[c], columns[c].heading);
+    for (size_t c = 0; c < count; c++) put_padded(columns[c].heading, widths[c], false, out);
     text_puts(out, "|\n");
     for (size_t c = 0; c < count; c++) {
         text_puts(out, "| ");
@@ -66,7 +84,7 @@ static void print_md(const json_t *rows, const report_column *all, size_t count,
         for (size_t c = 0; c < count; c++) {
             text one = {0};
             cell(json_object_get(row, columns[c].field), columns[c].format, &one);
-            text_printf(out, right_aligned(&columns[c]) ? "| %*s " : "| %-*s ", (int)widths[c], one.at ? one.at : "");
+            put_padded(one.at, widths[c], right_aligned(&columns[c]), out);
             text_free(&one);
         }
         text_puts(out, "|\n");
@@ -113,7 +131,7 @@ void report_print(const json_t *rows, report_format format, const report_column 
     size_t i;
     const json_t *row;
     switch (format) {
-    case REPORT_MD: print_md(rows, columns, MIN(count, (size_t)32), out); break;
+    case REPORT_MD: print_md(rows, columns, MIN(count, (size_t)40), out); break;
     case REPORT_CSV: print_csv(rows, out); break;
     case REPORT_JSON:
         print_json_value(json_array_size(rows) == 1 ? json_array_get(rows, 0) : rows, JSON_INDENT(2), out);

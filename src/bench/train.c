@@ -49,27 +49,50 @@ static json_t *samples_ms(const bench_stats *s)
     return list;
 }
 
+static void add_memory(json_t *row, const ingot_train_memory *m, uint64_t resident)
+{
+    json_object_set_new(row, "peak_bytes", json_integer((json_int_t)m->peak_bytes));
+    json_object_set_new(row, "weight_bytes", json_integer((json_int_t)m->weight_bytes));
+    json_object_set_new(row, "gradient_bytes", json_integer((json_int_t)m->gradient_bytes));
+    json_object_set_new(row, "optimizer_bytes", json_integer((json_int_t)m->optimizer_bytes));
+    json_object_set_new(row, "activation_bytes", json_integer((json_int_t)m->activation_bytes));
+    json_object_set_new(row, "workspace_bytes", json_integer((json_int_t)m->workspace_bytes));
+    if (resident) json_object_set_new(row, "resident_bytes", json_integer((json_int_t)resident));
+}
+
+static void add_speed(json_t *row, const bench_train *how, bool pictures, const bench_stats *s, double flops,
+                      const device_limit *limit)
+{
+    double rows = (double)(pictures ? how->batch_size : how->batch_size * how->context);
+    row_set_number(row, "ms_per_step", s->median * 1e3);
+    row_set_number(row, "ms_stddev", s->deviation * 1e3);
+    row_set_number(row, "ms_min", s->least * 1e3);
+    json_object_set_new(row, "samples_ms", samples_ms(s));
+    row_set_number(row, pictures ? "img_per_s" : "tok_per_s", rows / s->median);
+    row_set_number(row, "gflops", flops / s->median * 1e-9);
+    if (limit->flops <= 0) return;
+    row_set_number(row, "mfu", flops / s->median / limit->flops);
+    row_set_number(row, "limit_gflops", limit->flops * 1e-9);
+    row_set_text(row, "limit_from", limit->from);
+}
+
 static json_t *make_row(const ingot_device *d, const ingot_model_info *info, const char *model_name,
-                        const bench_train *how, const machine *on, const bench_run *r, const bench_stats *s,
-                        const ingot_train_memory *memory, uint64_t resident)
+                        const bench_train *how, const machine *on, const bench_run *r)
 {
     char test[64];
-    bool pictures = info->image > 0;
-    double rows = (double)(pictures ? how->batch_size : how->batch_size * how->context);
-    double flops = memory->flops_per_micro + memory->flops_per_update;
-    snprintf(test, sizeof test, pictures ? "train B%lld" : "train B%lldxT%lld", (long long)how->batch_size,
+    json_t *row = row_new("train", d, on);
+    snprintf(test, sizeof test, info->image ? "train B%lld" : "train B%lldxT%lld", (long long)how->batch_size,
              (long long)how->context);
-    return json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:I, s:i, s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:f, "
-        "s:o}",
-        "version", ingot_version(), "cpu_info", on->cpu, "backend", ingot_device_name(d), "model", model_name, "test",
-        test, "n_params", (json_int_t)info->parameters, "n_threads", on->threads, "dtype",
-        ingot_dtype_name(info->dtype), "batch_size", (json_int_t)how->batch_size, "context",
-        (json_int_t)(pictures ? 0 : how->context), "repetitions", (json_int_t)s->count, "ms_per_step", s->median * 1e3,
-        "ms_stddev", s->deviation * 1e3, "ms_min", s->least * 1e3, pictures ? "img_per_s" : "tok_per_s",
-        rows / s->median, "gflops", flops / s->median * 1e-9, "peak_gflops", on->peak_flops * 1e-9, "mfu",
-        on->peak_flops > 0 ? flops / s->median / on->peak_flops : 0.0, "peak_bytes", (json_int_t)memory->peak_bytes,
-        "resident_bytes", (json_int_t)resident, "loss", r->last.loss, "samples_ms", samples_ms(s));
+    row_set_text(row, "model", model_name);
+    row_set_text(row, "test", test);
+    json_object_set_new(row, "n_params", json_integer((json_int_t)info->parameters));
+    row_set_text(row, "dtype", ingot_dtype_name(how->dtype));
+    row_set_text(row, "optimizer", ingot_optimizer_names()[how->optimizer.kind]);
+    if (how->recompute) json_object_set_new(row, "recompute", json_integer(1));
+    json_object_set_new(row, "batch_size", json_integer((json_int_t)how->batch_size));
+    json_object_set_new(row, "context", json_integer((json_int_t)(info->image ? 0 : how->context)));
+    row_set_number(row, "loss", r->last.loss);
+    return row;
 }
 
 status bench_run_open(ingot_device *d, const ingot_model *m, const bench_train *how, bench_run *r)
@@ -99,22 +122,28 @@ static status measure_row(ingot_device *d, const ingot_model *m, const char *mod
     ingot_model_info info = ingot_model_describe(m);
     uint64_t before = memory_resident();
     bench_stats stats;
+    device_limit limit;
+    TRY(device_limit_measure(d, on, how->dtype, &limit));
     TRY(bench_run_open(d, m, how, r));
     TRY(bench_run_step(r));
     double first_loss = r->last.loss;
     TRY(bench_measure(d->ctx, one_step, r, &how->effort, &stats));
     ingot_train_memory memory = ingot_stepper_describe(r->stepper);
     uint64_t after = memory_resident();
-    *row = make_row(d, &info, model_name, how, on, r, &stats, &memory, after > before ? after - before : 0);
-    if (*row) json_object_set_new(*row, "first_loss", json_real(first_loss));
+    *row = make_row(d, &info, model_name, how, on, r);
+    row_set_number(*row, "first_loss", first_loss);
+    json_object_set_new(*row, "repetitions", json_integer((json_int_t)stats.count));
+    row_add_times(*row, &stats);
+    add_speed(*row, how, info.image > 0, &stats, memory.flops_per_micro + memory.flops_per_update, &limit);
+    add_memory(*row, &memory, after > before ? after - before : 0);
     bench_stats_free(&stats);
-    return *row ? INGOT_OK : fail_memory(d->ctx, "a row", 0);
+    return INGOT_OK;
 }
 
 status bench_train_run(ingot_device *d, const ingot_model *m, const char *model_name, const bench_train *how,
                        const machine *on, json_t **row)
 {
-    bench_run r;
+    bench_run r = {0};
     status s = measure_row(d, m, model_name, how, on, &r, row);
     bench_run_close(&r);
     return s;

@@ -2,15 +2,13 @@
 #ifndef BENCH_TRAIN_H
 #define BENCH_TRAIN_H
 
-#include "bench/machine.h"
-#include "bench/measure.h"
+#include "bench/row.h"
 #include "ingot/train.h"
-
-#include <jansson.h>
 
 typedef struct bench_train {
     int64_t batch_size, context; /* B, T; pictures have no T */
     int recompute;
+    dtype dtype; /* of weights and activations: float32 */
     ingot_optimizer optimizer;
     bench_effort effort;
     uint64_t seed;
@@ -27,7 +25,7 @@ status bench_run_open(ingot_device *d, const ingot_model *m, const bench_train *
 status bench_run_step(bench_run *r);
 void bench_run_close(bench_run *r);
 
-/* One row: ms_per_step and its samples, tok_per_s, gflops, mfu, peak_bytes, loss, and what ran where. */
+/* One row: ms_per_step and its samples, tok_per_s or img_per_s, gflops, mfu, peak_bytes and its parts, loss. */
 status bench_train_run(ingot_device *d, const ingot_model *m, const char *model_name, const bench_train *how,
                        const machine *on, json_t **row);
 

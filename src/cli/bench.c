@@ -1,126 +1,192 @@
-/* ingot bench: what is measured is in src/bench; here are its flags and its tables. */
-#include "bench/report.h"
-#include "bench/train.h"
-#include "cli/model_options.h"
-#include "device/device.h"
+/* ingot bench: lists of numbers, rows out, rows against those of another day. What is measured is in src/bench. */
+#include "cli/bench.h"
+#include "cli/terminal.h"
 
 #include <stdio.h>
 
-typedef struct train_bench_options {
-    shape_options shape;
-    device_flags device;
-    int64_t batch_size, context, repetitions, warmup, seed;
-    bool recompute;
-    string_list optimizers;
-    int format;
-} train_bench_options;
+/* ---- lists ---- */
 
-static const option train_lines[] = {
-    {"batch-size", INT_AT(train_bench_options, batch_size), "B", "rows a step", .initial = "8", .range = AT_LEAST(1)},
-    {"context", INT_AT(train_bench_options, context), "T", "positions a row", .short_name = "c",
-     .initial_help = "the preset's", .range = AT_LEAST(1)},
-    {"repetitions", INT_AT(train_bench_options, repetitions), "N", "steps that are timed", .short_name = "r",
-     .initial = "10", .range = AT_LEAST(1)},
-    {"warmup", INT_AT(train_bench_options, warmup), "N", "steps before them", .initial = "2", .range = AT_LEAST(0)},
-    {"optimizer", LIST_AT(train_bench_options, optimizers), "NAME", "adamw, adam, sgd; several give a row each",
-     .initial_help = "adamw"},
-    {"recompute", BOOL_AT(train_bench_options, recompute), NULL, "recompute activations in the backward pass"},
-    {"seed", INT_AT(train_bench_options, seed), "N", "of weights and tokens", .initial = "1", .range = AT_LEAST(0)},
-    {"output-format", CHOICE_AT(train_bench_options, format), NULL, "md, csv, json, jsonl", .short_name = "o",
-     .initial = "md", .choices = report_formats},
-};
-
-static const report_column train_columns[] = {
-    {"model", "model", NULL},       {"n_params", "params", "%.0f"},
-    {"backend", "backend", NULL},   {"n_threads", "threads", "%.0f"},
-    {"dtype", "dtype", NULL},       {"optimizer", "optimizer", NULL},
-    {"test", "test", NULL},         {"ms_per_step", "ms/step", "%.2f"},
-    {"ms_stddev", "+-", "%.2f"},    {"tok_per_s", "tok/s", "%.0f"},
-    {"img_per_s", "img/s", "%.0f"}, {"gflops", "GFLOP/s", "%.1f"},
-    {"mfu", "of peak", "%.3f"},     {"peak_bytes", "peak bytes", "%.0f"},
-    {"loss", "loss", "%.4f"},
-};
-
-static status parse_optimizer(call *c, const char *name, ingot_optimizer *out)
+status bench_words(call *c, const string_list *given, string_list *out)
 {
-    const char *const *names = ingot_optimizer_names();
-    for (int i = 0; names[i]; i++)
-        if (!strcmp(names[i], name)) {
-            *out = ingot_optimizer_defaults(1e-3, 1000);
-            out->kind = (ingot_optimizer_kind)i;
-            return INGOT_OK;
+    for (int64_t i = 0; i < given->count; i++) {
+        const char *at = given->at[i];
+        for (;;) {
+            size_t length = strcspn(at, ",");
+            char *word = arena_printf(c->arena, "%.*s", (int)length, at);
+            if (!word || !ARRAY_PUSH(out, word)) return fail_memory(c->ctx, "a list", length);
+            if (!at[length]) break;
+            at += length + 1;
         }
-    return fail_usage(c, "--optimizer %s: there are adamw, adam and sgd", name);
-}
-
-static status bench_optimizer(call *c, const train_bench_options *o, ingot_device *d, const ingot_model *m,
-                              const char *name, const machine *on, json_t *rows)
-{
-    bench_train how = {.batch_size = o->batch_size,
-                       .context = o->context,
-                       .recompute = o->recompute,
-                       .seed = (uint64_t)o->seed,
-                       .effort = {.warmup = o->warmup, .repetitions = o->repetitions}};
-    TRY(parse_optimizer(c, name, &how.optimizer));
-    if (!how.context) how.context = ingot_model_describe(m).context;
-    const char *model_name = o->shape.preset ? o->shape.preset : ingot_model_describe(m).family;
-    json_t *row;
-    TRY(bench_train_run(d, m, model_name, &how, on, &row));
-    json_object_set_new(row, "optimizer", json_string(name));
-    json_array_append_new(rows, row);
+    }
     return INGOT_OK;
 }
 
-static status print_rows(const json_t *rows, int format, const report_column *columns, size_t count)
+/* first-last, with +step or *factor behind; *end is set to what was not read. */
+static bool parse_range(const char *word, int64_t range[3], bool *multiplies, const char **end)
 {
-    text out = {0};
-    report_print(rows, (report_format)format, columns, count, &out);
-    fputs(out.at ? out.at : "", stdout);
-    text_free(&out);
-    return INGOT_OK;
+    char *at;
+    range[0] = range[1] = strtoll(word, &at, 10);
+    range[2] = 1;
+    *multiplies = false;
+    bool good = at != word;
+    if (good && *at == '-') {
+        const char *last = at + 1;
+        range[1] = strtoll(last, &at, 10);
+        good = at != last;
+        if (good && (*at == '+' || *at == '*')) {
+            *multiplies = *at == '*';
+            const char *step = at + 1;
+            range[2] = strtoll(step, &at, 10);
+            good = at != step;
+        }
+    }
+    *end = at;
+    return good && range[0] > 0 && range[1] >= range[0] && range[2] > (*multiplies ? 1 : 0);
 }
 
-static status run_train(call *c, void *given)
+status bench_numbers(call *c, const char *flag, const string_list *given, number_list *out)
 {
-    const train_bench_options *o = given;
-    ingot_model_options shape = shape_model_options(c, &o->shape);
-    ingot_device *d = NULL;
-    ingot_model *m = NULL;
-    machine on;
-    json_t *rows = json_array();
-    status s;
-    if (o->context) shape.context = o->context;
-    TRY_OR(done, ingot_model_new(c->ctx, &shape, &m));
-    TRY_OR(done, device_flags_open(c, &o->device, &d));
-    TRY_OR(done, device_flags_set_dtype(&o->device, m));
-    TRY_OR(done, machine_measure(c->ctx, &on));
-    for (int64_t i = 0; i < MAX(o->optimizers.count, (int64_t)1); i++)
-        TRY_OR(done, bench_optimizer(c, o, d, m, o->optimizers.count ? o->optimizers.at[i] : "adamw", &on, rows));
-    s = print_rows(rows, c->json ? REPORT_JSON : o->format, train_columns, COUNT(train_columns));
-done:
-    json_decref(rows);
-    ingot_model_free(m);
-    ingot_device_close(d);
+    enum { MOST = 10000 };
+    string_list words = {0};
+    status s = bench_words(c, given, &words);
+    for (int64_t i = 0; i < words.count && !s; i++) {
+        int64_t range[3];
+        bool multiplies;
+        const char *end;
+        if (!parse_range(words.at[i], range, &multiplies, &end) || *end || range[1] > INT64_C(1) << 40) {
+            s = fail_usage(c, "--%s %s: numbers are written 512 or 128,256 or 128-1024+128 or 128-1024*2", flag,
+                           words.at[i]);
+            break;
+        }
+        for (int64_t n = range[0]; n <= range[1] && !s; n = multiplies ? n * range[2] : n + range[2]) {
+            if (out->count >= MOST) s = fail_usage(c, "--%s gives more than %d numbers", flag, MOST);
+            if (!s && !ARRAY_PUSH(out, n)) s = fail_memory(c->ctx, "a list", 8);
+        }
+    }
+    ARRAY_FREE(&words);
     return s;
 }
 
-static const verb bench_train_verb = {
-    .name = "train",
-    .summary = "whole training steps on random tokens",
-    .description =
-        "Times steps of forward, backward and optimizer, each to its end, and prints the median. `of peak` is the "
-        "share of the multiply-adds that this machine was seen to do just before.",
-    .run = run_train,
-    .options_bytes = sizeof(train_bench_options),
-    .options = {{NULL, OPTIONS(train_lines)},
-                SHAPE_TABLE(train_bench_options, shape),
-                DEVICE_TABLE(train_bench_options, device)},
-    .examples = "ingot bench train --preset tiny-1m --batch-size 8 --context 128\n"
-                "ingot bench train --preset gpt2-124m --batch-size 4 --context 64 --repetitions 10 -o json\n",
+status bench_dtypes(call *c, const string_list *given, dtype_list *out)
+{
+    string_list words = {0};
+    status s = bench_words(c, given, &words);
+    for (int64_t i = 0; i < words.count && !s; i++) {
+        dtype type;
+        if (!ingot_dtype_parse(words.at[i], &type) || !dtype_is_float(type))
+            s = fail_usage(c, "--dtype %s: there are float32, float64, bfloat16 and float16", words.at[i]);
+        else if (!ARRAY_PUSH(out, type))
+            s = fail_memory(c->ctx, "a list", 8);
+    }
+    ARRAY_FREE(&words);
+    return s;
+}
+
+/* ---- rows out ---- */
+
+const option output_lines[OUTPUT_LINES] = {
+    {"output-format", CHOICE_AT(output_flags, format), NULL, "md, csv, json, jsonl", .short_name = "o", .initial = "md",
+     .choices = report_formats},
+    {"against", STRING_AT(output_flags, against), "FILE",
+     "compare with results that -o json or -o jsonl wrote; exit code 1 when something became slower"},
+    {"tolerance", DOUBLE_AT(output_flags, tolerance), "SHARE", "changes below it are none, however sure",
+     .initial = "0.03", .range = AT_LEAST(0)},
 };
+
+static report_format format_of(const call *c, const output_flags *o)
+{
+    return c->json ? REPORT_JSON : (report_format)o->format;
+}
+
+bool bench_prints_md(const call *c, const output_flags *o)
+{
+    return format_of(c, o) == REPORT_MD;
+}
+
+status bench_check_against(call *c, const output_flags *o)
+{
+    json_t *rows;
+    if (!o->against) return INGOT_OK;
+    TRY(rows_read(c->ctx, o->against, &rows));
+    json_decref(rows);
+    return INGOT_OK;
+}
+
+static const json_t *find_row(const json_t *rows, const char *key)
+{
+    size_t i;
+    const json_t *row, *found = NULL;
+    json_array_foreach((json_t *)(uintptr_t)rows, i, row)
+    {
+        text other = {0};
+        row_key(row, false, &other);
+        if (other.at && !strcmp(other.at, key)) found = row; /* the last of equal ones */
+        text_free(&other);
+    }
+    return found;
+}
+
+static void put_verdict(const char *key, const json_t *now, const json_t *before, double tolerance, int counts[4],
+                        text *out)
+{
+    static const char *const words[] = {"same", "faster", "SLOWER"};
+    double ratio, noise;
+    bool timed = json_object_get(now, "median_ns") && before && json_object_get(before, "median_ns");
+    if (!json_object_get(now, "median_ns")) return;
+    if (!timed) {
+        counts[3]++;
+        text_printf(out, "%-7s %s\n", "new", key);
+        return;
+    }
+    row_verdict verdict = row_compare(now, before, tolerance, &ratio, &noise);
+    counts[verdict]++;
+    text_printf(
+        out, "%-7s %s: %.3fx of the time before (noise %.1f %%)%s\n", words[verdict], key, ratio, 100 * noise,
+        json_equal(json_object_get(now, "cpu_info"), json_object_get(before, "cpu_info")) ? "" : "; another processor");
+}
+
+static status print_verdicts(call *c, const output_flags *o, const json_t *rows)
+{
+    json_t *before;
+    TRY(rows_read(c->ctx, o->against, &before));
+    text out = {0};
+    int counts[4] = {0};
+    size_t i;
+    const json_t *row;
+    json_array_foreach((json_t *)(uintptr_t)rows, i, row)
+    {
+        text key = {0};
+        row_key(row, false, &key);
+        if (key.at) put_verdict(key.at, row, find_row(before, key.at), o->tolerance, counts, &out);
+        text_free(&key);
+    }
+    json_decref(before);
+    fputs(out.at ? out.at : "", bench_prints_md(c, o) ? stdout : stderr);
+    text_free(&out);
+    int compared = counts[ROW_SAME] + counts[ROW_FASTER] + counts[ROW_SLOWER];
+    if (!compared)
+        return ingot_fail(c->ctx, INGOT_ERROR_ARGUMENT, "nothing that was measured is in %s: no row fits", o->against);
+    if (!counts[ROW_SLOWER]) return INGOT_OK;
+    return ingot_fail(c->ctx, INGOT_ERROR_ARGUMENT, "%d of %d rows became slower than in %s", counts[ROW_SLOWER],
+                      compared, o->against);
+}
+
+status bench_finish(call *c, const output_flags *o, const json_t *rows, const report_column *columns, size_t count)
+{
+    text out = {0};
+    terminal_clear(c->terminal);
+    report_print(rows, format_of(c, o), columns, count, &out);
+    fputs(out.at ? out.at : "", stdout);
+    text_free(&out);
+    return o->against ? print_verdicts(c, o, rows) : INGOT_OK;
+}
 
 const verb verb_bench = {
     .name = "bench",
-    .summary = "measure speed: training steps",
-    .verbs = {&bench_train_verb},
+    .summary = "measure speed: the CPU ladder, ops, training, generation",
+    .description =
+        "Every row is a median with its spread after a warm-up, and says on what it was measured. Results in "
+        "json or jsonl can be given to --against later, and to `ingot bench compare` beside those of other "
+        "machines.",
+    .verbs = {&bench_ladder_verb, &bench_ops_verb, &bench_train_verb, &bench_infer_verb, &bench_compare_verb},
 };

@@ -63,12 +63,22 @@ const option device_lines[DEVICE_LINES] = {
     {"device", STRING_AT(device_flags, device), "NAME", "auto, cpu, ref (float64 oracle) or null", .initial = "auto"},
     {"cpu-level", CHOICE_AT(device_flags, cpu_level), "LEVEL", "how far up the ladder of CPU kernels to go",
      .initial = "best", .choices = levels},
+    {"row-invariant", BOOL_AT(device_flags, row_invariant), NULL,
+     "only kernels whose sums do not depend on how many rows run together"},
     {"dtype", CHOICE_AT(device_flags, dtype), "DTYPE",
      "what is computed in: bfloat16 and float16 keep float32 masters, sums, losses and moments", .initial = "float32",
      .choices = dtypes},
-    {"row-invariant", BOOL_AT(device_flags, row_invariant), NULL,
-     "only kernels whose sums do not depend on how many rows run together"},
 };
+
+bool device_flags_choose(device_flags *o, ingot_dtype d)
+{
+    for (int i = 0; dtypes[i]; i++) {
+        if (strcmp(dtypes[i], ingot_dtype_name(d))) continue;
+        o->dtype = i;
+        return true;
+    }
+    return false;
+}
 
 /* Two rungs are instructions that multiply bfloat16 and nothing else. */
 static status check_rung(const call *c, const device_flags *o)

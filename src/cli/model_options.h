@@ -30,6 +30,12 @@ typedef struct device_flags {
     {                                                                                                                  \
         "Device", device_lines, DEVICE_LINES, offsetof(type, field)                                                    \
     }
+/* Without --dtype, for verbs that take a list of them: device_flags_choose sets one; false: models do not compute in it. */
+#define DEVICE_TABLE_OF_DTYPES(type, field)                                                                            \
+    {                                                                                                                  \
+        "Device", device_lines, DEVICE_LINES - 1, offsetof(type, field)                                                \
+    }
+bool device_flags_choose(device_flags *o, ingot_dtype d);
 enum { DEVICE_LINES = 4 };
 extern const option device_lines[DEVICE_LINES];
 

@@ -134,6 +134,9 @@ typedef struct op_sample {
 #define SAMPLES(...)                                                                                                   \
     .samples = (const op_sample[]){__VA_ARGS__}, .sample_count = COUNT(((const op_sample[]){__VA_ARGS__}))
 
+/* Shapes as models have them, for `ingot bench ops`; never run by tests. */
+#define BENCH(...) .bench = (const op_sample[]){__VA_ARGS__}, .bench_count = COUNT(((const op_sample[]){__VA_ARGS__}))
+
 /* What `infer` fills in; preset from op_output.like. */
 typedef struct inferred {
     ingot_dtype dtype;
@@ -161,6 +164,8 @@ struct op_def {
     void (*print)(const node *n, text *out); /* ATTR_OTHER attributes */
     const op_sample *samples;
     size_t sample_count;
+    const op_sample *bench; /* shapes that are worth measuring */
+    size_t bench_count;
     const kernel_def *const
         *kernels; /* custom ops only: their kernels, ends with NULL; built-in ones are the devices' */
 };

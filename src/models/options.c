@@ -74,6 +74,7 @@ static void override_shape(config *c, const ingot_model_options *o)
     override(&c->ffn_dim, o->ffn_dim);
     override(&c->context, o->context);
     override(&c->classes, o->classes);
+    if (c->image) override(&c->image, o->image); /* a family of pictures */
 }
 
 static status refuse_negative(context *ctx, const ingot_model_options *o)
@@ -81,9 +82,10 @@ static status refuse_negative(context *ctx, const ingot_model_options *o)
     const struct {
         const char *name;
         int64_t value;
-    } sizes[] = {{"vocab-size", o->vocab_size}, {"layers", o->layers},     {"heads", o->heads},
-                 {"kv-heads", o->kv_heads},     {"head-dim", o->head_dim}, {"dim", o->dim},
-                 {"ffn-dim", o->ffn_dim},       {"context", o->context},   {"classes", o->classes}};
+    } sizes[] = {
+        {"vocab-size", o->vocab_size}, {"layers", o->layers}, {"heads", o->heads},     {"kv-heads", o->kv_heads},
+        {"head-dim", o->head_dim},     {"dim", o->dim},       {"ffn-dim", o->ffn_dim}, {"context", o->context},
+        {"classes", o->classes},       {"image", o->image}};
     for (size_t i = 0; i < COUNT(sizes); i++)
         if (sizes[i].value < 0 || sizes[i].value > CONFIG_MOST_SIZE)
             return ingot_fail(ctx, INGOT_ERROR_ARGUMENT, "%s is %lld; it must be from 1 to %d", sizes[i].name,

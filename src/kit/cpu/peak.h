@@ -2,7 +2,14 @@
 #ifndef KIT_CPU_PEAK_H
 #define KIT_CPU_PEAK_H
 
-double peak_multiply_adds(long rounds); /* returns a sum that must be used */
-double peak_flops_a_round(void);
+typedef enum peak_kind {
+    PEAK_F32,
+    PEAK_F64,
+    PEAK_BF16 /* bfloat16 pairs added up in float32: avx512_bf16 */
+} peak_kind;
+
+/* Runs the chains; returns a sum that must be used. */
+double peak_run(peak_kind kind, long rounds);
+double peak_flops_a_round(peak_kind kind); /* 0: this machine has no such instruction */
 
 #endif

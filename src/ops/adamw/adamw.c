@@ -112,6 +112,7 @@ const op_def op_adamw_def = {
     .infer = infer,
     .lower = lower,
     .cost = cost,
+    BENCH({.in = {SHAPES(16777216)}, POSITIVE, A(0.9, 0.95, 1e-8, 0.1, 1)}),
     SAMPLES({.in = {SHAPES(2, 3, 5)}, POSITIVE, A(0.9, 0.999, 1e-8, 0.01, 1)},
             {.in = {SHAPES(4099)}, POSITIVE, A(0.9, 0.95, 1e-8, 0.1, 1)},
             {.in = {SHAPES(33)}, POSITIVE, A(0.8, 0.9, 1e-6, 0.05, 0)},

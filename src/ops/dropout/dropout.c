@@ -53,6 +53,7 @@ const op_def op_dropout_def = {
     .lower = lower,
     .grad = grad,
     .cost = cost,
+    BENCH({.in = {S(2048, 3072), S(4)}, .attrs = A(0.1, 3)}),
     SAMPLES({.in = {S(2, 3, 5), S(4)}, .attrs = A(0.5, 3)}, {.in = {S(1), S(4)}, .attrs = A(0.25, 0)},
             {.in = {S(31, 33), S(4)}, .attrs = A(0, 1)},
             {.in = {S(5, 4099), S(4)}, .attrs = A(0.0999755859375, 2), .values = VALUES_WIDE, .below = {[1] = 1 << 30}},

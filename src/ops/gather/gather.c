@@ -42,6 +42,7 @@ const op_def op_gather_def = {
     .traits = OP_PRIMITIVE,
     .infer = gather_infer,
     .grad = gather_grad,
+    BENCH({.in = {S(50257, 768), S(2048)}, .below = {[1] = 50257}}),
     SAMPLES({.in = {S(7, 5), S(2, 3)}, .below = {[1] = 7}}, {.in = {S(4099, 3), S(33)}, .below = {[1] = 4099}},
             {.in = {S(31, 2, 3), S(5)}, .below = {[1] = 40}}, {.in = {S(1, 1), S(1)}, .below = {[1] = 1}}),
 };
@@ -77,6 +78,7 @@ const op_def op_scatter_add_def = {
     .traits = OP_PRIMITIVE,
     .infer = scatter_infer,
     .grad = scatter_grad,
+    BENCH({.in = {S(50257, 768), S(2048), S(2048, 768)}, .below = {[1] = 50257}}),
     SAMPLES({.in = {S(7, 5), S(2, 3), S(2, 3, 5)}, .below = {[1] = 7}},
             {.in = {S(33, 3), S(4099), S(4099, 3)}, .below = {[1] = 40}},
             {.in = {S(1, 1), S(1), S(1, 1)}, .below = {[1] = 1}}),

@@ -78,6 +78,8 @@ const op_def op_linear_def = {
     .lower = lower,
     .grad = grad,
     .cost = cost,
+    BENCH({.in = {S(1, 768), S(3072, 768), S(3072)}, .attrs = OUT_IN},
+          {.in = {S(2048, 768), S(3072, 768), S(3072)}, .attrs = OUT_IN}),
     SAMPLES({.in = {S(2, 3, 5), S(7, 5), S(7)}, .attrs = OUT_IN}, {.in = {S(2, 3, 5), S(5, 7), S(7)}, .attrs = IN_OUT},
             {.in = {S(1), S(1, 1), NOT_GIVEN}, .attrs = OUT_IN}, {.in = {S(31, 33), S(32, 33), S(32)}, .attrs = OUT_IN},
             {.in = {S(33, 130), S(130, 65), NOT_GIVEN}, .attrs = IN_OUT},

@@ -1,7 +1,8 @@
 /* Rungs naive and parallel: the three loops of the definition, one row of the result at a time.
  *
  * Idea: none. Every element of y reads a row of a and a column of b again: 2 FLOPs for 8 bytes from cache or worse, one
- * addition waiting for the one before. `parallel` gives each thread some rows. Expertise 1, effort 20 lines.
+ * addition waiting for the one before. `parallel` gives each thread some rows.
+ * Expertise 1, effort 20 lines, half an hour; parallel: expertise 2, 25 lines, an hour.
  */
 #include "kit/cpu/cpu.h"
 #include "ops/matmul/matmul.h"

@@ -63,6 +63,7 @@ const op_def op_max_pool2d_def = {
     .lower = lower,
     .grad = grad,
     .cost = cost,
+    BENCH({.in = {S(32, 32, 32, 64)}, A(2, 2, 2, 2, 0, 0)}),
     SAMPLES({.in = {S(2, 6, 8, 3)}, A(2, 2, 2, 2, 0, 0)}, {.in = {S(2, 5, 7, 4)}, A(3, 3, 2, 1, 1, 1)},
             {.in = {S(1, 1, 1, 1)}, A(1, 1, 1, 1, 0, 0)}, {.in = {S(1, 9, 9, 33)}, A(3, 2, 3, 2, 0, 1)},
             {.in = {S(2, 8, 8, 5)}, A(3, 3, 1, 1, 1, 1), .values = VALUES_ALL_EQUAL, .no_gradient = true}),

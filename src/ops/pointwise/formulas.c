@@ -69,6 +69,7 @@ static op_cost formula_cost(const node *n)
             {.in = {S(31, 33), S(33), S(31, 1)}, .values = values_}, {.in = {S(1), S(1), S(1)}, .values = values_},    \
             {.in = {S(32), S(3, 1), S(1)}, .values = values_}, {.in = {S(4099), S(4099), S(4099)}, .values = values_})
 
+#define BENCH_SHAPE S(2048, 3072) /* a GPT-2 feed-forward of 2048 tokens */
 #define FORMULA(name_, arity, formula_, values_, doc_)                                                                 \
     const op_def op_##name_##_def = {                                                                                  \
         .name = #name_,                                                                                                \
@@ -79,6 +80,7 @@ static op_cost formula_cost(const node *n)
         .infer = formula_infer,                                                                                        \
         .lower = formula_lower,                                                                                        \
         .cost = formula_cost,                                                                                          \
+        BENCH({.in = {BENCH_SHAPE, BENCH_SHAPE, BENCH_SHAPE}, .values = values_}),                                     \
         SAMPLES_OF(values_),                                                                                           \
     };
 #include "ops/pointwise/formulas.def"

@@ -56,6 +56,8 @@ const op_def op_reduce_def = {
     .infer = infer,
     .grad = grad,
     .cost = cost,
+    BENCH({.in = {S(4096, 4096)}, .attrs = &(const reduce_attrs){REDUCE_SUM, 1, 0, 0}},
+          {.in = {S(4096, 4096)}, .attrs = &(const reduce_attrs){REDUCE_SUM, 0, 0, 0}}),
     SAMPLES({.in = {S(2, 3, 5)}, .attrs = &(const reduce_attrs){REDUCE_SUM, 2, 0, 0}},
             {.in = {S(2, 3, 5)}, .attrs = &(const reduce_attrs){REDUCE_SUM, 0, 1, 0}},
             {.in = {S(2, 3, 5)}, .attrs = &(const reduce_attrs){REDUCE_MAX, 1, 0, 0}},

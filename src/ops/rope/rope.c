@@ -103,6 +103,7 @@ const op_def op_rope_def = {
     .lower = lower,
     .grad = grad,
     .cost = cost,
+    BENCH({.in = {S(4, 1024, 12, 64), S(4, 1024), S(1024, 64)}, .attrs = A(0, 0), .below = {[1] = 1024}}),
     SAMPLES({.in = {S(2, 3, 5, 8), S(2, 3), S(7, 8)}, .attrs = A(0, 0), .below = {[1] = 7}},
             {.in = {S(2, 3, 5, 8), S(2, 3), S(7, 8)}, .attrs = A(1, 0), .below = {[1] = 7}},
             {.in = {S(1, 1, 2), S(1), S(1, 2)}, .attrs = A(0, 0), .below = {[1] = 1}},

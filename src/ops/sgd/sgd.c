@@ -78,6 +78,7 @@ const op_def op_sgd_def = {
     .infer = infer,
     .lower = lower,
     .cost = cost,
+    BENCH({.in = {WITH_BUFFER(16777216)}, POSITIVE, A(0.9, 0, 0)}),
     SAMPLES({.in = {SHAPES(2, 3, 5)}, POSITIVE, A(0, 0, 0), .outputs = 1},
             {.in = {SHAPES(4099)}, POSITIVE, A(0, 0.1, 0), .outputs = 1},
             {.in = {WITH_BUFFER(33)}, POSITIVE, A(0.9, 0, 0)}, {.in = {WITH_BUFFER(1)}, POSITIVE, A(0.9, 0.01, 1)},

@@ -63,6 +63,7 @@ const op_def op_softmax_def = {
     .lower = softmax_lower,
     .grad = softmax_grad,
     .cost = cost,
+    BENCH({.in = {S(128, 1024)}}, {.in = {S(4096, 4096)}}),
     SAMPLES({.in = {S(2, 3, 5)}}, {.in = {S(1)}}, {.in = {S(31, 33)}, .values = VALUES_WIDE, .no_gradient = true},
             {.in = {S(4, 4099)}}, {.in = {S(3, 32)}, .values = VALUES_ALL_EQUAL},
             {.in = {S(3, 31)}, .values = VALUES_ONE_DOMINANT}, {.in = {S(3, 257)}, .values = VALUES_TINY},
@@ -79,6 +80,7 @@ const op_def op_softmax_grad_def = {
     .infer = infer,
     .lower = softmax_grad_lower,
     .cost = cost,
+    BENCH({.in = {S(128, 1024), S(128, 1024)}}, {.in = {S(4096, 4096), S(4096, 4096)}}),
     SAMPLES({.in = {S(2, 3, 5), S(2, 3, 5)}}, {.in = {S(1), S(1)}}, {.in = {S(31, 33), S(31, 33)}},
             {.in = {S(4, 4099), S(4, 4099)}, .values_of = {[1] = VALUES_POSITIVE}}),
 };
@@ -93,6 +95,7 @@ const op_def op_log_softmax_def = {
     .lower = log_softmax_lower,
     .grad = log_softmax_grad,
     .cost = cost,
+    BENCH({.in = {S(128, 1024)}}, {.in = {S(4096, 4096)}}),
     SAMPLES({.in = {S(2, 3, 5)}}, {.in = {S(1)}}, {.in = {S(31, 33)}, .values = VALUES_WIDE, .no_gradient = true},
             {.in = {S(4, 4099)}}, {.in = {S(3, 32)}, .values = VALUES_ALL_EQUAL},
             {.in = {S(3, 31)}, .values = VALUES_ONE_DOMINANT}, {.in = {S(3, 257)}, .values = VALUES_TINY},
@@ -108,6 +111,7 @@ const op_def op_log_softmax_grad_def = {
     .infer = infer,
     .lower = log_softmax_grad_lower,
     .cost = cost,
+    BENCH({.in = {S(128, 1024), S(128, 1024)}}, {.in = {S(4096, 4096), S(4096, 4096)}}),
     SAMPLES({.in = {S(2, 3, 5), S(2, 3, 5)}}, {.in = {S(1), S(1)}}, {.in = {S(31, 33), S(31, 33)}},
             {.in = {S(4, 4099), S(4, 4099)}}),
 };

@@ -35,6 +35,7 @@ const op_def op_sum_squares_def = {
     .lower = lower,
     .grad = grad,
     .cost = cost,
+    BENCH({.in = {S(16777216)}}),
     SAMPLES({.in = {S(2, 3, 5)}}, {.in = {S(1)}}, {.in = {S(31, 33)}, .values = VALUES_WIDE}, {.in = {S(4096)}},
             {.in = {S(4099)}, .values = VALUES_LARGE_OFFSET}, {.in = {S(70001)}, .values = VALUES_LARGE},
             {.in = {S(33)}, .values = VALUES_TINY}, {.in = {S(5000)}, .values = VALUES_ALL_EQUAL},

@@ -1,0 +1,332 @@
+/* Measuring the rungs. */
+#include "bench/ladder.h"
+#include "bench/timed.h"
+#include "ingot/ops.h"
+
+#include <math.h>
+#include <stdio.h>
+
+const rung rungs[] = {
+#define RUNG(level, file, expertise, lines, hours, idle) {level, file, expertise, lines, hours, idle},
+#include "bench/rungs.def"
+#undef RUNG
+};
+const int rung_count = COUNT(rungs);
+
+typedef struct ladder {
+    context *ctx;
+    const ladder_plan *plan;
+    const machine *on;
+    json_t *rows;
+    device *d;
+    const rung *rung;
+    const char *name; /* "simd", "resident" */
+    dtype type;
+    device_limit limit;
+    double rate; /* FLOP/s at the last size that was measured, 0: none */
+    bool copies;
+    void *host; /* of one matrix: what is copied */
+} ladder;
+
+static double product_flops(int64_t n)
+{
+    return 2.0 * (double)n * (double)n * (double)n;
+}
+
+static json_t *new_row(const ladder *l, int64_t n)
+{
+    json_t *row = row_new("ladder", l->d, l->on);
+    row_set_text(row, "rung", l->name);
+    row_set_text(row, "dtype", ingot_dtype_name(l->type));
+    json_object_del(row, "level"); /* it is the rung */
+    if (!l->d) row_set_text(row, "backend", "cpu");
+    json_object_set_new(row, "size", json_integer(n));
+    if (!l->rung) return row;
+    json_object_set_new(row, "expertise", json_integer(l->rung->expertise));
+    json_object_set_new(row, "lines", json_integer(l->rung->lines));
+    row_set_number(row, "hours", l->rung->hours);
+    row_set_text(row, "leaves_idle", l->rung->idle);
+    return row;
+}
+
+static void add_row(const ladder *l, json_t *row, const char *available)
+{
+    row_set_text(row, "available", available);
+    json_array_append_new(l->rows, row);
+}
+
+static void add_speed(const ladder *l, json_t *row, double seconds, int64_t n)
+{
+    double flops = product_flops(n) / seconds;
+    row_set_number(row, "ms", seconds * 1e3);
+    row_set_number(row, "gflops", flops * 1e-9);
+    if (l->limit.flops <= 0) return;
+    row_set_number(row, "limit_gflops", l->limit.flops * 1e-9);
+    row_set_text(row, "limit_from", l->limit.from);
+    row_set_number(row, "of_peak", flops / l->limit.flops);
+    row_set_number(row, "idle", fmax(1 - flops / l->limit.flops, 0));
+}
+
+static status build_product(const ladder *l, int64_t n, ingot_program **out)
+{
+    build *b = ingot_build_new(l->ctx, "product");
+    if (!b) return fail_memory(l->ctx, "a graph", sizeof *b);
+    value *x = ingot_input(b, "x", l->type, INGOT_SHAPE(n, n)), *y = ingot_input(b, "y", l->type, INGOT_SHAPE(n, n));
+    ingot_output(b, "z", ingot_matmul(b, x, y));
+    return ingot_compile(b, l->d, NULL, out);
+}
+
+/* The kernel that multiplies; the rest may be casts around it. */
+static const kernel_def *product_kernel(const ingot_program *p)
+{
+    for (int64_t i = 0; i < p->main.count; i++)
+        if (!strcmp(p->main.steps[i].node->op->name, "matmul")) return p->main.steps[i].kernel;
+    return NULL;
+}
+
+static status write_inputs(ingot_program *p, void *arg)
+{
+    const ladder *l = arg;
+    int64_t bytes = value_bytes(p->graph->inputs.at[0].value);
+    TRY(ingot_write(p, "x", l->host, bytes));
+    return ingot_write(p, "y", l->host, bytes);
+}
+
+static status read_result(ingot_program *p, void *arg)
+{
+    const ladder *l = arg;
+    return ingot_read(p, "z", l->host, value_bytes(p->graph->outputs.at[0].value));
+}
+
+static status time_product(ladder *l, ingot_program *p, bench_stats *stats)
+{
+    TRY(timed_fill(p, NULL, NULL));
+    if (!l->copies) return timed_program(p, &l->plan->effort, NULL, NULL, NULL, stats);
+    int64_t bytes = value_bytes(p->graph->outputs.at[0].value);
+    l->host = calloc(1, (size_t)bytes);
+    status s = l->host ? timed_program(p, &l->plan->effort, write_inputs, read_result, l, stats)
+                       : fail_memory(l->ctx, "a matrix", (uint64_t)bytes);
+    free(l->host);
+    return s;
+}
+
+static status measure_size(ladder *l, int64_t n)
+{
+    ingot_program *p;
+    char why[256];
+    status s = build_product(l, n, &p);
+    if (s == INGOT_ERROR_UNSUPPORTED || s == INGOT_ERROR_MEMORY) {
+        snprintf(why, sizeof why, "%s", s == INGOT_ERROR_MEMORY ? ingot_message(l->ctx) : "no kernel of this dtype");
+        add_row(l, new_row(l, n), why);
+        return INGOT_OK;
+    }
+    TRY(s);
+    const kernel_def *k = product_kernel(p);
+    if (l->rung && k && k->level != l->rung->level) {
+        snprintf(why, sizeof why, "no kernel of this rung: %s would run", k->name);
+        add_row(l, new_row(l, n), why);
+        ingot_program_free(p);
+        return INGOT_OK;
+    }
+    bench_stats stats = {0};
+    s = time_product(l, p, &stats);
+    if (!s) {
+        json_t *row = new_row(l, n);
+        if (k) row_set_text(row, "kernel", k->name);
+        row_add_times(row, &stats);
+        add_speed(l, row, stats.median, n);
+        add_row(l, row, "yes");
+        l->rate = product_flops(n) / stats.median;
+    }
+    bench_stats_free(&stats);
+    ingot_program_free(p);
+    return s;
+}
+
+/* Before a rung's first size, when that is large: what a small one takes says what to expect. */
+static status probe(ladder *l)
+{
+    enum { SMALL = 128 };
+    ingot_program *p;
+    bench_stats stats = {0};
+    if (l->plan->sizes[0] <= SMALL || build_product(l, SMALL, &p)) return INGOT_OK;
+    status s = timed_fill(p, NULL, NULL);
+    if (!s) s = timed_program(p, &(bench_effort){.repetitions = 3}, NULL, NULL, NULL, &stats);
+    if (!s) l->rate = product_flops(SMALL) / stats.median;
+    bench_stats_free(&stats);
+    ingot_program_free(p);
+    return s;
+}
+
+static status climb(ladder *l)
+{
+    l->rate = 0;
+    TRY(probe(l));
+    for (int64_t i = 0; i < l->plan->size_count; i++) {
+        int64_t n = l->plan->sizes[i];
+        double expected = l->rate > 0 ? product_flops(n) / l->rate : 0;
+        progress(l->ctx, "ladder", (double)i, (double)l->plan->size_count, l->name);
+        if (ingot_interrupted(l->ctx)) return ingot_fail(l->ctx, INGOT_ERROR_INTERRUPTED, "interrupted");
+        if (expected <= l->plan->cap) {
+            TRY(measure_size(l, n));
+            continue;
+        }
+        json_t *row = new_row(l, n);
+        json_object_set_new(row, "estimated", json_true());
+        add_speed(l, row, expected, n);
+        add_row(l, row, "yes");
+    }
+    return INGOT_OK;
+}
+
+static status climb_cpu(ladder *l)
+{
+    for (int r = 0; r < rung_count; r++) {
+        const char *level = kernel_level_name(rungs[r].level);
+        l->rung = &rungs[r];
+        l->name = level;
+        status s = ingot_device_open(l->ctx, "cpu", &(ingot_device_options){.level = level}, &l->d);
+        if (s == INGOT_ERROR_UNSUPPORTED) {
+            char why[256];
+            snprintf(why, sizeof why, "%s", ingot_message(l->ctx));
+            for (int64_t i = 0; i < l->plan->size_count; i++) add_row(l, new_row(l, l->plan->sizes[i]), why);
+            continue;
+        }
+        TRY(s);
+        s = device_limit_measure(l->d, l->on, l->type, &l->limit);
+        if (!s) s = climb(l);
+        ingot_device_close(l->d);
+        l->d = NULL;
+        TRY(s);
+    }
+    l->rung = NULL;
+    return INGOT_OK;
+}
+
+static status climb_device(ladder *l, const char *name)
+{
+    TRY(ingot_device_open(l->ctx, name, NULL, &l->d));
+    status s = device_limit_measure(l->d, l->on, l->type, &l->limit);
+    for (int copies = 0; copies < 2 && !s; copies++) {
+        l->copies = copies;
+        l->name = copies ? "with copies" : "resident";
+        s = climb(l);
+    }
+    ingot_device_close(l->d);
+    l->d = NULL;
+    l->copies = false;
+    return s;
+}
+
+static const char *text_of(const json_t *row, const char *field)
+{
+    const char *found = json_string_value(json_object_get(row, field));
+    return found ? found : "";
+}
+
+static bool same(const json_t *x, const json_t *y, const char *field)
+{
+    return json_equal(json_object_get(x, field), json_object_get(y, field));
+}
+
+/* speedup and winner need the rows of all rungs. */
+static void relate(json_t *rows)
+{
+    size_t i, j;
+    json_t *row, *other;
+    json_array_foreach(rows, i, row)
+    {
+        double mine = json_number_value(json_object_get(row, "gflops"));
+        bool best = mine > 0 && !json_object_get(row, "estimated");
+        json_array_foreach(rows, j, other)
+        {
+            if (!same(row, other, "dtype") || !same(row, other, "size")) continue;
+            double theirs = json_number_value(json_object_get(other, "gflops"));
+            if (theirs > mine) best = false;
+            if (mine > 0 && theirs > 0 && !strcmp(text_of(other, "rung"), "naive"))
+                row_set_number(row, "speedup", mine / theirs);
+        }
+        json_object_set_new(row, "winner", json_boolean(best));
+    }
+}
+
+status bench_ladder(context *ctx, const ladder_plan *plan, const machine *on, json_t *rows)
+{
+    for (int64_t t = 0; t < plan->dtype_count; t++)
+        for (int64_t d = 0; d < plan->device_count; d++) {
+            ladder l = {.ctx = ctx, .plan = plan, .on = on, .rows = rows, .type = plan->dtypes[t]};
+            bool cpu = !strcmp(plan->devices[d], "cpu");
+            TRY(cpu ? climb_cpu(&l) : climb_device(&l, plan->devices[d]));
+        }
+    relate(rows);
+    return INGOT_OK;
+}
+
+/* ---- who overtakes whom ---- */
+
+static const json_t *row_at(const json_t *rows, const json_t *like, int64_t size)
+{
+    size_t i;
+    const json_t *row;
+    json_array_foreach((json_t *)(uintptr_t)rows, i,
+                       row) if (same(row, like, "dtype") && same(row, like, "backend") && same(row, like, "rung") &&
+                                json_integer_value(json_object_get(row, "size")) == size &&
+                                json_object_get(row, "median_ns")) return row;
+    return NULL;
+}
+
+static double time_at(const json_t *rows, const json_t *like, int64_t size)
+{
+    const json_t *row = row_at(rows, like, size);
+    return row ? json_number_value(json_object_get(row, "median_ns")) : 0;
+}
+
+static void put_name(text *out, const json_t *row)
+{
+    text_printf(out, "%s", text_of(row, "rung"));
+    if (strcmp(text_of(row, "backend"), "cpu")) text_printf(out, " on %s", text_of(row, "backend"));
+}
+
+/* Between two sizes a leads at the first and b at the second, each by more than 5 %: straight lines in log and log. */
+static void put_crossing(const json_t *rows, const json_t *a, const json_t *b, int64_t from, int64_t to, text *out)
+{
+    double a0 = time_at(rows, a, from), a1 = time_at(rows, a, to), b0 = time_at(rows, b, from),
+           b1 = time_at(rows, b, to);
+    if (!(a0 > 0 && a1 > 0 && b0 > 0 && b1 > 0)) return;
+    double before = log(b0 / a0), after = log(b1 / a1);
+    if (!(before > 0.05 && after < -0.05)) return;
+    double at = exp(log((double)from) + before / (before - after) * log((double)to / (double)from));
+    text_printf(out, "%s: from about %.0f on ", text_of(a, "dtype"), at);
+    put_name(out, b);
+    text_puts(out, " is ahead of ");
+    put_name(out, a);
+    text_printf(out, " (%.2fx at %lld, %.2fx at %lld)\n", a0 / b0, (long long)from, a1 / b1, (long long)to);
+}
+
+void ladder_crossings(const json_t *rows, text *out)
+{
+    size_t i, j, k;
+    json_t *all = (json_t *)(uintptr_t)rows, *row, *other, *next;
+    json_array_foreach(all, i, row)
+    {
+        if (!json_is_true(json_object_get(row, "winner"))) continue;
+        text_printf(out, "%s %lld: ", text_of(row, "dtype"),
+                    (long long)json_integer_value(json_object_get(row, "size")));
+        put_name(out, row);
+        text_printf(out, " wins with %.4g GFLOP/s\n", json_number_value(json_object_get(row, "gflops")));
+    }
+    /* Each pair once a pair of neighbouring sizes: `next` is the following size of the same rung. */
+    json_array_foreach(all, i, row)
+    {
+        int64_t size = json_integer_value(json_object_get(row, "size")), to = 0;
+        json_array_foreach(all, k, next)
+        {
+            int64_t found = json_integer_value(json_object_get(next, "size"));
+            if (found > size && (!to || found < to)) to = found;
+        }
+        if (!to) continue;
+        json_array_foreach(all, j, other) if (same(row, other, "dtype") && same(row, other, "size") && i != j)
+            put_crossing(rows, row, other, size, to, out);
+    }
+    text_puts(out, "");
+}

@@ -1,0 +1,278 @@
+/* ingot bench ladder: tables, winners, charts. */
+#include "bench/ladder.h"
+#include "cli/bench.h"
+#include "cli/charts.h"
+
+#include <stdio.h>
+
+typedef struct ladder_options {
+    string_list sizes, dtypes, devices, plots;
+    double seconds, cap;
+    bool chart;
+    output_flags output;
+} ladder_options;
+
+static const option lines[] = {
+    {"sizes", LIST_AT(ladder_options, sizes), "N,..", "products of N x N matrices; 128,512 or 128-1024*2",
+     .initial_help = "128-1024*2"},
+    {"dtype", LIST_AT(ladder_options, dtypes), "NAME,..", "float32, float64, bfloat16", .initial_help = "float32"},
+    {"devices", LIST_AT(ladder_options, devices), "NAME,..", "cpu, cuda: all their rungs", .initial_help = "cpu"},
+    {"seconds", DOUBLE_AT(ladder_options, seconds), "S", "time for each row", .initial = "0.3", .range = MORE_THAN(0)},
+    {"cap", DOUBLE_AT(ladder_options, cap), "S",
+     "a product that would take longer is estimated from the size before it, and marked ~", .initial = "2",
+     .range = MORE_THAN(0)},
+    {"plot", LIST_AT(ladder_options, plots), "FILE", "also draw GFLOP/s over size: .svg or .png, by gnuplot"},
+    {"chart", BOOL_AT(ladder_options, chart), NULL, "the chart in the terminal, after the table", .initial = "true"},
+};
+
+static const report_column columns[] = {
+    {"dtype", "dtype", NULL},       {"backend", "device", NULL},
+    {"rung", "rung", NULL},         {"size", "size", "%.0f"},
+    {"ms_text", "ms", NULL},        {"gflops", "GFLOP/s", "%.1f"},
+    {"speedup", "x naive", "%.1f"}, {"of_peak", "of peak", "%.3f"},
+    {"idle", "idle", "%.3f"},       {"wins", "", NULL},
+    {"kernel", "kernel", NULL},
+};
+static const report_column rung_columns[] = {
+    {"rung", "rung", NULL},     {"expertise", "expertise (of 10)", "%.0f"}, {"lines", "lines", "%.0f"},
+    {"hours", "hours", "%.3g"}, {"leaves_idle", "leaves idle", NULL},       {"available_text", "available", NULL},
+};
+
+static const char *text_of(const json_t *row, const char *field)
+{
+    const char *found = json_string_value(json_object_get(row, field));
+    return found ? found : "";
+}
+
+/* The rows of the md table: those that have a time, with "12.34 +- 0.10" or "~1200 (not run)" as text. */
+static json_t *shown_rows(const json_t *rows)
+{
+    json_t *all = json_array();
+    size_t i;
+    const json_t *row;
+    json_array_foreach((json_t *)(uintptr_t)rows, i, row)
+    {
+        char ms_text[64];
+        double ms = json_number_value(json_object_get(row, "ms"));
+        if (ms <= 0) continue;
+        json_t *one = json_copy((json_t *)(uintptr_t)row);
+        if (json_is_true(json_object_get(row, "estimated")))
+            snprintf(ms_text, sizeof ms_text, "~%.4g (not run)", ms);
+        else
+            snprintf(ms_text, sizeof ms_text, "%.4g +- %.2g", ms,
+                     1e-6 * json_number_value(json_object_get(row, "stddev_ns")));
+        row_set_text(one, "ms_text", ms_text);
+        if (json_is_true(json_object_get(row, "winner"))) row_set_text(one, "wins", "wins");
+        json_array_append_new(all, one);
+    }
+    return all;
+}
+
+/* One row a rung, with the dtypes that it has no kernel for. */
+static json_t *rung_rows(const json_t *rows)
+{
+    json_t *all = json_array();
+    for (int r = 0; r < rung_count; r++) {
+        const char *name = kernel_level_name(rungs[r].level);
+        text available = {0};
+        size_t i;
+        const json_t *row, *first = NULL;
+        json_array_foreach((json_t *)(uintptr_t)rows, i, row)
+        {
+            if (strcmp(text_of(row, "rung"), name)) continue;
+            const json_t *last = first;
+            first = row;
+            if (last && json_equal(json_object_get(row, "dtype"), json_object_get(last, "dtype"))) continue;
+            text_printf(&available, "%s%s: %s", available.length ? "; " : "", text_of(row, "dtype"),
+                        text_of(row, "available"));
+        }
+        if (!first) continue;
+        json_t *one = json_deep_copy(first);
+        row_set_text(one, "available_text", available.at);
+        json_array_append_new(all, one);
+        text_free(&available);
+    }
+    return all;
+}
+
+/* ---- the picture ---- */
+
+typedef struct curve {
+    char name[64];
+    ARRAY(double) x, y;
+} curve;
+
+typedef ARRAY(curve) curves;
+
+static bool add_point(curves *all, const json_t *row)
+{
+    double gflops = json_number_value(json_object_get(row, "gflops"));
+    char name[64];
+    snprintf(name, sizeof name, "%s%s%s %s", text_of(row, "rung"), strcmp(text_of(row, "backend"), "cpu") ? " " : "",
+             strcmp(text_of(row, "backend"), "cpu") ? text_of(row, "backend") : "", text_of(row, "dtype"));
+    if (gflops <= 0 || json_is_true(json_object_get(row, "estimated"))) return true;
+    curve *c = NULL, fresh = {0};
+    for (int64_t i = 0; i < all->count && !c; i++)
+        if (!strcmp(all->at[i].name, name)) c = &all->at[i];
+    if (!c) {
+        memcpy(fresh.name, name, sizeof name);
+        if (!ARRAY_PUSH(all, fresh)) return false;
+        c = &all->at[all->count - 1];
+    }
+    return ARRAY_PUSH(&c->x, json_number_value(json_object_get(row, "size"))) && ARRAY_PUSH(&c->y, gflops);
+}
+
+static status draw(call *c, const ladder_options *o, const curves *all, const machine *on)
+{
+    plot_series *series = ARENA_ARRAY(c->arena, plot_series, all->count + 1);
+    if (!series) return fail_memory(c->ctx, "a picture", 0);
+    for (int64_t i = 0; i < all->count; i++)
+        series[i] =
+            (plot_series){all->at[i].name, all->at[i].x.at, all->at[i].y.at, all->at[i].x.count, PLOT_LINE_POINTS};
+    const plot_level peak = {"measured float32 peak of the CPU", on->peak_flops * 1e-9};
+    const plot p = {.title =
+                        arena_printf(c->arena, "products of N x N matrices, %s, %d threads", on->cpu.name, on->threads),
+                    .x_label = "N",
+                    .y_label = "GFLOP/s",
+                    .log_x = true,
+                    .log_y = true,
+                    .series = series,
+                    .series_count = (int)all->count,
+                    .levels = &peak,
+                    .level_count = 1};
+    if (o->chart && bench_prints_md(c, &o->output)) print_plot(c, &p);
+    for (int64_t i = 0; i < o->plots.count; i++) TRY(plot_file(c->ctx, &p, 1, o->plots.at[i]));
+    return INGOT_OK;
+}
+
+static status draw_rows(call *c, const ladder_options *o, const json_t *rows, const machine *on)
+{
+    curves all = {0};
+    status s = INGOT_OK;
+    size_t i;
+    const json_t *row;
+    json_array_foreach((json_t *)(uintptr_t)rows, i, row) if (!s && !add_point(&all, row)) s =
+        fail_memory(c->ctx, "a picture", 0);
+    if (!s && all.count) s = draw(c, o, &all, on);
+    for (int64_t k = 0; k < all.count; k++) {
+        ARRAY_FREE(&all.at[k].x);
+        ARRAY_FREE(&all.at[k].y);
+    }
+    ARRAY_FREE(&all);
+    return s;
+}
+
+/* ---- the verb ---- */
+
+static int ascending(const void *x, const void *y)
+{
+    int64_t a = *(const int64_t *)x, b = *(const int64_t *)y;
+    return a < b ? -1 : a > b;
+}
+
+typedef struct ladder_lists {
+    number_list sizes;
+    dtype_list dtypes;
+    string_list devices;
+} ladder_lists;
+
+static status read_lists(call *c, const ladder_options *o, ladder_lists *l)
+{
+    static const char *const sizes[] = {"128-1024*2"}, *const dtypes[] = {"float32"}, *const devices[] = {"cpu"};
+    const string_list usual[] = {{(const char **)(uintptr_t)sizes, 1, 1},
+                                 {(const char **)(uintptr_t)dtypes, 1, 1},
+                                 {(const char **)(uintptr_t)devices, 1, 1}};
+    TRY(bench_numbers(c, "sizes", o->sizes.count ? &o->sizes : &usual[0], &l->sizes));
+    TRY(bench_dtypes(c, o->dtypes.count ? &o->dtypes : &usual[1], &l->dtypes));
+    TRY(bench_words(c, o->devices.count ? &o->devices : &usual[2], &l->devices));
+    for (int64_t i = 0; i < l->sizes.count; i++)
+        if (l->sizes.at[i] > 32768) return fail_usage(c, "--sizes: %lld is more than 32768", (long long)l->sizes.at[i]);
+    qsort(l->sizes.at, (size_t)l->sizes.count, sizeof *l->sizes.at, ascending);
+    return INGOT_OK;
+}
+
+static void print_machine(const machine *on)
+{
+    printf("%s (%s), %d threads: measured peak %.1f GFLOP/s float32, %.1f float64", on->cpu.name, on->cpu.family,
+           on->threads, on->peak_flops * 1e-9, on->peak_flops_f64 * 1e-9);
+    if (on->peak_flops_bf16 > 0) printf(", %.1f bfloat16", on->peak_flops_bf16 * 1e-9);
+    printf("; copy %.1f GB/s, read %.1f GB/s\n\n", on->copy_bytes * 1e-9, on->read_bytes * 1e-9);
+}
+
+static void print_rungs(const json_t *rows)
+{
+    text out = {0};
+    json_t *about = rung_rows(rows);
+    report_print(about, REPORT_MD, rung_columns, COUNT(rung_columns), &out);
+    json_decref(about);
+    printf("%s\n", out.at ? out.at : "");
+    text_free(&out);
+}
+
+static status print_md(call *c, const ladder_options *o, const json_t *rows, const machine *on)
+{
+    text out = {0};
+    print_machine(on);
+    print_rungs(rows);
+    json_t *shown = shown_rows(rows);
+    status s = bench_finish(c, &o->output, shown, columns, COUNT(columns));
+    json_decref(shown);
+    ladder_crossings(rows, &out);
+    printf("\n%s\n", out.at ? out.at : "");
+    text_free(&out);
+    return s;
+}
+
+static status print_ladder(call *c, const ladder_options *o, const json_t *rows, const machine *on)
+{
+    status s = bench_prints_md(c, &o->output) ? print_md(c, o, rows, on)
+                                              : bench_finish(c, &o->output, rows, columns, COUNT(columns));
+    status drawn = draw_rows(c, o, rows, on);
+    return s ? s : drawn;
+}
+
+static status run(call *c, void *given)
+{
+    const ladder_options *o = given;
+    ladder_lists lists = {0};
+    machine on;
+    json_t *rows = json_array();
+    status s;
+    TRY_OR(done, read_lists(c, o, &lists));
+    TRY_OR(done, bench_check_against(c, &o->output));
+    TRY_OR(done, machine_measure(c->ctx, &on));
+    const ladder_plan plan = {.sizes = lists.sizes.at,
+                              .size_count = lists.sizes.count,
+                              .dtypes = lists.dtypes.at,
+                              .dtype_count = lists.dtypes.count,
+                              .devices = lists.devices.at,
+                              .device_count = lists.devices.count,
+                              .effort = {.warmup = 2, .seconds = o->seconds},
+                              .cap = o->cap};
+    TRY_OR(done, bench_ladder(c->ctx, &plan, &on, rows));
+    s = print_ladder(c, o, rows, &on);
+done:
+    json_decref(rows);
+    ARRAY_FREE(&lists.sizes);
+    ARRAY_FREE(&lists.dtypes);
+    ARRAY_FREE(&lists.devices);
+    return s;
+}
+
+const verb bench_ladder_verb = {
+    .name = "ladder",
+    .summary = "a matrix product at every rung, from naive loops to the machine's limit",
+    .description =
+        "The peak is measured first: multiply-adds in registers on all threads; of a GPU its own largest product. `x "
+        "naive` is the speed over the naive rung of the same size, `idle` what is left of the peak. Expertise and "
+        "effort "
+        "are what the rung's file says of itself. GPU rows come twice: with the matrices resident, and with both "
+        "inputs "
+        "written and the result read each time.",
+    .run = run,
+    .options_bytes = sizeof(ladder_options),
+    .options = {{NULL, OPTIONS(lines)}, OUTPUT_TABLE(ladder_options, output)},
+    .examples =
+        "ingot bench ladder --sizes 128,256,512,1024,2048 --dtype float32,float64 --devices cpu --plot ladder.svg\n"
+        "ingot bench ladder --sizes 128-4096*2 --devices cpu,cuda -o json > ladder.json\n",
+};

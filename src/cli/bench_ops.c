@@ -1,0 +1,153 @@
+/* ingot bench ops. */
+#include "bench/ops.h"
+#include "cli/bench.h"
+
+#include <stdio.h>
+
+typedef struct ops_options {
+    device_flags device;
+    string_list ops, dtypes;
+    int form;
+    double seconds;
+    bool samples;
+    output_flags output;
+} ops_options;
+
+static const char *const forms[] = {"yes", "no", "both", NULL};
+
+static const option lines[] = {
+    {"ops", LIST_AT(ops_options, ops), "NAME,..", "softmax, rms_norm, lora_linear, ...",
+     .initial_help = "all that have shapes for measuring"},
+    {"fused", CHOICE_AT(ops_options, form), NULL,
+     "yes: as the device runs it; no: in smaller ops; both: one beside the other", .initial = "yes", .choices = forms},
+    {"dtype", LIST_AT(ops_options, dtypes), "NAME,..", "float32, float64, bfloat16", .initial_help = "float32"},
+    {"samples", BOOL_AT(ops_options, samples), NULL, "the small shapes of the tests too"},
+    {"seconds", DOUBLE_AT(ops_options, seconds), "S", "time for each row", .initial = "0.2", .range = MORE_THAN(0)},
+};
+
+static const report_column columns[] = {
+    {"op", "op", NULL},
+    {"shape", "shape", NULL},
+    {"dtype", "dtype", NULL},
+    {"form", "form", NULL},
+    {"us", "us", "%.2f"},
+    {"us_stddev", "+-", "%.2f"},
+    {"gflops", "GFLOP/s", "%.1f"},
+    {"gb_per_s", "GB/s", "%.1f"},
+    {"of_limit", "of limit", "%.3f"},
+    {"dispatches", "dispatches", "%.0f"},
+    {"bytes", "bytes", "%.0f"},
+    {"lowered_us", "lowered us", "%.2f"},
+    {"lowered_dispatches", "dispatches", "%.0f"},
+    {"lowered_bytes", "bytes", "%.0f"},
+    {"ratio", "lowered / fused", "%.2f"},
+    {"kernels", "kernels", NULL},
+    {"note", "", NULL},
+};
+
+static status unknown_op(call *c, const char *name)
+{
+    const char *names[256];
+    size_t count = 0;
+    for (const op_def *const *op = op_table; *op && count < COUNT(names); op++)
+        if ((*op)->sample_count) names[count++] = (*op)->name;
+    const char *near = nearest_name(name, names, count);
+    return fail_usage(c, "--ops: there is no op %s%s%s%s; ingot devices --kernels lists them", name,
+                      near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+}
+
+static status find_ops(call *c, const ops_options *o, const op_def **ops, int64_t most)
+{
+    string_list words = {0};
+    int64_t count = 0;
+    status s = bench_words(c, &o->ops, &words);
+    for (int64_t i = 0; i < words.count && !s && count < most; i++) {
+        const op_def *op = op_find(words.at[i]);
+        if (!op || !(op->sample_count + op->bench_count))
+            s = unknown_op(c, words.at[i]);
+        else
+            ops[count++] = op;
+    }
+    for (const op_def *const *op = op_table; *op && !words.count && count < most; op++)
+        if ((*op)->bench_count || (o->samples && (*op)->sample_count && !((*op)->traits & OP_SOURCE)))
+            ops[count++] = *op;
+    ARRAY_FREE(&words);
+    return s;
+}
+
+static void add_spread(json_t *rows)
+{
+    size_t i;
+    json_t *row;
+    json_array_foreach(rows, i, row)
+    {
+        const json_t *ns = json_object_get(row, "stddev_ns");
+        if (ns) row_set_number(row, "us_stddev", json_number_value(ns) * 1e-3);
+    }
+}
+
+static status measure_dtype(call *c, const ops_options *o, ops_plan *plan, dtype type, const machine *on, json_t *rows)
+{
+    device *d;
+    device_flags flags = o->device;
+    int left_out = 0;
+    plan->dtypes = &type;
+    plan->dtype_count = 1;
+    device_flags_choose(&flags, type); /* a rung may take one dtype only */
+    TRY(device_flags_open(c, &flags, &d));
+    status s = bench_ops(d, plan, on, rows, &left_out);
+    if (!s && left_out)
+        log_line(c->ctx, INGOT_LOG_WARNING, "%d samples left out: device %s has no kernels for them in %s", left_out,
+                 ingot_device_name(d), ingot_dtype_name(type));
+    ingot_device_close(d);
+    return s;
+}
+
+static status measure(call *c, const ops_options *o, const machine *on, json_t *rows)
+{
+    static const ops_form meant[] = {OPS_FUSED, OPS_LOWERED, OPS_BOTH};
+    const op_def *ops[257] = {NULL};
+    dtype_list dtypes = {0};
+    status s = find_ops(c, o, ops, 256);
+    if (!s) s = bench_dtypes(c, &o->dtypes, &dtypes);
+    if (!s && !dtypes.count && !ARRAY_PUSH(&dtypes, INGOT_F32)) s = fail_memory(c->ctx, "a list", 8);
+    ops_plan plan = {
+        .ops = ops, .form = meant[o->form], .samples = o->samples, .effort = {.warmup = 2, .seconds = o->seconds}};
+    for (int i = 0; ops[i]; i++) plan.samples |= !ops[i]->bench_count; /* an op that has no other shapes */
+    for (int64_t i = 0; i < dtypes.count && !s; i++) s = measure_dtype(c, o, &plan, dtypes.at[i], on, rows);
+    ARRAY_FREE(&dtypes);
+    return s;
+}
+
+static status run(call *c, void *given)
+{
+    const ops_options *o = given;
+    machine on;
+    json_t *rows = json_array();
+    status s;
+    TRY_OR(done, bench_check_against(c, &o->output));
+    TRY_OR(done, machine_measure(c->ctx, &on));
+    TRY_OR(done, measure(c, o, &on, rows));
+    add_spread(rows);
+    s = bench_finish(c, &o->output, rows, columns, COUNT(columns));
+done:
+    json_decref(rows);
+    return s;
+}
+
+const verb bench_ops_verb = {
+    .name = "ops",
+    .summary = "single ops: time, GFLOP/s, GB/s, share of the limit",
+    .description = "GFLOP/s and GB/s count what the op itself needs, whatever its form computes and moves; `bytes` is "
+                   "what the steps "
+                   "of the form move. `of limit` is the time that the op's FLOPs and bytes would take at the measured "
+                   "peak and copy "
+                   "bandwidth, as a share of what it took: above 1 its data stayed in the caches. The first row is the "
+                   "device's bare "
+                   "launch. Shapes are the op's own for measuring; --samples adds those of the tests.",
+    .run = run,
+    .options_bytes = sizeof(ops_options),
+    .options = {{NULL, OPTIONS(lines)}, DEVICE_TABLE_OF_DTYPES(ops_options, device), OUTPUT_TABLE(ops_options, output)},
+    .examples = "ingot bench ops --ops softmax,rms_norm,lora_linear --fused both\n"
+                "ingot bench ops --ops attention --dtype float32 --device cuda -o json\n",
+};

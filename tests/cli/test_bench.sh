@@ -1,0 +1,87 @@
+# shellcheck shell=bash
+# ingot bench: command lines that must work, files against each other, what is refused.
+set -u
+ingot=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+failed=0
+check() { # what, command...: the command must succeed
+    local what=$1
+    shift
+    "$@" || { echo "FAILED: $what"; failed=1; }
+}
+refuses() { # words of the message, command...
+    local words=$1
+    shift
+    if "$@" > out 2> err; then echo "FAILED: not refused: $*"; failed=1; fi
+    grep -q -- "$words" err || { echo "FAILED: '$words' is not in the message of $*:"; cat err; failed=1; }
+}
+
+check 'a ladder' "$ingot" bench ladder --sizes 16-64*2 --dtype float32,float64 --devices cpu --seconds 0.01 > ladder.txt
+check 'the peak first' grep -q 'measured peak [0-9.]* GFLOP/s float32' ladder.txt
+check 'every rung' grep -q '| tiled-parallel ' ladder.txt
+check 'its effort' grep -q '| naive  *|  *1 |  *20 |  *0.5 ' ladder.txt
+check 'a rung that is not here says so' grep -q '^| amx .*float32: [^y]' ladder.txt
+check 'winners' grep -q 'float32 64: .* wins with' ladder.txt
+check 'a chart' grep -q 'products of N x N matrices' ladder.txt
+check 'a naive product that takes too long is estimated' \
+    "$ingot" bench ladder --sizes 512 --cap 0.001 --seconds 0.001 --no-chart > out
+check 'and marked' grep -q '| naive .*| ~[0-9.]* (not run)' out
+if command -v gnuplot > /dev/null; then
+    check 'pictures' "$ingot" bench ladder --sizes 16,32 --seconds 0.01 --plot l.svg --plot l.png -o json > /dev/null
+    check 'svg' grep -q '</svg>' l.svg
+    check 'png' test -s l.png
+fi
+refuses 'gnuplot' env PATH=/nowhere "$ingot" bench ladder --sizes 16,32 --seconds 0.001 --plot x.svg -o json
+refuses 'numbers are written' "$ingot" bench ladder --sizes 128-
+refuses 'numbers are written' "$ingot" bench ladder --sizes 12x
+refuses 'did you mean cpu' "$ingot" bench ladder --devices cpus --sizes 8
+refuses '--dtype int32: there are' "$ingot" bench ladder --dtype int32
+
+check 'ops' "$ingot" bench ops --ops rms_norm,lora_linear --fused both --seconds 0.01 > ops.txt
+check 'the bare launch' grep -q '^| launch ' ops.txt
+check 'small shapes too' grep -q '| rms_norm  *| (128, 1024) (1024)' ops.txt
+check 'the shape of lora_linear' grep -q '(128, 512) (512, 512) (8, 512) (512, 8)' ops.txt
+check 'ratios' grep -q 'lowered / fused' ops.txt
+check 'samples' "$ingot" bench ops --ops softmax --samples --seconds 0.001 -o jsonl > ops.jsonl
+check 'more of them' test "$(wc -l < ops.jsonl)" -gt 5
+refuses 'did you mean softmax' "$ingot" bench ops --ops sotfmax
+
+train() { "$ingot" bench train --preset tiny-1m --batch-size 1 --context 8,16 --repetitions 3 --warmup 1 --quiet "$@"; }
+check 'training' train -o json > train.json
+check 'a name that scripts read' grep -q '"ms_per_step":' train.json
+check 'a row each' test "$(grep -c '"test": "train B1xT' train.json)" = 2
+check 'lines' train -o jsonl > train.jsonl
+check 'csv' train -o csv > train.csv
+check 'headings once' test "$(grep -c '^"schema"' train.csv)" = 1
+check 'convnet' "$ingot" bench train --family convnet --image 3x32x32 --batch-size 2 --optimizer sgd,adam --repetitions 2 > out
+check 'both optimizers' test "$(grep -c '^| convnet .*| \(sgd\|adam\) ' out)" = 2
+refuses '3xSxS' "$ingot" bench train --family convnet --image 32x32
+refuses 'no family of pictures' "$ingot" bench train --preset tiny-1m --image 3x32x32
+refuses 'there are adamw, adam and sgd' "$ingot" bench train --preset tiny-1m --optimizer lion
+
+# Against results of another day; times made ten times shorter are a regression now, ten times longer are none.
+scaled() { sed -E "s/(\"(median_ns|min_ns)\": )([0-9.]+)/\1\3$1/" train.json; }
+scaled e-3 > fast.json
+scaled e3 > slow.json
+sed -n 's/ingot-bench-1/ingot-bench-0/p' train.jsonl > old.json
+check 'faster than before' train --against slow.json > out
+check 'said' grep -q '^faster  train tiny-1m train B1xT8' out
+refuses 'became slower than in fast.json' train --against fast.json
+refuses 'has schema ingot-bench-0' train --against old.json
+echo '{"loss": 1}' > other.json
+refuses 'no results of ingot bench' "$ingot" bench compare other.json train.json
+refuses 'No such file' train --against none.json
+check 'machines side by side' "$ingot" bench compare train.json slow.json fast.json > out
+check 'one line each' test "$(grep -c '^| train tiny-1m' out)" = 2
+
+check 'prompts and generation' "$ingot" bench infer --preset tiny-1m -p 16 -n 4 -b 1,2 -r 2 --quiet > infer.txt
+check 'a prompt' grep -q '| pp16 ' infer.txt
+check 'generation without the cache' grep -q '| tg4 no cache ' infer.txt
+check 'as llama-bench writes it' grep -q '| [0-9.]* ± [0-9.]* ' infer.txt
+check 'at a depth' "$ingot" bench infer --preset tiny-1m -p 0 -n 4 -d 32 -r 2 --no-no-cache -o json --quiet > infer.json
+check 'its name' grep -q '"test": "tg4 @ d32"' infer.json
+check 'their fields' grep -q '"avg_ts":' infer.json
+refuses 'which model' "$ingot" bench infer
+exit "$failed"

@@ -1,0 +1,367 @@
+/* Names of processors from recorded texts, rows and files of results, verdicts, the table of rungs. */
+#include "base/file.h"
+#include "bench/compare.h"
+#include "bench/energy.h"
+#include "bench/identity.h"
+#include "bench/ladder.h"
+#include "bench/timed.h"
+
+#include <setjmp.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+static ingot_context *ctx;
+
+static void read_machine(const char *name, text *out)
+{
+    char path[256];
+    snprintf(path, sizeof path, TEST_FILES "/unit/machines/%s", name);
+    *out = (text){0};
+    assert_int_equal(file_read_whole(ctx, path, 1 << 20, out), 0);
+}
+
+static void test_linux_processors(void **state)
+{
+    static const struct {
+        const char *file, *family;
+        int cores, logical;
+        const char *has, *has_not; /* words of the instruction sets */
+    } machines[] = {
+        {"xeon_skylake.txt", "Xeon Skylake", 2, 4, "avx512f", "avx512_vnni"},
+        {"xeon_cascade_lake.txt", "Xeon Cascade Lake", 2, 4, "avx512_vnni", "amx"},
+        {"xeon_ice_lake.txt", "Xeon Ice Lake", 2, 4, "avx512_vnni", "amx"},
+        {"xeon_sapphire_rapids.txt", "Xeon Sapphire Rapids", 2, 4, "amx_bf16", "sve"},
+        {"xeon_emerald_rapids.txt", "Xeon Emerald Rapids", 2, 4, "avx512_bf16", "sve"},
+        {"xeon_granite_rapids.txt", "Xeon Granite Rapids", 2, 4, "amx_tile", "sve"},
+        {"core_raptor_lake.txt", "Core Raptor Lake", 24, 32, "avx_vnni", "avx512f"},
+        {"epyc_naples.txt", "EPYC Naples (Zen)", 2, 4, "avx2", "avx512f"},
+        {"epyc_rome.txt", "EPYC Rome (Zen 2)", 2, 4, "fma", "avx512f"},
+        {"epyc_milan.txt", "EPYC Milan (Zen 3)", 2, 4, "f16c", "avx512f"},
+        {"epyc_genoa.txt", "EPYC Genoa (Zen 4)", 4, 4, "avx512_bf16", "amx"},
+        {"epyc_bergamo.txt", "EPYC Bergamo (Zen 4c)", 2, 4, "avx512_bf16", "amx"},
+        {"epyc_turin.txt", "EPYC Turin (Zen 5)", 2, 2, "avx512_bf16", "amx"},
+        {"epyc_turin_dense.txt", "EPYC Turin Dense (Zen 5c)", 2, 4, "avx512_bf16", "amx"},
+        {"ryzen_zen4.txt", "Ryzen (Zen 4)", 16, 32, "avx512_bf16", "amx"},
+        {"graviton.txt", "Graviton (Cortex-A72)", 4, 4, "asimd", "asimdhp"},
+        {"graviton2.txt", "Graviton2 (Neoverse N1)", 4, 4, "asimddp", "sve"},
+        {"graviton3.txt", "Graviton3 (Neoverse V1)", 4, 4, "bf16", "sve2"},
+        {"graviton4.txt", "Graviton4 (Neoverse V2)", 4, 4, "sve2", "sme"},
+        {"grace.txt", "Neoverse V2", 4, 4, "sve2", "sme"},
+        {"ampere_altra.txt", "Neoverse N1", 4, 4, "asimdhp", "sve"},
+        {"raspberry_pi_5.txt", "Cortex-A76", 4, 4, "asimddp", "sve"},
+        {"unknown.txt", "unknown", 0, 1, "", "avx"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(machines); i++) {
+        text file;
+        char vendor[64] = "";
+        cpu_identity cpu;
+        read_machine(machines[i].file, &file);
+        bool named = sscanf(file.at, "# vendor %63[^\n]", vendor) == 1;
+        identity_parse_cpuinfo(file.at, named ? vendor : NULL, &cpu);
+        assert_string_equal(cpu.family, machines[i].family);
+        assert_int_equal(cpu.cores, machines[i].cores);
+        assert_int_equal(cpu.logical, machines[i].logical);
+        assert_non_null(strstr(cpu.isa, machines[i].has));
+        assert_null(strstr(cpu.isa, machines[i].has_not));
+        assert_true(*cpu.name);
+        text_free(&file);
+    }
+}
+
+static void test_apple(void **state)
+{
+    static const struct {
+        const char *file, *family;
+        int cores, fast;
+        int64_t l2;
+        const char *isa;
+    } machines[] = {
+        {"apple_m1.sysctl", "Apple M1", 8, 4, 12 << 20, "asimd asimdhp asimddp"},
+        {"apple_m2_max.sysctl", "Apple M2 Max", 12, 8, 16 << 20, "asimd asimdhp asimddp bf16 i8mm"},
+        {"apple_m4_pro.sysctl", "Apple M4 Pro", 14, 10, 16 << 20, "asimd asimdhp asimddp bf16 i8mm sme sme2"},
+        {"intel_mac.sysctl", "unknown", 6, 0, 256 << 10, "avx2"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(machines); i++) {
+        text file;
+        cpu_identity cpu;
+        read_machine(machines[i].file, &file);
+        identity_parse_sysctl(file.at, &cpu);
+        assert_string_equal(cpu.family, machines[i].family);
+        assert_int_equal(cpu.cores, machines[i].cores);
+        assert_int_equal(cpu.fast_cores, machines[i].fast);
+        assert_int_equal(cpu.l2_bytes, machines[i].l2);
+        assert_string_equal(cpu.isa, machines[i].isa);
+        assert_true(cpu.memory_bytes >= 8ull << 30);
+        text_free(&file);
+    }
+}
+
+static void test_hostile_cpuinfo(void **state)
+{
+    cpu_identity cpu;
+    (void)state;
+    identity_parse_cpuinfo("", NULL, &cpu);
+    assert_string_equal(cpu.family, "unknown");
+    identity_parse_cpuinfo("model name", "", &cpu);
+    identity_parse_cpuinfo("processor\nmodel name\t:", NULL, &cpu);
+    assert_int_equal(cpu.logical, 1);
+    char *longer = malloc(20001);
+    memset(longer, 'x', 20000);
+    memcpy(longer, "model name: ", 12);
+    longer[20000] = 0;
+    identity_parse_cpuinfo(longer, longer, &cpu);
+    assert_int_equal(strlen(cpu.name), sizeof cpu.name - 1);
+    identity_parse_sysctl(longer, &cpu);
+    free(longer);
+}
+
+/* ---- rows ---- */
+
+static json_t *row_of(const char *test, const double *ns, int count)
+{
+    double *copy = malloc(sizeof *copy * (size_t)count);
+    for (int i = 0; i < count; i++) copy[i] = ns[i] * 1e-9;
+    bench_stats stats;
+    assert_int_equal(bench_stats_of(ctx, copy, count, &stats), 0);
+    machine on = {.threads = 2, .cpu = {.name = "A", .family = "unknown"}};
+    json_t *row = row_new("train", NULL, &on);
+    row_set_text(row, "test", test);
+    row_add_times(row, &stats);
+    bench_stats_free(&stats);
+    return row;
+}
+
+static void expect_verdict(const double *now, const double *before, int count, row_verdict wanted)
+{
+    double ratio, noise;
+    json_t *a = row_of("t", now, count), *b = row_of("t", before, count);
+    assert_int_equal(row_compare(a, b, 0.03, &ratio, &noise), wanted);
+    json_decref(a);
+    json_decref(b);
+}
+
+static void test_verdicts(void **state)
+{
+    static const double base[] = {100, 101, 99, 100, 102}, slow[] = {120, 121, 119, 120, 123},
+                        little[] = {102, 103, 101, 102, 104}, wild[] = {60, 180, 120, 90, 150},
+                        disturbed[] = {100, 160, 150, 155, 170}, one[] = {200};
+    (void)state;
+    expect_verdict(slow, base, 5, ROW_SLOWER);
+    expect_verdict(base, slow, 5, ROW_FASTER);
+    expect_verdict(little, base, 5, ROW_SAME);    /* sure, but below the tolerance */
+    expect_verdict(wild, base, 5, ROW_SAME);      /* large, but its noise is larger */
+    expect_verdict(disturbed, base, 5, ROW_SAME); /* the fastest sample says that it was the machine */
+    expect_verdict(one, base, 1, ROW_SLOWER);
+}
+
+static void test_files_of_rows(void **state)
+{
+    static const double ns[] = {1, 2, 3};
+    const char *path = "test_bench.json";
+    (void)state;
+    json_t *row = row_of("t", ns, 3), *read;
+    char *line = json_dumps(row, JSON_COMPACT);
+    text file = {0};
+    text_printf(&file, "%s\n%s\n", line, line);
+    assert_int_equal(file_write_whole(ctx, path, file.at, file.length), 0);
+    assert_int_equal(rows_read(ctx, path, &read), 0);
+    assert_int_equal(json_array_size(read), 2);
+    json_decref(read);
+    text_free(&file);
+    static const char *const bad[] = {
+        "", "{}", "[1]", "nonsense", "{\"schema\": \"ingot-bench-999\"}", "[]", "{\"schema\": 3}"};
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        assert_int_equal(file_write_whole(ctx, path, bad[i], strlen(bad[i])), 0);
+        assert_int_equal(rows_read(ctx, path, &read), INGOT_ERROR_FORMAT);
+        assert_null(read);
+    }
+    assert_non_null(strstr(ingot_message(ctx), "schema"));
+    remove(path);
+    free(line);
+    json_decref(row);
+}
+
+static void test_merged_machines(void **state)
+{
+    static const double ns[] = {100, 101, 99}, half[] = {50, 51, 49};
+    (void)state;
+    compare_file files[] = {{"a.json", json_array()}, {"b.json", json_array()}};
+    json_array_append_new(files[0].rows, row_of("both", ns, 3));
+    json_array_append_new(files[0].rows, row_of("first", ns, 3));
+    json_array_append_new(files[1].rows, row_of("both", half, 3));
+    json_array_append_new(files[1].rows, row_of("second", ns, 3));
+    json_t *merged = compare_files(files, 2, 0.03), *row = json_array_get(merged, 0);
+    assert_int_equal(json_array_size(merged), 3);
+    assert_float_equal(json_number_value(json_object_get(row, "ratio 1")), 0.5, 0.01);
+    assert_string_equal(json_string_value(json_object_get(row, "verdict 1")), "faster");
+    assert_null(json_object_get(json_array_get(merged, 2), "ms 0"));
+    text name = {0}; /* equal machines: the file tells */
+    compare_name(files, 2, 1, &name);
+    assert_string_equal(name.at, "A, 2 threads (b.json)");
+    text_free(&name);
+    json_decref(merged);
+    json_decref(files[0].rows);
+    json_decref(files[1].rows);
+}
+
+/* ---- the ladder ---- */
+
+/* "Expertise 3, effort 40 lines": what the file says is what the table says. */
+static void test_rungs_say_what_their_files_say(void **state)
+{
+    (void)state;
+    for (int i = 0; i < rung_count; i++) {
+        char path[256], words[64];
+        text file = {0};
+        if (!rungs[i].file) continue;
+        snprintf(path, sizeof path, TEST_FILES "/../%s", rungs[i].file);
+        if (!file_exists(path)) continue; /* tests carried elsewhere */
+        assert_int_equal(file_read_whole(ctx, path, 1 << 20, &file), 0);
+        snprintf(words, sizeof words, "xpertise %d", rungs[i].expertise);
+        if (!strstr(file.at, words)) fail_msg("%s does not say e%s", path, words);
+        snprintf(words, sizeof words, "%d lines", rungs[i].lines);
+        if (!strstr(file.at, words)) fail_msg("%s does not say %s", path, words);
+        text_free(&file);
+    }
+}
+
+static void test_small_ladder(void **state)
+{
+    static const int64_t sizes[] = {16, 32};
+    static const dtype dtypes[] = {INGOT_F32};
+    static const char *const devices[] = {"cpu"};
+    const ladder_plan plan = {.sizes = sizes,
+                              .size_count = 2,
+                              .dtypes = dtypes,
+                              .dtype_count = 1,
+                              .devices = devices,
+                              .device_count = 1,
+                              .effort = {.repetitions = 3},
+                              .cap = 1};
+    machine on = {.threads = 1, .peak_flops = 1e12};
+    json_t *rows = json_array(), *row;
+    size_t i;
+    int winners = 0, timed = 0;
+    (void)state;
+    assert_int_equal(bench_ladder(ctx, &plan, &on, rows), 0);
+    json_array_foreach(rows, i, row)
+    {
+        winners += json_is_true(json_object_get(row, "winner"));
+        timed += json_object_get(row, "median_ns") != NULL;
+        assert_true(json_is_string(json_object_get(row, "available")));
+    }
+    assert_int_equal(json_array_size(rows), 2 * (size_t)rung_count);
+    assert_int_equal(winners, 2);
+    assert_true(timed >= 10); /* naive to simd at both sizes */
+    assert_float_equal(json_number_value(json_object_get(json_array_get(rows, 0), "speedup")), 1, 1e-9);
+    json_decref(rows);
+}
+
+/* What would take longer than the cap is estimated and says so. */
+static void test_ladder_estimates(void **state)
+{
+    static const int64_t sizes[] = {64, 4096};
+    static const dtype dtypes[] = {INGOT_F32};
+    static const char *const devices[] = {"cpu"};
+    const ladder_plan plan = {.sizes = sizes,
+                              .size_count = 2,
+                              .dtypes = dtypes,
+                              .dtype_count = 1,
+                              .devices = devices,
+                              .device_count = 1,
+                              .effort = {.repetitions = 3},
+                              .cap = 1e-3};
+    machine on = {.threads = 1, .peak_flops = 1e12};
+    json_t *rows = json_array();
+    (void)state;
+    assert_int_equal(bench_ladder(ctx, &plan, &on, rows), 0);
+    const json_t *large = json_array_get(rows, 1);
+    assert_true(json_is_true(json_object_get(large, "estimated")));
+    assert_null(json_object_get(large, "median_ns"));
+    assert_false(json_is_true(json_object_get(large, "winner")));
+    assert_true(json_number_value(json_object_get(large, "ms")) > 1);
+    json_decref(rows);
+}
+
+/* Where a curve overtakes another: 10 ns and 40 ns against 20 and 20. */
+static void test_crossings(void **state)
+{
+    static const struct {
+        const char *rung;
+        double size, ns;
+    } points[] = {{"slow start", 100, 20}, {"slow start", 400, 20}, {"quick start", 100, 10}, {"quick start", 400, 40}};
+    json_t *rows = json_array();
+    (void)state;
+    for (size_t i = 0; i < COUNT(points); i++) {
+        json_t *row = row_of("p", &points[i].ns, 1);
+        row_set_text(row, "rung", points[i].rung);
+        row_set_text(row, "backend", "cpu");
+        row_set_text(row, "dtype", "float32");
+        json_object_set_new(row, "size", json_integer((json_int_t)points[i].size));
+        json_array_append_new(rows, row);
+    }
+    text out = {0};
+    ladder_crossings(rows, &out);
+    assert_string_equal(out.at,
+                        "float32: from about 200 on slow start is ahead of quick start (0.50x at 100, 2.00x at 400)\n");
+    text_free(&out);
+    json_decref(rows);
+}
+
+static void write_number(const char *path, const char *number)
+{
+    assert_int_equal(file_write_whole(ctx, path, number, strlen(number)), 0);
+}
+
+static void test_joules(void **state)
+{
+    energy_counter e;
+    (void)state;
+    energy_open(&e, "nowhere");
+    assert_true(energy_joules(&e) < 0);
+    directory_create(ctx, "test_rapl/intel-rapl:0");
+    write_number("test_rapl/intel-rapl:0/energy_uj", "9000000\n");
+    write_number("test_rapl/intel-rapl:0/max_energy_range_uj", "10000000\n");
+    energy_open(&e, "test_rapl");
+    write_number("test_rapl/intel-rapl:0/energy_uj", "9500000\n");
+    assert_float_equal(energy_joules(&e), 0.5, 1e-9);
+    write_number("test_rapl/intel-rapl:0/energy_uj", "500000\n"); /* it began anew */
+    assert_float_equal(energy_joules(&e), 1, 1e-9);
+    directory_remove(ctx, "test_rapl");
+}
+
+static void test_machine(void **state)
+{
+    machine on;
+    (void)state;
+    assert_int_equal(machine_measure(ctx, &on), 0);
+    assert_true(on.peak_flops > 1e9);
+    assert_true(on.peak_flops_f64 > 2e8);
+    assert_true(on.copy_bytes > 1e8 && on.read_bytes > 1e8);
+    assert_true(on.cpu.logical > 0 && on.cpu.memory_bytes > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_linux_processors),
+        cmocka_unit_test(test_apple),
+        cmocka_unit_test(test_hostile_cpuinfo),
+        cmocka_unit_test(test_verdicts),
+        cmocka_unit_test(test_files_of_rows),
+        cmocka_unit_test(test_merged_machines),
+        cmocka_unit_test(test_rungs_say_what_their_files_say),
+        cmocka_unit_test(test_small_ladder),
+        cmocka_unit_test(test_ladder_estimates),
+        cmocka_unit_test(test_crossings),
+        cmocka_unit_test(test_joules),
+        cmocka_unit_test(test_machine),
+    };
+    if (ingot_context_new(NULL, &ctx)) return 1;
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    ingot_context_free(ctx);
+    return failed;
+}
