@@ -1,10 +1,12 @@
 /* Compiling, running, reading and writing programs. */
+#define _GNU_SOURCE /* clock_gettime */
 #include "engine/program.h"
 #include "ops/source/source.h"
 #include "passes/passes.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <time.h>
 
 static const kernel_def *choose(const void *d, const node *n)
 {
@@ -185,6 +187,8 @@ void ingot_program_free(ingot_program *p)
     free(p->buffer_of);
     free(p->scratch_of);
     free(p->main.ns);
+    free(p->group_ends);
+    free(p->group_ns);
     ingot_build_free(p->graph);
     free(p);
 }
@@ -291,12 +295,14 @@ static status start_run(ingot_program *p, const ingot_scalar *uniforms)
 }
 
 static status run_one_by_one(ingot_program *p, status (*after)(ingot_program *p, const step *s), const step **bad);
+static status run_groups(ingot_program *p);
 static status check_guards(ingot_program *p, const step *s);
 
 ingot_status ingot_run(ingot_program *p, const ingot_scalar *uniforms)
 {
     TRY(start_run(p, uniforms));
     TRY(p->device->poison ? run_one_by_one(p, check_guards, NULL)
+        : p->groups       ? run_groups(p)
                           : p->device->def->run(p->device, &p->main, p->compiled));
     derive_after_run(p);
     return INGOT_OK;
@@ -368,4 +374,39 @@ status program_time_steps(ingot_program *p)
 {
     if (!p->main.ns) p->main.ns = calloc((size_t)MAX(p->main.count, 1), sizeof *p->main.ns);
     return p->main.ns ? INGOT_OK : fail_memory(p->device->ctx, "timing a program", (uint64_t)p->main.count * 8);
+}
+
+static int64_t clock_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+static status run_groups(ingot_program *p)
+{
+    device *d = p->device;
+    for (int64_t g = 0, first = 0; g < p->groups; first = p->group_ends[g++]) {
+        work part = {.name = p->main.name, .steps = &p->main.steps[first], .count = p->group_ends[g] - first};
+        int64_t began = clock_ns();
+        TRY(p->groups == 1 ? d->def->run(d, &p->main, p->compiled) : d->def->run(d, &part, NULL));
+        TRY(d->def->sync(d));
+        p->group_ns[g] = clock_ns() - began;
+    }
+    return INGOT_OK;
+}
+
+status program_time_groups(ingot_program *p, const int64_t *ends, int64_t count)
+{
+    p->groups = 0;
+    if (!count) return INGOT_OK;
+    free(p->group_ends);
+    free(p->group_ns);
+    p->group_ends = malloc((size_t)count * sizeof *ends);
+    p->group_ns = calloc((size_t)count, sizeof *p->group_ns);
+    if (!p->group_ends || !p->group_ns)
+        return fail_memory(p->device->ctx, "timing a program", (uint64_t)count * sizeof *ends);
+    memcpy(p->group_ends, ends, (size_t)count * sizeof *ends);
+    p->groups = count;
+    return INGOT_OK;
 }

@@ -35,7 +35,8 @@ struct ingot_program {
     void *compiled;
     bool prepared;
     bool bound;
-    ARRAY(store_group *) derived, updates; /* groups that it reads as they were made, and those it changes */
+    int64_t groups, *group_ends, *group_ns; /* program_time_groups; groups 0: not asked for */
+    ARRAY(store_group *) derived, updates;  /* groups that it reads as they were made, and those it changes */
 };
 
 /* Points every tensor at its memory; called again when the arena moves. */
@@ -49,6 +50,10 @@ status program_run_checked(ingot_program *p, const ingot_scalar *uniforms, const
 
 /* From here on each run leaves in main.ns[i] what step i took. */
 status program_time_steps(ingot_program *p);
+/* From here on each run is cut after the steps `ends` (ascending, the last one main.count), the device is waited for after
+ * each part, and group_ns[i] is what part i took on the host's clock. One part is the whole program as it runs otherwise.
+ * count 0: no longer. */
+status program_time_groups(ingot_program *p, const int64_t *ends, int64_t count);
 
 /* Host memory to device memory and back, with conversion where the device keeps another dtype. */
 status device_write_as(device *d, const allocation *to, int64_t offset, dtype storage, const void *data, dtype given,

@@ -84,4 +84,28 @@ check 'at a depth' "$ingot" bench infer --preset tiny-1m -p 0 -n 4 -d 32 -r 2 --
 check 'its name' grep -q '"test": "tg4 @ d32"' infer.json
 check 'their fields' grep -q '"avg_ts":' infer.json
 refuses 'which model' "$ingot" bench infer
+
+profile() { "$ingot" profile --preset tiny-1m --layers 2 --batch-size 2 --context 16 --repetitions 3 --quiet "$@"; }
+check 'a profile' profile --trace trace.json --save profile.json > profile.txt
+check 'kernels of a step' grep -q '^| adamw ' profile.txt
+check 'what the timing costs' grep -q 'while it is timed (' profile.txt
+check 'a trace' grep -q '"ph": "X".*"scope": "model.layers.0.mlp"' trace.json
+check 'against itself' profile --against profile.json --tolerance 1000 > out
+check 'nothing new' test "$(grep -c '^new' out)" = 0
+check 'by layer' profile --sync layer > out
+check 'forwards and backwards' grep -q '^| model.layers.1 backward ' out
+check 'by program' profile --sync step > out
+check 'two of them' test "$(grep -c '^| [mu]' out)" = 2
+check 'by scope' profile --by scope > out
+check 'layers together' grep -q '^| model.layers.\*.mlp ' out
+check 'a token' profile --phase decode --by op > out
+check 'from the cache' grep -q '^| attention_rows ' out
+check 'a prompt' profile --phase prefill --batch-size 1 -o json > out
+check 'its length' grep -q '"test": "pp16 B1"' out
+refuses 'leave --by out' profile --by op --sync layer
+refuses 'writes no text' "$ingot" profile --family convnet --phase decode
+if command -v gnuplot > /dev/null; then
+    check 'the roofline' profile --plot roof.svg > /dev/null
+    check 'svg' grep -q '</svg>' roof.svg
+fi
 exit "$failed"

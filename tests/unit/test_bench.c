@@ -5,6 +5,7 @@
 #include "bench/identity.h"
 #include "bench/ladder.h"
 #include "bench/timed.h"
+#include "ingot/ops.h"
 
 #include <setjmp.h>
 #include <stdio.h>
@@ -311,6 +312,33 @@ static void test_crossings(void **state)
     json_decref(rows);
 }
 
+/* A program cut into parts gives what it gives whole, and a time for each. */
+static void test_parts_of_a_program(void **state)
+{
+    ingot_device *d;
+    ingot_program *p;
+    (void)state;
+    assert_int_equal(ingot_device_open(ctx, "cpu", NULL, &d), 0);
+    ingot_build *b = ingot_build_new(ctx, "parts");
+    ingot_value *x = ingot_input(b, "x", INGOT_F32, INGOT_SHAPE(3, 3));
+    ingot_output(b, "y", ingot_sum(b, ingot_softmax(b, ingot_matmul(b, x, x)), -1, 0));
+    assert_int_equal(ingot_compile(b, d, NULL, &p), 0);
+    assert_true(p->main.count >= 3);
+    float in[9] = {1, 2, 3, 4, 5, 6, 7, 8, 9}, out[3] = {0};
+    int64_t ends[] = {1, p->main.count}, whole[] = {p->main.count};
+    for (int parts = 2; parts >= 0; parts--) {
+        assert_int_equal(program_time_groups(p, parts == 2 ? ends : whole, parts), 0);
+        memset(out, 0, sizeof out);
+        assert_int_equal(ingot_write(p, "x", in, sizeof in), 0);
+        assert_int_equal(ingot_run(p, NULL), 0);
+        assert_int_equal(ingot_read(p, "y", out, sizeof out), 0);
+        for (int i = 0; i < 3; i++) assert_float_equal(out[i], 1, 1e-5);
+        for (int i = 0; i < parts; i++) assert_true(p->group_ns[i] > 0);
+    }
+    ingot_program_free(p);
+    ingot_device_close(d);
+}
+
 static void write_number(const char *path, const char *number)
 {
     assert_int_equal(file_write_whole(ctx, path, number, strlen(number)), 0);
@@ -357,6 +385,7 @@ int main(void)
         cmocka_unit_test(test_small_ladder),
         cmocka_unit_test(test_ladder_estimates),
         cmocka_unit_test(test_crossings),
+        cmocka_unit_test(test_parts_of_a_program),
         cmocka_unit_test(test_joules),
         cmocka_unit_test(test_machine),
     };

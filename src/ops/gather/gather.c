@@ -34,6 +34,12 @@ static void gather_grad(build *b, node *n, value *const *dout, const bool *need,
     din[0] = ingot_scatter_add(b, zeros, n->in[1], dout[0]);
 }
 
+/* The rows that are asked for, not the table. */
+static op_cost gather_cost(const node *n)
+{
+    return (op_cost){.bytes = (double)(2 * value_bytes(n->out[0]) + value_bytes(n->in[1]))};
+}
+
 const op_def op_gather_def = {
     .name = "gather",
     .doc = "y[i] = table[ids[i]]: table (V, ...), ids (...), y ids' shape + (...). An id outside [0, V) gives zeros.",
@@ -42,6 +48,7 @@ const op_def op_gather_def = {
     .traits = OP_PRIMITIVE,
     .infer = gather_infer,
     .grad = gather_grad,
+    .cost = gather_cost,
     BENCH({.in = {S(50257, 768), S(2048)}, .below = {[1] = 50257}}),
     SAMPLES({.in = {S(7, 5), S(2, 3)}, .below = {[1] = 7}}, {.in = {S(4099, 3), S(33)}, .below = {[1] = 4099}},
             {.in = {S(31, 2, 3), S(5)}, .below = {[1] = 40}}, {.in = {S(1, 1), S(1)}, .below = {[1] = 1}}),

@@ -18,6 +18,12 @@ static status infer(build *b, const node *n, inferred *out)
     return INGOT_OK;
 }
 
+/* In place, as it runs over a state: the rows read and written. */
+static op_cost cost(const node *n)
+{
+    return (op_cost){.bytes = (double)(2 * value_bytes(n->in[2]) + value_bytes(n->in[1]))};
+}
+
 const op_def op_scatter_rows_def = {
     .name = "scatter_rows",
     .doc =
@@ -27,6 +33,7 @@ const op_def op_scatter_rows_def = {
     .outputs = {{"y", .like = INPUT(0), .may_reuse = INPUT(0)}},
     .traits = OP_PRIMITIVE | OP_NOT_DIFFERENTIABLE,
     .infer = infer,
+    .cost = cost,
     SAMPLES({.in = {S(7, 5), S(2, 3), S(2, 3, 5)}, .below = {[1] = 7}},
             {.in = {S(64, 2, 3), S(31), S(31, 2, 3)}, .below = {[1] = 80}},
             {.in = {S(4099, 3), S(33), S(33, 3)}, .below = {[1] = 4099}, .values = VALUES_WIDE},
