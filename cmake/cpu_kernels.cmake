@@ -11,6 +11,13 @@ else()
   set(cpu_isa_flags_baseline "")
 endif()
 
+# Kernels for one extension: compiled once, their match asks whether the machine has it.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
+  file(GLOB_RECURSE avx512bf16_sources CONFIGURE_DEPENDS src/*_avx512bf16.c)
+  set_source_files_properties(${avx512bf16_sources} PROPERTIES COMPILE_OPTIONS
+    "-O3;-ffp-contract=fast;-fno-trapping-math;-fopenmp-simd;${cpu_isa_flags_avx512};-mavx512bf16")
+endif()
+
 set(cpu_kernel_objects "")
 foreach(isa IN LISTS cpu_isas)
   add_library(ingot_cpu_${isa} OBJECT ${cpu_kernel_sources})

@@ -51,6 +51,15 @@ void cpu_sum_chunks(queue *q, float *sum, const float *chunks, int64_t columns)
         sum_columns(&job, 0, columns, 0);
 }
 
+bool cpu_has_avx512_bf16(void)
+{
+#if defined(__x86_64__)
+    return cpu_detect_isa() == CPU_AVX512 && __builtin_cpu_supports("avx512bf16");
+#else
+    return false;
+#endif
+}
+
 cpu_isa cpu_detect_isa(void)
 {
 #if defined(__x86_64__)
