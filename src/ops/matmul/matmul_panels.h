@@ -8,7 +8,7 @@
 
 enum {
     KC = 256,            /* a panel of b, KC x NR, fills most of the first cache */
-    NC = 64 * NR,        /* columns of b that are packed at a time when a does not fit at once */
+    NC = 32 * NR,        /* columns of y at work; their panels of b stay packed while rows come by in blocks */
     FEW_ROWS = 4 * MR,   /* up to these, b is read where it lies */
     FEW_COLUMNS = 6 * NR /* up to these, so is a */
 };
@@ -42,16 +42,6 @@ typedef struct piece {
     int64_t row, rows, column, columns, block_rows;
     bool direct_a, direct_b;
 } piece;
-
-static int64_t round_up(int64_t x, int64_t to)
-{
-    return (x + to - 1) / to * to;
-}
-
-static int64_t divide_up(int64_t x, int64_t by)
-{
-    return (x + by - 1) / by;
-}
 
 /* Blocks of k are of equal size, so that none is short. */
 static int64_t block_depth(int64_t k)
@@ -89,8 +79,13 @@ static void run_block(const piece *p, const packs *w, int64_t k, int64_t kc, int
         tile_job t = {.kc = kc, .b = direct ? b : panel, .b_row = direct ? s->b_row : NR, .y_row = s->n};
         t.a_row = p->direct_a ? s->a_row : 1;
         t.a_col = p->direct_a ? s->a_col : MR;
+        int64_t after = MIN((int64_t)NR, columns - j - NR), tiles = divide_up(rows, MR);
+        int64_t lines = first && after > 0 && !p->direct_b ? panel_lines(s->b_col, kc, after) : 0;
         for (int64_t i = 0; i < rows; i += MR) {
             int64_t high = MIN((int64_t)MR, rows - i);
+            if (lines)
+                prefetch_panel(b + NR * s->b_col, s->b_col, s->b_row, kc, after, lines * (i / MR) / tiles,
+                               lines * (i / MR + 1) / tiles);
             t.a = p->direct_a ? a + i * s->a_row : w->a + i * kc;
             t.y = p->y + (row + i) * s->n + column + j;
             t.from = k > 0 ? t.y : p->c ? p->c + (t.y - p->y) : NULL;
@@ -105,12 +100,11 @@ static void run_block(const piece *p, const packs *w, int64_t k, int64_t kc, int
 static void run_piece(const piece *p, const packs *w)
 {
     int64_t depth = block_depth(p->shape.k);
-    int64_t wide = p->rows > p->block_rows ? NC : p->columns;
-    for (int64_t k = 0; k < p->shape.k; k += depth)
-        for (int64_t j = 0; j < p->columns; j += wide)
+    for (int64_t j = 0; j < p->columns; j += NC) /* outermost: these of y stay in cache while k runs */
+        for (int64_t k = 0; k < p->shape.k; k += depth)
             for (int64_t i = 0; i < p->rows; i += p->block_rows)
                 run_block(p, w, k, MIN(depth, p->shape.k - k), p->row + i, MIN(p->block_rows, p->rows - i),
-                          p->column + j, MIN(wide, p->columns - j));
+                          p->column + j, MIN((int64_t)NC, p->columns - j));
 }
 
 /* The cut whose largest piece is least: work of its tiles, plus a element packed for each of a and b. */

@@ -20,6 +20,16 @@ enum { MR = 4 };
 #endif
 enum { LANES = TILE_BYTES / (int)sizeof(real), NR = 2 * LANES, QUAD = 16 / (int)sizeof(real) };
 
+static inline int64_t round_up(int64_t x, int64_t to)
+{
+    return (x + to - 1) / to * to;
+}
+
+static inline int64_t divide_up(int64_t x, int64_t by)
+{
+    return (x + by - 1) / by;
+}
+
 typedef real vec __attribute__((vector_size(TILE_BYTES), aligned(sizeof(real)), may_alias));
 typedef real quad __attribute__((vector_size(16), aligned(sizeof(real)), may_alias));
 
@@ -75,7 +85,10 @@ INLINE void tile_rows(int64_t rows, const int vecs, const tile_job *t)
     switch (rows) {
 #if defined(__AVX512F__)
         TILE_CASE(11)
-        TILE_CASE(10) TILE_CASE(9) TILE_CASE(8) TILE_CASE(7) TILE_CASE(6)
+        TILE_CASE(10)
+        TILE_CASE(9)
+        TILE_CASE(8)
+        TILE_CASE(7) TILE_CASE(6)
 #endif
 #if defined(__AVX2__)
             TILE_CASE(5) TILE_CASE(4)
@@ -148,6 +161,23 @@ INLINE void pack_panel(const int width, real *to, const real *from, int64_t acro
     }
     for (; k < kc; k++)
         for (int64_t i = 0; i < width; i++) to[k * width + i] = i < count ? from[i * across + k * along] : 0;
+}
+
+/* What will be packed next comes nearer while tiles are computed: lines [first, last) of a panel as pack_panel reads it. */
+static void prefetch_panel(const real *from, int64_t across, int64_t along, int64_t kc, int64_t count, int64_t first,
+                           int64_t last)
+{
+    enum { LINE = 64 / (int)sizeof(real) };
+    bool rows = across == 1;
+    int64_t each = divide_up(rows ? count : kc, LINE), jump = rows ? along : across;
+    for (int64_t i = first; i < last; i++)
+        __builtin_prefetch(from + i / each * jump + MIN(i % each * LINE, (rows ? count : kc) - 1), 0, 2);
+}
+
+static int64_t panel_lines(int64_t across, int64_t kc, int64_t count)
+{
+    enum { LINE = 64 / (int)sizeof(real) };
+    return across == 1 ? kc * divide_up(count, LINE) : count * divide_up(kc, LINE);
 }
 
 static __attribute__((noinline)) void pack_b(real *to, const real *from, int64_t across, int64_t along, int64_t kc,
