@@ -98,7 +98,7 @@ typedef struct ingot_training_options {
     int64_t batch, length; /* B, T; of pictures: B, and T is 0 */
     int segments;          /* inputs "positions" and "segment_start" (B, T) int32 for packed rows */
     int frozen;            /* 1: nothing is trained from this store: no float32 masters of matrices in 16 bits */
-    int logits;            /* 1: training.logits is needed; -1: it is not; 0: by what it would take */
+    int logits;            /* 1: training.logits is needed; else chunks of it are made, and never all at once */
     double dropout;        /* < 0: the model's; needs `rng` */
     ingot_value *rng;      /* counter of ingot_dropout; NULL: no dropout, as in evaluation */
 } ingot_training_options;
@@ -109,7 +109,7 @@ typedef struct ingot_training {
     ingot_value *loss;   /* scalar: the sum of the losses of targets that count, in nats */
     ingot_value *count;  /* scalar float32: how many those are */
     ingot_value *losses; /* (N) each target's own, 0 where it does not count; N = B*T, or B pictures */
-    ingot_value *logits; /* (N, V); NULL where only chunks of it are ever in memory: over 512 MiB, or not wanted */
+    ingot_value *logits; /* (N, V); NULL where only chunks of it are ever in memory */
 } ingot_training;
 INGOT_API ingot_training ingot_model_training(const ingot_model *m, ingot_build *b, const ingot_training_options *o);
 

@@ -35,6 +35,7 @@ static void build_model(check_graph *g, const void *user)
     ingot_training_options o = {.batch = pictures ? PICTURES : BATCH,
                                 .length = pictures ? 0 : LENGTH,
                                 .segments = u->of->segments,
+                                .logits = 1,
                                 .dropout = 0};
     ingot_training t = ingot_model_training(u->model, b, &o);
     check_output(g, "loss", t.loss);

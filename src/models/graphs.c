@@ -5,9 +5,6 @@
 
 #include <stdio.h>
 
-/* Beyond this the head is computed in chunks, and once more in the backward pass. */
-#define MOST_LOGITS_BYTES (1 << 29)
-
 /* What a family's page runs under: parameters are listed the first time, LoRA hooks put in when there is LoRA. */
 static value *build_family(const ingot_model *m, build *b, rows *r, value *images, bool frozen)
 {
@@ -52,11 +49,11 @@ static ingot_training image_training(const ingot_model *m, build *b, const ingot
     return sums_of(b, t, targets, m->config.classes);
 }
 
-static bool in_chunks(const ingot_model *m, uint64_t rows, int wanted)
+/* Logits that nobody asks for are never whole in memory. */
+static bool in_chunks(const ingot_model *m, int wanted)
 {
     if (m->lora.rank && lora_targets(&m->lora, "lm_head")) return false; /* the head is more than one product */
-    if (wanted) return wanted < 0;
-    return rows * (uint64_t)m->config.vocab_size > MOST_LOGITS_BYTES / sizeof(float);
+    return wanted <= 0;
 }
 
 ingot_training ingot_model_training(const ingot_model *m, ingot_build *b, const ingot_training_options *o)
@@ -83,7 +80,7 @@ ingot_training ingot_model_training(const ingot_model *m, ingot_build *b, const 
               .rng = o->rng,
               .dropout = o->dropout < 0 ? m->config.dropout : o->dropout};
     targets = ingot_reshape(b, targets, flat);
-    bool chunked = in_chunks(m, n, o->logits);
+    bool chunked = in_chunks(m, o->logits);
     if (chunked) r.targets = targets;
     ingot_training t = {.logits = build_family(m, b, &r, NULL, o->frozen)};
     t.losses = chunked ? r.losses : ingot_cross_entropy(b, t.logits, targets);

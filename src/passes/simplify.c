@@ -112,29 +112,63 @@ static bool is_sum(const node *n)
     return n->op == &op_pointwise_def && p->count == 1 && p->code[0].code == PW_ADD && p->dtype == n->in[0]->dtype;
 }
 
+static bool is_zeros(const value *v)
+{
+    return v->node->op == &op_constant_def && *(const double *)v->node->attrs == 0;
+}
+
+/* Where a chain of products and scattered rows begins, each added to the one before, which nothing else reads. */
+static value *first_addend(const build *b, value *v)
+{
+    for (;;) {
+        const node *n = v->node;
+        value *before = n->op == &op_matmul_def && n->inputs > 2 ? n->in[2] : NULL;
+        if (n->op == &op_scatter_add_def) before = n->in[0];
+        if (!before || is_zeros(before) || value_uses(b, before) != 1) return v;
+        v = before;
+    }
+}
+
+/* The same node, with `addend` to begin from. */
+static value *begin_from(build *b, const node *n, value *addend)
+{
+    if (n->op == &op_matmul_def && n->inputs == 2) {
+        const matmul_attrs *t = n->attrs;
+        if (t->wide) return matmul_wide(b, n->in[0], n->in[1], addend, t->trans_a, t->trans_b);
+        return ingot_matmul_with(b, n->in[0], n->in[1], addend, (int)t->trans_a, (int)t->trans_b);
+    }
+    if (n->op == &op_scatter_add_def && is_zeros(n->in[0])) return ingot_scatter_add(b, addend, n->in[1], n->in[2]);
+    return NULL;
+}
+
+/* A state may be named after the chain that is to begin from it. */
+static void move_to_front(build *b, node *source)
+{
+    if (b->first == source) return;
+    node_remove(b, source);
+    source->before = NULL;
+    source->after = b->first;
+    b->first->before = source;
+    b->first = source;
+}
+
 /* state + matmul(a, b), the product used nowhere else -> matmul(a, b, state): written in place later. The same for
- * scatter_add over zeros. */
+ * scatter_add over zeros, and for sums that begin with either. */
 static void accumulate(build *b, node *n)
 {
     for (int i = 0; i < 2; i++) {
-        node *product = n->in[i]->node;
-        value *addend = n->in[1 - i], *made = NULL;
+        value *addend = n->in[1 - i];
         if (!value_is_state(addend) || value_uses(b, n->in[i]) != 1) continue;
-        b->cursor = n;
-        if (product->op == &op_matmul_def && product->inputs == 2) {
-            const matmul_attrs *t = product->attrs;
-            made = t->wide
-                       ? matmul_wide(b, product->in[0], product->in[1], addend, t->trans_a, t->trans_b)
-                       : ingot_matmul_with(b, product->in[0], product->in[1], addend, (int)t->trans_a, (int)t->trans_b);
-        } else if (product->op == &op_scatter_add_def && product->in[0]->node->op == &op_constant_def &&
-                   *(const double *)product->in[0]->node->attrs == 0) {
-            made = ingot_scatter_add(b, addend, product->in[1], product->in[2]);
-        }
+        value *first = first_addend(b, n->in[i]);
+        move_to_front(b, addend->node);
+        b->cursor = first->node;
+        value *made = begin_from(b, first->node, addend);
         b->cursor = NULL;
         if (!made) continue;
-        made->node->scope = product->scope;
-        made->node->backward = product->backward;
-        value_replace(b, n->out[0], made);
+        made->node->scope = first->node->scope;
+        made->node->backward = first->node->backward;
+        value_replace(b, first, made);
+        value_replace(b, n->out[0], n->in[i]);
         return;
     }
 }
@@ -146,8 +180,7 @@ static void scatter_onto(build *b, node *n)
         node *scatter = n->in[i]->node;
         value *base = n->in[1 - i];
         if (scatter->op != &op_scatter_add_def || value_uses(b, n->in[i]) != 1 || value_uses(b, base) != 1) continue;
-        const node *zeros = scatter->in[0]->node;
-        if (zeros->op != &op_constant_def || *(const double *)zeros->attrs != 0) continue;
+        if (!is_zeros(scatter->in[0])) continue;
         b->cursor = n;
         value *made = ingot_scatter_add(b, base, scatter->in[1], scatter->in[2]);
         b->cursor = NULL;

@@ -60,6 +60,21 @@ static bool can_be_written(const value *v)
            writer->op != &op_constant_def;
 }
 
+/* What the new value is written over, and nothing else reads, is made in the state as well: sums over chunks. */
+static void write_chain(const build *b, value *state, const value *v)
+{
+    for (;;) {
+        const node *writer = v->node;
+        const op_output *out = &writer->op->outputs[v->output];
+        int at = MAX(out->may_reuse, out->must_alias) - 1;
+        value *in = at >= 0 && at < writer->inputs ? writer->in[at] : NULL;
+        if (!in || in == state || in->dtype != v->dtype || !shape_equal(in->shape, v->shape)) return;
+        if (value_uses(b, in) != 1 || !can_be_written(in) || !writes_in_place(b, state, in)) return;
+        in->storage = state;
+        v = in;
+    }
+}
+
 status pass_updates(build *b)
 {
     ARRAY(node *) updates = {0};
@@ -78,6 +93,9 @@ status pass_updates(build *b)
         else
             s = copy_at_end(b, n);
     }
+    for (int64_t i = 0; i < updates.count && !s; i++)
+        if (updates.at[i]->in[1]->storage == updates.at[i]->in[0])
+            write_chain(b, updates.at[i]->in[0], updates.at[i]->in[1]);
     ARRAY_FREE(&updates);
     return s;
 }

@@ -82,7 +82,7 @@ static void test_rows_equal_training_graph(void **state)
         ingot_program *p;
         OK(ingot_store_new(d, &store));
         ingot_build *b = ingot_build_new(ctx, "whole");
-        ingot_training t = ingot_model_training(m, b, &(ingot_training_options){.batch = 1, .length = T});
+        ingot_training t = ingot_model_training(m, b, &(ingot_training_options){.batch = 1, .length = T, .logits = 1});
         ingot_output(b, "logits", t.logits);
         OK(ingot_compile(b, d, &(ingot_compile_options){.store = store}, &p));
         OK(ingot_model_init(m, store, 3));

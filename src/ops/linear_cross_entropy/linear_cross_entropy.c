@@ -1,15 +1,20 @@
-/* The head of a language model and its loss as one op, for large vocabularies: logits live for one chunk of rows at a time,
- * forward and backward, and are computed twice. It lowers to products and cross_entropy of chunks, whose kernels do the
- * work; the plan gives all chunks the same memory.
+/* The head of a language model and its loss as one op: logits live for one chunk of rows at a time. Where the losses are
+ * only summed, their gradients in x and w are made in the forward pass while a chunk is at hand, and nothing is computed
+ * twice; else the backward pass makes each chunk again. It lowers to products and cross_entropy of chunks, whose kernels do
+ * the work; the plan gives all chunks the same memory.
  */
 #include "ops/cross_entropy/cross_entropy.h"
 #include "ops/matmul/matmul.h"
+#include "ops/source/source.h"
 
-#define CHUNK_BYTES (48 << 20) /* of logits: beyond caches anyway, and rows enough to keep products busy */
+#define CHUNK_BYTES (100 << 20) /* of logits: beyond caches anyway, and rows enough to keep products busy */
 
 typedef struct linear_cross_entropy_attrs {
     int64_t chunk; /* rows */
 } linear_cross_entropy_attrs;
+
+/* Outputs after losses and lse: the gradient of the sum of all losses. */
+enum { SUM_DX = CROSS_ENTROPY_LSE + 1, SUM_DW };
 
 /* linear_cross_entropy_grad: x, w, targets, lse, dlosses -> dx, dw. */
 enum { GRAD_DX, GRAD_DW };
@@ -36,6 +41,8 @@ static status infer(build *b, const node *n, inferred *out)
     TRY(check(b, n));
     out[CROSS_ENTROPY_LOSSES] = (inferred){.dtype = statistic(n->in[0]->dtype), .shape = n->in[2]->shape};
     out[CROSS_ENTROPY_LSE] = out[CROSS_ENTROPY_LOSSES];
+    out[SUM_DX] = (inferred){.dtype = n->in[0]->dtype, .shape = n->in[0]->shape};
+    out[SUM_DW] = (inferred){.dtype = statistic(n->in[1]->dtype), .shape = n->in[1]->shape};
     return INGOT_OK;
 }
 
@@ -68,21 +75,45 @@ static value *joined(build *b, const parts *p)
     return p->count == 1 ? p->at[0] : ingot_concat(b, p->at, p->count, 0);
 }
 
+/* The gradient of one chunk's losses by its logits, which may lie over them, and what follows from it. */
+static void add_gradients(build *b, const node *n, value *d, value *part, parts *dx, value **dw)
+{
+    if (n->out[SUM_DX]) dx->at[dx->count++] = ingot_matmul(b, d, n->in[1]);
+    if (n->out[SUM_DW]) *dw = matmul_wide(b, d, part, *dw, 1, 0); /* adds to the chunks before */
+}
+
 static void lower(build *b, const node *n, value **out)
 {
     int64_t rows = n->in[0]->shape.dim[0], chunk = chunk_of(n);
-    bool keeps = n->out[CROSS_ENTROPY_LSE];
-    parts losses, lse;
-    if (!parts_start(b, &losses, rows, chunk) || !parts_start(b, &lse, rows, chunk)) return;
+    bool keeps = n->out[CROSS_ENTROPY_LSE], both = n->out[SUM_DX] || n->out[SUM_DW];
+    parts losses, lses, dx;
+    if (!parts_start(b, &losses, rows, chunk) || !parts_start(b, &lses, rows, chunk) ||
+        !parts_start(b, &dx, rows, chunk))
+        return;
     for (int64_t first = 0; first < rows && !b->status; first += chunk) {
-        value *logits = ingot_linear(b, rows_of(b, n->in[0], first, chunk), n->in[1], NULL);
-        losses.at[losses.count++] = ingot_cross_entropy(b, logits, rows_of(b, n->in[2], first, chunk));
-        if (b->status || !keeps) continue;
-        lse.at[lse.count++] = node_output(b, losses.at[losses.count - 1]->node, CROSS_ENTROPY_LSE);
+        value *part = rows_of(b, n->in[0], first, chunk), *target = rows_of(b, n->in[2], first, chunk);
+        value *logits = ingot_linear(b, part, n->in[1], NULL), *loss = ingot_cross_entropy(b, logits, target);
+        losses.at[losses.count++] = loss;
+        if (b->status || !(keeps || both)) continue;
+        value *lse = lses.at[lses.count++] = node_output(b, loss->node, CROSS_ENTROPY_LSE);
+        if (!both) continue;
+        value *ones = ingot_constant(b, 1, loss->dtype, loss->shape);
+        value *d = APPLY(b, &op_cross_entropy_grad_def, NULL, logits, target, lse, ones);
+        add_gradients(b, n, d, part, &dx, &out[SUM_DW]);
     }
     if (b->status) return;
     out[CROSS_ENTROPY_LOSSES] = joined(b, &losses);
-    if (keeps) out[CROSS_ENTROPY_LSE] = joined(b, &lse);
+    if (keeps) out[CROSS_ENTROPY_LSE] = joined(b, &lses);
+    if (n->out[SUM_DX]) out[SUM_DX] = joined(b, &dx);
+}
+
+/* Whether all elements are one constant: what the gradient of a sum looks like. */
+static bool all_equal(const value *v, double *out)
+{
+    while (v->node->op->traits & OP_VIEW) v = v->node->in[0];
+    if (v->node->op != &op_constant_def) return false;
+    *out = ((const constant_attrs *)v->node->attrs)->value;
+    return true;
 }
 
 static void grad(build *b, node *n, value *const *dout, const bool *need, value **din)
@@ -90,6 +121,14 @@ static void grad(build *b, node *n, value *const *dout, const bool *need, value 
     if (dout[CROSS_ENTROPY_LSE]) {
         build_fail(b, INGOT_ERROR_UNSUPPORTED,
                    "[linear_cross_entropy] lse is kept for the gradient and has none itself");
+        return;
+    }
+    double scale;
+    if (all_equal(dout[CROSS_ENTROPY_LOSSES], &scale)) {
+        for (int i = 0; i < 2; i++) {
+            value *d = need[i] ? node_output(b, n, SUM_DX + i) : NULL;
+            if (d) din[i] = ingot_cast(b, scale == 1 ? d : ingot_mul_scalar(b, d, scale), n->in[i]->dtype);
+        }
         return;
     }
     value *lse = node_output(b, n, CROSS_ENTROPY_LSE);
@@ -107,7 +146,9 @@ static double product_flops(const node *n)
 
 static op_cost cost(const node *n)
 {
-    return (op_cost){.flops = product_flops(n), .bytes = (double)(value_bytes(n->in[0]) + value_bytes(n->in[1]))};
+    double products = 1 + (n->out[SUM_DX] != NULL) + (n->out[SUM_DW] != NULL);
+    return (op_cost){.flops = products * product_flops(n),
+                     .bytes = products * (double)(value_bytes(n->in[0]) + value_bytes(n->in[1]))};
 }
 
 #define CHUNK(rows)                                                                                                    \
@@ -120,10 +161,12 @@ static op_cost cost(const node *n)
 const op_def op_linear_cross_entropy_def = {
     .name = "linear_cross_entropy",
     .doc = "cross_entropy of logits x w^T that are never kept: x (N, C), w (V, C), targets int32 (N), losses (N), lse "
-           "(N). "
-           "`chunk` rows of logits are alive at a time.",
+           "(N); dx and dw are the gradient of the sum of all losses. `chunk` rows of logits are alive at a time.",
     .inputs = {{"x", FLOAT}, {"w", FLOAT}, {"targets", INTEGER}},
-    .outputs = {{"losses"}, {"lse", .optional = true, .no_gradient = true}},
+    .outputs = {{"losses"},
+                {"lse", .optional = true, .no_gradient = true},
+                {"dx", .optional = true, .no_gradient = true},
+                {"dw", .optional = true, .no_gradient = true}},
     ATTRIBUTES,
     .infer = infer,
     .lower = lower,
