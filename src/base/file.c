@@ -271,6 +271,12 @@ bool file_exists(const char *path)
     return !stat(path, &info);
 }
 
+bool file_same(const char *one, const char *other)
+{
+    struct stat a, b;
+    return !stat(one, &a) && !stat(other, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
 bool directory_exists(const char *path)
 {
     struct stat info;

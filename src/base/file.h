@@ -32,6 +32,7 @@ status directory_sync(context *ctx, const char *path);
 status directory_remove(context *ctx, const char *path);                    /* a tree of plain files and folders */
 status symlink_replace(context *ctx, const char *target, const char *path); /* relative target, by rename */
 bool file_exists(const char *path);
+bool file_same(const char *one, const char *other); /* both there, and one file */
 bool directory_exists(const char *path);
 uint64_t file_bytes(const char *path); /* 0 when it is not there */
 

@@ -117,6 +117,41 @@ status options_config(option_set *set, const char *path)
     return s;
 }
 
+static const char *whole_text(option_set *set, const option_slot *slot)
+{
+    if (slot->option->kind != OPTION_LIST) return option_text(set, slot, 0);
+    const char *all = "";
+    for (int64_t i = 0; all && i < ((string_list *)slot->value)->count; i++)
+        all = arena_printf(set->arena, "%s%s%s", all, i ? " " : "", option_text(set, slot, i));
+    return all;
+}
+
+static status check_kept(option_set *set, const option_slot *slot, const char *given, const char *path)
+{
+    const char *saved = slot->source == FROM_CONFIG ? whole_text(set, slot) : NULL;
+    if (saved && !strcmp(given, saved)) return INGOT_OK;
+    return ingot_fail(set->ctx, INGOT_ERROR_ARGUMENT,
+                      "--%s %s: %s has %s%s; a run goes on as what it is, so leave the flag out, or begin a new run",
+                      slot->option->name, given, path, saved ? "" : "no ", saved ? saved : slot->option->name);
+}
+
+status options_saved(option_set *set, const char *path)
+{
+    const char **given = ARENA_ARRAY(set->arena, const char *, set->slots.count + 1);
+    if (!given) return fail_memory(set->ctx, path, (uint64_t)set->slots.count);
+    for (int64_t i = 0; i < set->slots.count; i++) {
+        option_slot *slot = &set->slots.at[i];
+        if (!slot->option->kept || slot->source <= FROM_CONFIG) continue;
+        given[i] = whole_text(set, slot);
+        if (!given[i]) return fail_memory(set->ctx, path, 64);
+        slot->source = FROM_NOWHERE;
+    }
+    TRY(options_config(set, path));
+    for (int64_t i = 0; i < set->slots.count; i++)
+        if (given[i]) TRY(check_kept(set, &set->slots.at[i], given[i], path));
+    return INGOT_OK;
+}
+
 /* Written: whatever has a value. An option nobody gave counts once the verb stored something in it. */
 static bool has_value(const option_slot *slot)
 {

@@ -75,7 +75,7 @@ static status read_options(call *c, const verb *v, void *options, common_options
     TRY(options_environment(set));
     const char *saved = NULL;
     if (v->saved_config) TRY(v->saved_config(c, options, &saved));
-    if (saved) TRY(options_config(set, saved));
+    if (saved) TRY(options_saved(set, saved));
     if (common->config) TRY(options_config(set, common->config));
     return options_check(set);
 }

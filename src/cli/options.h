@@ -65,6 +65,7 @@ typedef struct option {
     option_range range;
     bool required, positional;
     bool transient; /* about this call only: not written to run.yaml (--overwrite, --json) */
+    bool kept;      /* what a run is, for good: --resume takes it from run.yaml and refuses another (--dim, --model) */
 } option;
 
 #define TYPED_AT_(type, field, wanted) (offsetof(type, field) + 0 * _Generic(((type *)0)->field, wanted : 1))
@@ -115,6 +116,8 @@ status options_command_line(option_set *set, int argc, char **argv, bool *help);
 status options_environment(option_set *set);
 status options_config(option_set *set, const char *path);
 status options_config_bytes(option_set *set, const char *name, const char *yaml, size_t length);
+/* The options of a run that is gone on with: like options_config, but what is `kept` may not be given differently. */
+status options_saved(option_set *set, const char *path);
 status options_check(option_set *set); /* what is required is there */
 
 option_slot *options_find(option_set *set, const char *name);

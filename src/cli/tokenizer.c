@@ -1,4 +1,5 @@
 /* ingot tokenizer train | info; encode and decode are in tokenizer_lines.c. */
+#include "base/file.h"
 #include "cli/lines.h"
 #include "cli/tokenizer.h"
 #include "text/split.h"
@@ -105,9 +106,24 @@ static status report_training(call *c, const train_options *o, const ingot_token
     return INGOT_OK;
 }
 
+/* A slip of the hand must not cost a text: only a tokenizer is replaced. */
+static status check_output(call *c, const train_options *o)
+{
+    for (int64_t i = 0; i < o->inputs.count; i++)
+        if (file_same(o->inputs.at[i], o->output))
+            return fail_usage(c, "--output %s is one of the texts; the tokenizer would replace it", o->output);
+    ingot_tokenizer *old = NULL;
+    bool replaces = file_exists(o->output) && ingot_tokenizer_load(c->ctx, o->output, &old);
+    ingot_tokenizer_free(old);
+    return replaces
+               ? fail_usage(c, "--output %s is there and is no tokenizer; give another name, or remove it", o->output)
+               : INGOT_OK;
+}
+
 static status train_run(call *c, void *given)
 {
     train_options *o = given;
+    TRY(check_output(c, o));
     training_text input = {.ctx = c->ctx, .options = o};
     ingot_tokenizer_training training = {.vocab_size = (int)o->vocab_size,
                                          .min_frequency = (int)o->min_frequency,

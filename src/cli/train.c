@@ -37,7 +37,7 @@ static const option data_lines[] = {
      .initial = "data", .choices = row_kinds},
     {"raw-u16", BOOL_AT(train_options, raw_u16), NULL, "token files without header, 16 bits a token (nanoGPT)"},
     {"model", STRING_AT(train_options, model), "DIR",
-     "begin from these weights: a run, a checkpoint or a Hugging Face folder", .short_name = "m"},
+     "begin from these weights: a run, a checkpoint or a Hugging Face folder", .short_name = "m", .kept = true},
     {"steps", INT_AT(train_options, steps), "N", "steps in total, with those before a resume", .short_name = "n",
      .initial = "200", .range = BETWEEN(1, (1 << 24) - 1)},
     {"seed", INT_AT(train_options, seed), "N", "of weights, order of the data and dropout",
@@ -69,13 +69,13 @@ static const option run_lines[] = {
 
 static const option lora_lines[] = {
     {"lora-rank", INT_AT(train_options, lora_rank), "R", "train adapters of this rank, the model itself frozen",
-     .initial = "0", .range = BETWEEN(0, 65536)},
+     .initial = "0", .range = BETWEEN(0, 65536), .kept = true},
     {"lora-alpha", DOUBLE_AT(train_options, lora_alpha), "A", "adapters count A / R", .initial_help = "2 R",
-     .range = MORE_THAN(0)},
+     .range = MORE_THAN(0), .kept = true},
     {"lora-dropout", DOUBLE_AT(train_options, lora_dropout), "P", "on the adapters' input", .initial = "0",
-     .range = BETWEEN(0, 0.99)},
+     .range = BETWEEN(0, 0.99), .kept = true},
     {"lora-targets", LIST_AT(train_options, lora_targets), "NAME", "layers that get adapters: q_proj, c_attn, ...",
-     .initial_help = "all linears"},
+     .initial_help = "all linears", .kept = true},
 };
 
 /* ---- the model ---- */
@@ -127,7 +127,9 @@ static status check_usage(call *c, const train_options *o)
 {
     if (o->resume && o->overwrite)
         return fail_usage(c, "--resume goes on with a run, --overwrite removes it: give one");
-    if (!o->output)
+    if (o->resume && options_find(c->set, "output")->source > FROM_CONFIG && strcmp(o->output, o->resume))
+        return fail_usage(c, "--resume %s goes on in that folder; leave --output out", o->resume);
+    if (!o->output && !o->resume)
         return fail_usage(c, "where to? give --output DIR for a new run, or --resume DIR for one that is there");
     if (!o->data) return fail_usage(c, "which data? give --data DIR (ingot data prepare makes it)");
     if (o->lora_rank && !o->model) return fail_usage(c, "--lora-rank trains adapters of a model: give --model");
@@ -292,8 +294,8 @@ static status run_trainer(call *c, train_options *o, ingot_device *d, const ingo
 static status run(call *c, void *given)
 {
     train_options *o = given;
-    if (o->resume) o->output = o->resume;
     TRY(check_usage(c, o));
+    if (o->resume) o->output = o->resume;
     TRY(draw_seed(c, o));
     ingot_device *d;
     TRY(device_flags_open(c, &o->device, &d));

@@ -1,6 +1,7 @@
 /* `data prepare`: text in, a folder of token files out; see prepare.h for its parts. */
 #define _GNU_SOURCE
 #include "data/prepare.h"
+#include "formats/folder.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -51,6 +52,7 @@ static bool is_ours(const char *name)
 /* What is there is removed when `overwrite`, else refused. meta.json goes first: without it the rest is nobody's data. */
 static status clear_output(context *ctx, const char *folder, bool overwrite)
 {
+    TRY(folder_check_output(ctx, folder, FOLDER_DATA));
     char *meta = path_join(folder, DATA_META);
     if (!meta) return fail_memory(ctx, folder, strlen(folder));
     if (overwrite) unlink(meta);

@@ -139,9 +139,10 @@ ingot_status ingot_device_open(ingot_context *ctx, const char *name, const ingot
         const device_def *def = find(name);
         return def ? open_one(ctx, def, options, level, out) : unknown_device(ctx, name);
     }
-    for (const device_def *const *def = device_table; *def; def++)
-        if (!open_one(ctx, *def, options, level, out)) break;
-    if (!*out) return ingot_fail(ctx, INGOT_ERROR_DEVICE, "no device can be opened here; ingot devices says why");
+    status s = INGOT_ERROR_DEVICE; /* the last one's, the CPU's, with its message */
+    for (const device_def *const *def = device_table; *def && !*out; def++)
+        if (!(*def)->by_name_only) s = open_one(ctx, *def, options, level, out);
+    if (!*out) return s;
     log_line(ctx, INGOT_LOG_INFO, "device auto: %s", (*out)->def->name);
     return INGOT_OK;
 }

@@ -24,6 +24,7 @@ typedef struct device_def {
     const char *name, *summary;
     bool promotes_to_f64; /* every float value is computed and kept in float64: the oracle */
     bool lowers_all;      /* takes only primitives: the oracle again */
+    bool by_name_only;    /* --device auto does not take it: the oracle, the null device */
     bool runs_nothing;    /* results are not written: the null device */
     status (*open)(context *ctx, const ingot_device_options *options, device *d); /* sets caps, kernels, self */
     void (*close)(device *d);

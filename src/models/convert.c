@@ -1,6 +1,7 @@
 /* A model's directory written anew: names, configuration and dtype as we save them, a tensor at a time, without a store;
  * LoRA adapters are merged into their base. */
 #include "models/model.h"
+#include "formats/folder.h"
 
 #include "base/threads.h"
 
@@ -113,6 +114,7 @@ ingot_status ingot_model_convert(const ingot_model *m, const char *directory, co
         return ingot_fail(m->ctx, INGOT_ERROR_ARGUMENT, "a fresh model has no files to convert; ingot_model_save");
     if (m->lora.rank && !m->adapter_directory)
         return ingot_fail(m->ctx, INGOT_ERROR_ARGUMENT, "fresh adapters have no files to convert; ingot_model_save");
+    TRY(folder_check_output(m->ctx, directory, FOLDER_MODEL));
     TRY(directory_create(m->ctx, directory));
     source from = {.model = m};
     TRY(archive_open(m->ctx, m->directory, &from.archive));

@@ -1,9 +1,9 @@
 /* Which directory a --model argument means, and the tokenizer's files in it. */
 #define _XOPEN_SOURCE 700 /* strdup */
 #include "models/model.h"
+#include "formats/folder.h"
 
 #include <stdio.h>
-#include <sys/stat.h>
 
 static bool has(const char *directory, const char *name)
 {
@@ -34,7 +34,8 @@ status model_resolve(context *ctx, const char *path, char **out)
     }
     char *last = path_join(path, "last");
     if (!last) return fail_memory(ctx, "a path", 0);
-    if (is_model(path)) {
+    bool run = is_model(last) && folder_holds(path) == FOLDER_RUN;
+    if (is_model(path) && !run) {
         free(last);
         *out = path_join(path, ".");
         if (!*out) return fail_memory(ctx, "a path", 0);
@@ -45,9 +46,9 @@ status model_resolve(context *ctx, const char *path, char **out)
         *out = last;
         return INGOT_OK;
     }
-    bool run = has(path, "run.yaml");
+    bool begun = has(path, "run.yaml");
     free(last);
-    if (run) return ingot_fail(ctx, INGOT_ERROR_FILE, "%s is a run without a checkpoint yet (no `last`)", path);
+    if (begun) return ingot_fail(ctx, INGOT_ERROR_FILE, "%s is a run without a checkpoint yet (no `last`)", path);
     return ingot_fail(ctx, INGOT_ERROR_FILE, "%s holds no model: neither config.json nor a checkpoint `last`", path);
 }
 
@@ -56,15 +57,9 @@ static const char *const tokenizer_files[] = {"tokenizer.json",      "tokenizer_
                                               "added_tokens.json",   "vocab.json",
                                               "merges.txt"};
 
-static bool same_file(const char *one, const char *other)
-{
-    struct stat a, b;
-    return !stat(one, &a) && !stat(other, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-}
-
 static status copy_file(context *ctx, const char *from, const char *to)
 {
-    if (same_file(from, to)) return INGOT_OK;
+    if (file_same(from, to)) return INGOT_OK;
     file_map map;
     TRY(file_map_open(ctx, from, &map));
     status s = file_write_whole(ctx, to, map.at, map.bytes);

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "train/run.h"
+#include "formats/folder.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -124,6 +125,7 @@ static bool holds_run(const char *path)
 
 status run_check_new(context *ctx, const char *path)
 {
+    TRY(folder_check_output(ctx, path, FOLDER_RUN));
     if (!holds_run(path)) return INGOT_OK;
     return ingot_fail(ctx, INGOT_ERROR_FILE,
                       "%s already holds a run: continue it with --resume %s, replace it with --overwrite, or choose "
@@ -134,7 +136,10 @@ status run_check_new(context *ctx, const char *path)
 static status check_mode(run *r, run_open_mode mode)
 {
     if (mode == RUN_NEW) return run_check_new(r->ctx, r->path);
-    if (mode == RUN_OVERWRITE) return holds_run(r->path) ? remove_run(r) : INGOT_OK;
+    if (mode == RUN_OVERWRITE) {
+        TRY(folder_check_output(r->ctx, r->path, FOLDER_RUN));
+        return holds_run(r->path) ? remove_run(r) : INGOT_OK;
+    }
     char *last = run_checkpoint(r->path, "last");
     bool there = last != NULL;
     free(last);
@@ -267,6 +272,28 @@ static bool is_link_target(run *r, const char *link, const char *name)
     return same;
 }
 
+/* steps/000200.spared names the adapters that were trained on steps/000200. */
+static bool is_spared(run *r, const char *name)
+{
+    char *mark = NULL;
+    bool spared = asprintf(&mark, "%s/%s.spared", r->steps, name) < 0 || file_exists(mark);
+    free(mark);
+    return spared;
+}
+
+status run_spare_checkpoint(context *ctx, const char *checkpoint, const char *adapter)
+{
+    char *real = realpath(checkpoint, NULL), *mark = NULL;
+    if (!real || run_checkpoint_step(real) < 0 || asprintf(&mark, "%s.spared", real) < 0) {
+        free(real);
+        return INGOT_OK;
+    }
+    status s = file_write_whole(ctx, mark, adapter, strlen(adapter));
+    free(mark);
+    free(real);
+    return s;
+}
+
 static status keep_newest(run *r, int keep)
 {
     if (keep <= 0) return INGOT_OK;
@@ -276,7 +303,8 @@ static status keep_newest(run *r, int keep)
     int kept = 0;
     for (int64_t i = 0; !s && i < names.count; i++) {
         if (run_checkpoint_step(names.at[i]) < 0 || kept++ < keep) continue;
-        if (!is_link_target(r, "last", names.at[i]) && !is_link_target(r, "best", names.at[i]))
+        if (!is_link_target(r, "last", names.at[i]) && !is_link_target(r, "best", names.at[i]) &&
+            !is_spared(r, names.at[i]))
             s = remove_folder(r, names.at[i]);
     }
     free_names(&names);

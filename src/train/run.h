@@ -24,6 +24,8 @@ typedef enum run_open_mode {
 typedef struct run run;
 /* The refusal of RUN_NEW alone, before anything is made. */
 status run_check_new(context *ctx, const char *path);
+/* Adapters are worth nothing without their base: if `checkpoint` is one of a run, `--keep` of that run will spare it. */
+status run_spare_checkpoint(context *ctx, const char *checkpoint, const char *adapter);
 status run_open(context *ctx, const char *path, run_open_mode mode, run **out);
 void run_close(run *r); /* NULL is fine */
 const char *run_path(const run *r);

@@ -121,7 +121,10 @@ static status open_run(ingot_trainer *t, bool early)
     if (!o->output || (!early && o->resume)) return INGOT_OK;
     if (early && o->overwrite) return check_overwrite(t);
     if (early && is_new) return run_check_new(t->ctx, o->output);
-    return run_open(t->ctx, o->output, o->resume ? RUN_RESUME : o->overwrite ? RUN_OVERWRITE : RUN_NEW, &t->run);
+    TRY(run_open(t->ctx, o->output, o->resume ? RUN_RESUME : o->overwrite ? RUN_OVERWRITE : RUN_NEW, &t->run));
+    ingot_model_info m = ingot_model_describe(t->model);
+    if (!m.directory || m.trainable == m.parameters) return INGOT_OK;
+    return run_spare_checkpoint(t->ctx, m.directory, o->output);
 }
 
 static status open_logs(ingot_trainer *t)

@@ -86,6 +86,20 @@ check 'from those weights' "$ingot" train --model run --data data --steps 2 --se
 check 'adapters' "$ingot" train --model run --lora-rank 2 --data data --steps 2 --seed 1 --no-plot --output lora
 check 'are all that is saved' test -f lora/last/adapter_model.safetensors -a ! -f lora/last/model.safetensors
 check 'and go on' "$ingot" train --resume lora --steps 3
+check 'their base goes on' "$ingot" train --resume run --steps 164 --save-every 1 --keep 1
+check 'and spares what they stand on' "$ingot" eval --model lora --data data --json
+
+# Nobody writes into what another verb made, and a run goes on as what it is.
+refuses 'holds a run' "$ingot" data prepare --tokenizer tok.json --output run text.txt
+refuses 'holds a run' "$ingot" convert --from run2 --to run --overwrite
+refuses 'holds data' "$ingot" train "${llama[@]}" --steps 2 --output data --overwrite
+refuses 'one of the texts' "$ingot" tokenizer train --vocab-size 300 --output text.txt text.txt
+refuses 'is no tokenizer' "$ingot" tokenizer train --vocab-size 300 --output l.csv text.txt
+refuses 'goes on as what it is' "$ingot" train --resume run --steps 166 --dim 64
+refuses 'goes on as what it is' "$ingot" train --resume run --steps 166 --model run2
+refuses 'leave --output out' "$ingot" train --resume run --steps 166 --output elsewhere
+check 'the same said again' "$ingot" train --resume run --steps 165 --dim 16
+refuses 'bfloat16' "$ingot" train "${llama[@]}" --steps 2 --cpu-level amx --output rung
 check 'plan' "$ingot" plan --preset gpt2-124m --batch-size 4 --context 64 --json
 says '"parameters": 124439808' out
 

@@ -50,6 +50,7 @@ static void describe(const device *d, text *out)
 const device_def device_null = {
     .name = "null",
     .summary = "runs nothing: for tests and plans",
+    .by_name_only = true,
     .runs_nothing = true,
     .open = open_null,
     .close = close_null,

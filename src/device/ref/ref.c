@@ -47,6 +47,7 @@ static void describe(const device *d, text *out)
 const device_def device_ref = {
     .name = "ref",
     .summary = "the oracle: float64 in plain loops",
+    .by_name_only = true,
     .promotes_to_f64 = true,
     .lowers_all = true,
     .open = open_ref,
