@@ -191,13 +191,29 @@ static status measure_case(const ops_case *c, json_t *rows)
     return s;
 }
 
+/* The i-th sample that is measured of an op: the caller's shapes, or the op's own. */
+static bool choose_sample(const ops_case *c, size_t i, op_sample *out)
+{
+    const op_def *op = c->op;
+    if (c->plan->shape_count) {
+        if (i >= (size_t)c->plan->shape_count) return false;
+        *out = op->bench_count ? op->bench[0] : op->samples[0];
+        memcpy(out->in, c->plan->shapes[i].in, sizeof out->in);
+        return true;
+    }
+    if (i >= op->bench_count + (c->plan->samples ? op->sample_count : 0)) return false;
+    *out = i < op->bench_count ? op->bench[i] : op->samples[i - op->bench_count];
+    return true;
+}
+
 static status measure_op(ops_case *c, json_t *rows, int *left_out)
 {
-    for (size_t i = 0; i < c->op->bench_count + (c->plan->samples ? c->op->sample_count : 0); i++) {
-        c->sample = i < c->op->bench_count ? &c->op->bench[i] : &c->op->samples[i - c->op->bench_count];
+    op_sample sample;
+    c->sample = &sample;
+    for (size_t i = 0; choose_sample(c, i, &sample); i++) {
         if (ingot_interrupted(c->d->ctx)) return ingot_fail(c->d->ctx, INGOT_ERROR_INTERRUPTED, "interrupted");
         status s = measure_case(c, rows);
-        if (s == INGOT_ERROR_UNSUPPORTED || s == INGOT_ERROR_SHAPE) {
+        if (s == INGOT_ERROR_UNSUPPORTED || (s == INGOT_ERROR_SHAPE && !c->plan->shape_count)) {
             ++*left_out;
             continue;
         }

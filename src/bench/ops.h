@@ -13,6 +13,9 @@ typedef struct ops_plan {
     int64_t dtype_count;
     ops_form form;
     bool samples; /* those of the tests too, not only the shapes for measuring */
+    const op_sample
+        *shapes; /* in place of all of these: rank 0 or more where given; attributes are the op's first ones */
+    int64_t shape_count;
     bench_effort effort;
 } ops_plan;
 

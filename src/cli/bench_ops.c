@@ -6,7 +6,7 @@
 
 typedef struct ops_options {
     device_flags device;
-    string_list ops, dtypes;
+    string_list ops, dtypes, shapes;
     int form;
     double seconds;
     bool samples;
@@ -21,6 +21,8 @@ static const option lines[] = {
     {"fused", CHOICE_AT(ops_options, form), NULL,
      "yes: as the device runs it; no: in smaller ops; both: one beside the other", .initial = "yes", .choices = forms},
     {"dtype", LIST_AT(ops_options, dtypes), "NAME,..", "float32, float64, bfloat16", .initial_help = "float32"},
+    {"shape", LIST_AT(ops_options, shapes), "AxB,..",
+     "shapes of the inputs of one op, in place of its own: 512x512,512x512; - leaves one out"},
     {"samples", BOOL_AT(ops_options, samples), NULL, "the small shapes of the tests too"},
     {"seconds", DOUBLE_AT(ops_options, seconds), "S", "time for each row", .initial = "0.2", .range = MORE_THAN(0)},
 };
@@ -86,6 +88,46 @@ static void add_spread(json_t *rows)
     }
 }
 
+/* "512x512" or "-" into the next input; *at moves behind it. */
+static bool input_shape(const char **at, int *input, op_sample *out)
+{
+    if (*input == OP_MAX_INPUTS) return false;
+    shape *s = &out->in[(*input)++];
+    if (**at == '-') return ++*at, true;
+    for (s->rank = 0; s->rank < INGOT_MAX_RANK; ++*at) {
+        char *end;
+        long long dim = strtoll(*at, &end, 10);
+        if (end == *at || dim < 1 || dim > INT32_MAX) return false;
+        s->dim[s->rank++] = dim;
+        *at = end;
+        if (*end != 'x') return true;
+    }
+    return false;
+}
+
+/* "512x512,512x512,-": one sample. */
+static status parse_shape(call *c, const char *given, op_sample *out)
+{
+    int input = 0;
+    *out = (op_sample){0};
+    for (int i = 0; i < OP_MAX_INPUTS; i++) out->in[i].rank = -1;
+    for (const char *at = given; input_shape(&at, &input, out);) {
+        if (!*at) return INGOT_OK;
+        if (*at++ != ',') break;
+    }
+    return fail_usage(c, "--shape %s: shapes are written 128x1024 or 512x512,512x512, one for each input", given);
+}
+
+static status parse_shapes(call *c, const ops_options *o, op_sample **out)
+{
+    *out = ARENA_ARRAY(c->arena, op_sample, o->shapes.count + 1);
+    if (!*out) return fail_memory(c->ctx, "shapes", 0);
+    if (o->shapes.count && (o->ops.count != 1 || strchr(o->ops.at[0], ',')))
+        return fail_usage(c, "--shape is of one op: name it with --ops");
+    for (int64_t i = 0; i < o->shapes.count; i++) TRY(parse_shape(c, o->shapes.at[i], &(*out)[i]));
+    return INGOT_OK;
+}
+
 static status measure_dtype(call *c, const ops_options *o, ops_plan *plan, dtype type, const machine *on, json_t *rows)
 {
     device *d;
@@ -108,11 +150,17 @@ static status measure(call *c, const ops_options *o, const machine *on, json_t *
     static const ops_form meant[] = {OPS_FUSED, OPS_LOWERED, OPS_BOTH};
     const op_def *ops[257] = {NULL};
     dtype_list dtypes = {0};
+    op_sample *shapes = NULL;
     status s = find_ops(c, o, ops, 256);
+    if (!s) s = parse_shapes(c, o, &shapes);
     if (!s) s = bench_dtypes(c, &o->dtypes, &dtypes);
     if (!s && !dtypes.count && !ARRAY_PUSH(&dtypes, INGOT_F32)) s = fail_memory(c->ctx, "a list", 8);
-    ops_plan plan = {
-        .ops = ops, .form = meant[o->form], .samples = o->samples, .effort = {.warmup = 2, .seconds = o->seconds}};
+    ops_plan plan = {.ops = ops,
+                     .form = meant[o->form],
+                     .samples = o->samples,
+                     .shapes = shapes,
+                     .shape_count = o->shapes.count,
+                     .effort = {.warmup = 2, .seconds = o->seconds}};
     for (int i = 0; ops[i]; i++) plan.samples |= !ops[i]->bench_count; /* an op that has no other shapes */
     for (int64_t i = 0; i < dtypes.count && !s; i++) s = measure_dtype(c, o, &plan, dtypes.at[i], on, rows);
     ARRAY_FREE(&dtypes);
@@ -149,5 +197,6 @@ const verb bench_ops_verb = {
     .options_bytes = sizeof(ops_options),
     .options = {{NULL, OPTIONS(lines)}, DEVICE_TABLE_OF_DTYPES(ops_options, device), OUTPUT_TABLE(ops_options, output)},
     .examples = "ingot bench ops --ops softmax,rms_norm,lora_linear --fused both\n"
-                "ingot bench ops --ops attention --dtype float32 --device cuda -o json\n",
+                "ingot bench ops --ops attention --dtype float32 --device cuda -o json\n"
+                "ingot bench ops --ops matmul --shape 1024x1024,1024x1024 --dtype float32,float64,bfloat16\n",
 };

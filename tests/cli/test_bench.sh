@@ -46,6 +46,11 @@ check 'the shape of lora_linear' grep -q '(128, 512) (512, 512) (8, 512) (512, 8
 check 'ratios' grep -q 'lowered / fused' ops.txt
 check 'samples' "$ingot" bench ops --ops softmax --samples --seconds 0.001 -o jsonl > ops.jsonl
 check 'more of them' test "$(wc -l < ops.jsonl)" -gt 5
+check 'own shapes' "$ingot" bench ops --ops matmul --shape 8x9,9x7 --shape 16x16,16x16,16x16 --seconds 0.001 > out
+check 'each a row' test "$(grep -c '^| matmul ' out)" = 2
+refuses 'shapes are written' "$ingot" bench ops --ops matmul --shape 8by9
+refuses 'of one op' "$ingot" bench ops --shape 8x9
+refuses 'matmul' "$ingot" bench ops --ops matmul --shape 8x9,8x7
 refuses 'did you mean softmax' "$ingot" bench ops --ops sotfmax
 
 train() { "$ingot" bench train --preset tiny-1m --batch-size 1 --context 8,16 --repetitions 3 --warmup 1 --quiet "$@"; }
