@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "kit/cpu/cpu.h"
+#include "kit/cpu/stream.h"
 #include "ops/layer_norm/layer_norm.h"
 
 static float row_mean(const float *x, int64_t columns)
@@ -34,7 +35,8 @@ static void rows(const step *s, int64_t first, int64_t last, int worker)
     (void)worker;
     int64_t columns = tensor_last(&s->in[0]);
     const float *w = f32(&s->in[1]), *bias = s->inputs > 2 ? f32(&s->in[2]) : NULL;
-    float *rstds = f32(&s->out[LAYER_NORM_RSTD]);
+    float *rstds = f32(&s->out[LAYER_NORM_RSTD]), block[STREAM_BLOCK];
+    bool past = stream_past(&s->out[LAYER_NORM_Y]);
     for (int64_t i = first; i < last; i++) {
         const float *x = f32(&s->in[0]) + tensor_row(&s->in[0], i);
         float *y = f32(&s->out[LAYER_NORM_Y]) + i * columns;
@@ -48,9 +50,21 @@ static void rows(const step *s, int64_t first, int64_t last, int worker)
         rest /= (float)columns;
         squares -= rest * rest * (float)columns;
         float rstd = 1 / sqrtf(MAX(squares, 0) / (float)columns + (float)ATTRS_OF(layer_norm_attrs, s->node)->eps);
-        scale_row(y, x, w, bias, (row_numbers){mean, rest, rstd}, columns);
+        row_numbers r = {mean, rest, rstd};
         if (rstds) rstds[i] = rstd;
+        if (!past) {
+            scale_row(y, x, w, bias, r, columns);
+            continue;
+        }
+        const float *next = i + 1 < last ? f32(&s->in[0]) + tensor_row(&s->in[0], i + 1) : x;
+        for (int64_t j = 0; j < columns; j += STREAM_BLOCK) {
+            int64_t n = MIN((int64_t)STREAM_BLOCK, columns - j);
+            stream_next(next + j, n);
+            scale_row(block, x + j, w + j, bias ? bias + j : NULL, r, n);
+            stream_block(y + j, block, n);
+        }
     }
+    if (past) stream_end();
 }
 
 static status launch(const step *s, queue *q)
@@ -81,6 +95,8 @@ static void grad_chunks(const step *s, int64_t first, int64_t last, int worker)
     (void)worker;
     int64_t columns = tensor_last(&s->in[1]), count = tensor_rows(&s->in[1], 1);
     const float *w = f32(&s->in[2]);
+    float block[STREAM_BLOCK];
+    bool past = stream_past(&s->out[LAYER_NORM_GRAD_DX]);
     float *all_dw = s->scratch, *all_db = all_dw + CPU_ROW_CHUNKS * columns;
     memset(all_dw + first * columns, 0, sizeof(float) * (size_t)((last - first) * columns));
     memset(all_db + first * columns, 0, sizeof(float) * (size_t)((last - first) * columns));
@@ -99,9 +115,16 @@ static void grad_chunks(const step *s, int64_t first, int64_t last, int worker)
             level /= (float)columns;
             rest /= (float)columns;
             along = (along / (float)columns - level * rest) * rstd;
-            grad_row(dx, dw, db, dy, x, w, (grad_numbers){{mean, rest, rstd}, level, along}, columns);
+            grad_numbers g = {{mean, rest, rstd}, level, along};
+            for (int64_t j = 0, n; j < columns; j += n) {
+                n = past ? MIN((int64_t)STREAM_BLOCK, columns - j) : columns;
+                grad_row(past ? block : dx, dw + j, db + j, dy + j, x + j, w + j, g, n);
+                if (past) stream_block(dx + j, block, n);
+                if (past) stream_next(dy + columns + j, n);
+            }
         }
     }
+    if (past) stream_end();
 }
 
 static int64_t grad_scratch(const node *n, const device_caps *caps)

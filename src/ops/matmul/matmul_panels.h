@@ -8,9 +8,9 @@
 
 enum {
     KC = 256,            /* a panel of b, KC x NR, fills most of the first cache */
-    NC = 32 * NR,        /* columns of y at work; their panels of b stay packed while rows come by in blocks */
+    NC = 64 * NR,        /* columns of y at work; their panels of b stay packed while rows come by in blocks */
     FEW_ROWS = 4 * MR,   /* up to these, b is read where it lies */
-    FEW_COLUMNS = 6 * NR /* up to these, so is a */
+    FEW_COLUMNS = 16 * NR /* up to these, so is a */
 };
 
 /* Rows of a packed at a time: KC columns of them take half of the second cache. */
@@ -43,10 +43,15 @@ typedef struct piece {
     bool direct_a, direct_b;
 } piece;
 
-/* Blocks of k are of equal size, so that none is short. */
+/* Blocks of at most `most`, all about equal, so that none is short. */
+static int64_t even_blocks(int64_t total, int64_t most, int64_t unit)
+{
+    return round_up(divide_up(total, divide_up(total, most)), unit);
+}
+
 static int64_t block_depth(int64_t k)
 {
-    return k ? round_up(divide_up(k, divide_up(k, KC)), 8) : 0;
+    return k ? even_blocks(k, KC, 8) : 0;
 }
 
 /* Columns whose panels are kept packed: all that come by while one block of rows is at work. */
@@ -100,11 +105,12 @@ static void run_block(const piece *p, const packs *w, int64_t k, int64_t kc, int
 static void run_piece(const piece *p, const packs *w)
 {
     int64_t depth = block_depth(p->shape.k);
-    for (int64_t j = 0; j < p->columns; j += NC) /* outermost: these of y stay in cache while k runs */
+    int64_t rows = even_blocks(p->rows, p->block_rows, MR), columns = even_blocks(p->columns, NC, NR);
+    for (int64_t j = 0; j < p->columns; j += columns) /* outermost: these of y stay in cache while k runs */
         for (int64_t k = 0; k < p->shape.k; k += depth)
-            for (int64_t i = 0; i < p->rows; i += p->block_rows)
-                run_block(p, w, k, MIN(depth, p->shape.k - k), p->row + i, MIN(p->block_rows, p->rows - i),
-                          p->column + j, MIN((int64_t)NC, p->columns - j));
+            for (int64_t i = 0; i < p->rows; i += rows)
+                run_block(p, w, k, MIN(depth, p->shape.k - k), p->row + i, MIN(rows, p->rows - i), p->column + j,
+                          MIN(columns, p->columns - j));
 }
 
 /* The cut whose largest piece is least: work of its tiles, plus a element packed for each of a and b. */

@@ -88,12 +88,14 @@ INLINE void tile_rows(int64_t rows, const int vecs, const tile_job *t)
         TILE_CASE(10)
         TILE_CASE(9)
         TILE_CASE(8)
-        TILE_CASE(7) TILE_CASE(6)
+        TILE_CASE(7)
+        TILE_CASE(6)
 #endif
 #if defined(__AVX2__)
-            TILE_CASE(5) TILE_CASE(4)
+        TILE_CASE(5)
+        TILE_CASE(4)
 #endif
-                TILE_CASE(3) TILE_CASE(2) TILE_CASE(1) default : tile_run(MR, vecs, t);
+        TILE_CASE(3) TILE_CASE(2) TILE_CASE(1) default : tile_run(MR, vecs, t);
         break;
     }
 }

@@ -2,25 +2,50 @@
 #include <math.h>
 
 #include "kit/cpu/cpu.h"
+#include "kit/cpu/stream.h"
 #include "ops/rms_norm/rms_norm.h"
+
+/* y may lie over x. */
+static void scale_row(float *y, const float *x, const float *restrict w, float scale, int64_t columns)
+{
+#pragma omp simd
+    for (int64_t j = 0; j < columns; j++) y[j] = x[j] * scale * w[j];
+}
+
+static float row_squares(const float *x, int64_t columns)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < columns; j++) sum += x[j] * x[j];
+    return sum;
+}
 
 static void rows(const step *s, int64_t first, int64_t last, int worker)
 {
     (void)worker;
     int64_t columns = tensor_last(&s->in[0]);
     const float *w = f32(&s->in[1]);
-    float *rstd = f32(&s->out[RMS_NORM_RSTD]);
+    float *rstd = f32(&s->out[RMS_NORM_RSTD]), block[STREAM_BLOCK];
+    bool past = stream_past(&s->out[RMS_NORM_Y]);
     for (int64_t i = first; i < last; i++) {
         const float *x = f32(&s->in[0]) + tensor_row(&s->in[0], i);
         float *y = f32(&s->out[RMS_NORM_Y]) + i * columns;
-        float sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t j = 0; j < columns; j++) sum += x[j] * x[j];
-        float scale = 1 / sqrtf(sum / (float)columns + (float)ATTRS_OF(rms_norm_attrs, s->node)->eps);
-#pragma omp simd /* y may lie over x */
-        for (int64_t j = 0; j < columns; j++) y[j] = x[j] * scale * w[j];
+        float scale =
+            1 / sqrtf(row_squares(x, columns) / (float)columns + (float)ATTRS_OF(rms_norm_attrs, s->node)->eps);
         if (rstd) rstd[i] = scale;
+        if (!past) {
+            scale_row(y, x, w, scale, columns);
+            continue;
+        }
+        const float *next = i + 1 < last ? f32(&s->in[0]) + tensor_row(&s->in[0], i + 1) : x;
+        for (int64_t j = 0; j < columns; j += STREAM_BLOCK) {
+            int64_t n = MIN((int64_t)STREAM_BLOCK, columns - j);
+            stream_next(next + j, n);
+            scale_row(block, x + j, w + j, scale, n);
+            stream_block(y + j, block, n);
+        }
     }
+    if (past) stream_end();
 }
 
 static status launch(const step *s, queue *q)
@@ -52,6 +77,8 @@ static void grad_chunks(const step *s, int64_t first, int64_t last, int worker)
     (void)worker;
     int64_t columns = tensor_last(&s->in[1]), count = tensor_rows(&s->in[1], 1);
     const float *w = f32(&s->in[2]);
+    float block[STREAM_BLOCK];
+    bool past = stream_past(&s->out[RMS_NORM_GRAD_DX]);
     for (int64_t chunk = first; chunk < last; chunk++) {
         float *dw = s->out[RMS_NORM_GRAD_DW].data ? (float *)s->scratch + chunk * columns : NULL;
         if (dw) memset(dw, 0, sizeof *dw * (size_t)columns);
@@ -62,12 +89,19 @@ static void grad_chunks(const step *s, int64_t first, int64_t last, int worker)
 #pragma omp simd reduction(+ : along)
             for (int64_t j = 0; j < columns; j++) along += dy[j] * w[j] * x[j];
             along *= rstd * rstd * rstd / (float)columns;
-            if (dw)
-                both(dx, dw, dy, x, w, rstd, along, columns);
-            else
-                only_dx(dx, dy, x, w, rstd, along, columns);
+            for (int64_t j = 0, n; j < columns; j += n) {
+                n = past ? MIN((int64_t)STREAM_BLOCK, columns - j) : columns;
+                float *to = past ? block : dx;
+                if (dw)
+                    both(to, dw + j, dy + j, x + j, w + j, rstd, along, n);
+                else
+                    only_dx(to, dy + j, x + j, w + j, rstd, along, n);
+                if (past) stream_block(dx + j, block, n);
+                if (past) stream_next(dy + columns + j, n);
+            }
         }
     }
+    if (past) stream_end();
 }
 
 static int64_t grad_scratch(const node *n, const device_caps *caps)

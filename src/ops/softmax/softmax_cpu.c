@@ -1,23 +1,46 @@
 /* The same rows with vector exponentials and sums in vector lanes. */
 #include "kit/cpu/cpu.h"
+#include "kit/cpu/stream.h"
 #include "kit/cpu/vmath.h"
 #include "ops/table.h"
 
-static void softmax_row(float *y, const float *x, int64_t columns)
+/* Sums are in blocks, whichever way the result is written. */
+static float exp_block(float *y, const float *x, float max, int64_t columns)
 {
-    float max = v_max(x, columns), sum = 0;
+    float sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t j = 0; j < columns; j++) {
-        y[j] = v_exp(x[j] - max);
+        y[j] = v_exp_low(x[j] - max);
         sum += y[j];
     }
-    float scale = 1 / sum;
+    return sum;
+}
+
+static void scale_block(float *y, float scale, int64_t columns)
+{
 #pragma omp simd
     for (int64_t j = 0; j < columns; j++) y[j] *= scale;
 }
 
-static void log_softmax_row(float *y, const float *x, int64_t columns)
+enum { ROW_MOST = 8192 }; /* elements of a row that is kept in the first cache */
+
+static void softmax_row(float *y, const float *x, int64_t columns, bool past)
 {
+    float kept[ROW_MOST], max = v_max(x, columns), sum = 0;
+    past = past && columns <= ROW_MOST;
+    float *e = past ? kept : y;
+    for (int64_t j = 0; j < columns; j += STREAM_BLOCK) {
+        int64_t n = MIN((int64_t)STREAM_BLOCK, columns - j);
+        if (past) stream_next(x + columns + j, n);
+        sum += exp_block(e + j, x + j, max, n);
+    }
+    scale_block(e, 1 / sum, columns);
+    if (past) stream_block(y, e, columns);
+}
+
+static void log_softmax_row(float *y, const float *x, int64_t columns, bool past)
+{
+    (void)past;
     float max = v_max(x, columns), sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t j = 0; j < columns; j++) sum += v_exp(x[j] - max);
@@ -27,17 +50,28 @@ static void log_softmax_row(float *y, const float *x, int64_t columns)
 }
 
 /* dx may lie over dy: each element is read before it is written. */
-static void softmax_grad_row(float *dx, const float *dy, const float *y, int64_t columns)
+static void softmax_grad_block(float *dx, const float *dy, const float *y, float along, int64_t columns)
 {
-    float along = 0;
-#pragma omp simd reduction(+ : along)
-    for (int64_t j = 0; j < columns; j++) along += dy[j] * y[j];
 #pragma omp simd
     for (int64_t j = 0; j < columns; j++) dx[j] = y[j] * (dy[j] - along);
 }
 
-static void log_softmax_grad_row(float *dx, const float *dy, const float *y, int64_t columns)
+static void softmax_grad_row(float *dx, const float *dy, const float *y, int64_t columns, bool past)
 {
+    float along = 0, block[STREAM_BLOCK];
+#pragma omp simd reduction(+ : along)
+    for (int64_t j = 0; j < columns; j++) along += dy[j] * y[j];
+    for (int64_t j = 0, n; j < columns; j += n) {
+        n = past ? MIN((int64_t)STREAM_BLOCK, columns - j) : columns;
+        softmax_grad_block(past ? block : dx, dy + j, y + j, along, n);
+        if (past) stream_block(dx + j, block, n);
+        if (past) stream_next(dy + columns + j, n);
+    }
+}
+
+static void log_softmax_grad_row(float *dx, const float *dy, const float *y, int64_t columns, bool past)
+{
+    (void)past;
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t j = 0; j < columns; j++) sum += dy[j];
@@ -50,8 +84,10 @@ static void log_softmax_grad_row(float *dx, const float *dy, const float *y, int
     {                                                                                                                  \
         (void)worker;                                                                                                  \
         int64_t columns = tensor_last(&s->in[0]);                                                                      \
+        bool past = stream_past(&s->out[0]);                                                                           \
         for (int64_t i = first; i < last; i++)                                                                         \
-            name##_row(f32(&s->out[0]) + i * columns, f32(&s->in[0]) + i * columns ROWS_SECOND, columns);              \
+            name##_row(f32(&s->out[0]) + i * columns, f32(&s->in[0]) + i * columns ROWS_SECOND, columns, past);        \
+        if (past) stream_end();                                                                                        \
     }                                                                                                                  \
     static status name##_launch(const step *s, queue *q)                                                               \
     {                                                                                                                  \
