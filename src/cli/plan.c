@@ -22,8 +22,9 @@ static const option lines[] = {
      "print this instead: the model as its family writes it, the graph of a step after all passes, where its values "
      "lie, the kernels in their order",
      .choices = dump_kinds},
-    {"format", CHOICE_AT(plan_options, format), NULL, "of a dump; dot and svg (by Graphviz) of model and graph",
-     .initial = "text", .choices = dump_formats},
+    {"format", CHOICE_AT(plan_options, format), NULL,
+     "of a dump: svg of model, graph (by Graphviz) and plan, dot of model and graph", .initial = "text",
+     .choices = dump_formats},
 };
 
 static json_t *to_json(const ingot_model_info *m, const ingot_train_memory *p, int64_t micros)
@@ -113,5 +114,6 @@ const verb verb_plan = {
     .run = run,
     .examples = "ingot plan --preset gpt2-124m --batch-size 4 --context 64\n"
                 "ingot plan --preset tiny-1m --layers 1 --dump model --format svg > model.svg\n"
+                "ingot plan --preset tiny-1m --dump plan --format svg > memory.svg\n"
                 "ingot plan --model run --batch-size 32 --json\n",
 };

@@ -40,7 +40,7 @@ static status dump_model(call *c, const ingot_model *m, const ingot_train_option
 }
 
 static status dump_programs(ingot_device *d, const ingot_model *m, const ingot_train_options *o, const char *what,
-                            bool dot, text *out)
+                            const char *format, text *out)
 {
     model_task task = task_of(m, o);
     ingot_optimizer optimizer = o->optimizer;
@@ -48,9 +48,10 @@ static status dump_programs(ingot_device *d, const ingot_model *m, const ingot_t
     ingot_stepper *stepper;
     ingot_task whole = model_task_of(&task, o->recompute);
     TRY(stepper_plan(d, &whole, &optimizer, &stepper));
-    ingot_program *const programs[] = {stepper->first, dot ? NULL : stepper->update};
+    bool drawn = strcmp(format, "text") != 0;
+    ingot_program *const programs[] = {stepper->first, drawn ? NULL : stepper->update};
     for (size_t i = 0; i < COUNT(programs) && programs[i]; i++) {
-        char *dump = ingot_program_dump(programs[i], what, dot ? "dot" : "text");
+        char *dump = ingot_program_dump(programs[i], what, format);
         if (!dump) out->failed = true;
         text_puts(out, dump ? dump : "");
         free(dump);
@@ -61,15 +62,17 @@ static status dump_programs(ingot_device *d, const ingot_model *m, const ingot_t
 
 status plan_dump(call *c, ingot_device *d, const ingot_model *m, const ingot_train_options *o, int kind, int format)
 {
-    bool drawn = format != DUMP_TEXT;
-    if (drawn && kind != DUMP_MODEL && kind != DUMP_GRAPH)
-        return fail_usage(c, "--dump %s is a list: --format text; model and graph can be drawn", dump_kinds[kind]);
+    bool plan = kind == DUMP_PLAN, graph = kind == DUMP_MODEL || kind == DUMP_GRAPH;
+    if ((format == DUMP_DOT && !graph) || (format == DUMP_SVG && !graph && !plan))
+        return fail_usage(c, "--dump %s has no --format %s; text has all, dot is of model and graph, svg of plan too",
+                          dump_kinds[kind], dump_formats[format]);
+    const char *written = dump_formats[graph && format == DUMP_SVG ? DUMP_DOT : format]; /* Graphviz draws graphs */
     text dump = {0}, svg = {0};
-    status s =
-        kind == DUMP_MODEL ? dump_model(c, m, o, drawn, &dump) : dump_programs(d, m, o, dump_kinds[kind], drawn, &dump);
+    status s = kind == DUMP_MODEL ? dump_model(c, m, o, format != DUMP_TEXT, &dump)
+                                  : dump_programs(d, m, o, dump_kinds[kind], written, &dump);
     if (!s && dump.failed) s = fail_memory(c->ctx, "the dump", dump.length);
-    if (!s && format == DUMP_SVG) s = plot_graph(c->ctx, &dump, &svg);
-    const text *shown = format == DUMP_SVG ? &svg : &dump;
+    if (!s && graph && format == DUMP_SVG) s = plot_graph(c->ctx, &dump, &svg);
+    const text *shown = svg.at ? &svg : &dump;
     terminal_clear(c->terminal);
     if (!s) fwrite(shown->at, 1, shown->length, stdout);
     text_free(&dump);

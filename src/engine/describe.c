@@ -52,7 +52,9 @@ static void dump_kernels(const ingot_program *p, text *out)
 char *ingot_program_dump(const ingot_program *p, const char *what, const char *format)
 {
     text out = {0};
-    if (!strcmp(what, "plan"))
+    if (!strcmp(what, "plan") && !strcmp(format, "svg"))
+        program_draw_plan(p, &out);
+    else if (!strcmp(what, "plan"))
         dump_plan(p, &out);
     else if (!strcmp(what, "kernels"))
         dump_kernels(p, &out);

@@ -70,4 +70,7 @@ void derive_after_run(ingot_program *p);
 /* assign.c: storage roots to buffers, lifetimes, offsets, steps. */
 status program_assign(ingot_program *p);
 
+/* The memory plan as an SVG picture. */
+void program_draw_plan(const ingot_program *p, text *out);
+
 #endif
