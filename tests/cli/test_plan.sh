@@ -39,7 +39,9 @@ check 'where values lie' dump plan > out
 check 'with lifetimes' grep -q 'steps [0-9]*-[0-9]*' out
 check 'as a picture' dump model --format dot > out
 check 'weights inside of boxes' grep -q 'q_proj.weight (128, 128)"' out
-refuses 'is a list' dump kernels --format svg
+refuses 'has no --format svg' dump kernels --format svg
+check 'memory as a picture' dump plan --format svg > out
+check 'with buffers in it' grep -q '<rect.*steps 0 to' out
 if command -v dot > /dev/null; then
     check 'drawn' dump model --format svg > out
     check 'as svg' grep -q '</svg>' out
