@@ -9,7 +9,8 @@
  * packed too, MR rows at a time. A tile of 12 x 32 needs 14 loads for 24 instructions. Sums stay in registers for the whole
  * of k up to DEEP, beyond it in float32 scratch, and are rounded to bfloat16 once.
  *
- * A block of b, at most BLOCK bytes, stays in the second cache while all rows of a come by. Each thread packs for itself.
+ * A block of b, at most BLOCK bytes, stays in the second cache while all rows of a come by; what is packed of a, at most
+ * PACKED bytes, serves all blocks of b. Each thread packs for itself.
  * An element's sum runs over k in order, whatever the number of rows or threads.
  * Expertise 7, effort 300 lines.
  */
@@ -19,7 +20,7 @@
 #if defined(__AVX512BF16__)
 #include <immintrin.h>
 
-enum { MR = 12, NR = 32, DEEP = 4096, DEPTH = 2048, BLOCK = 384 << 10, MOST_SUMS = 512 };
+enum { MR = 12, NR = 32, DEEP = 4096, DEPTH = 2048, BLOCK = 384 << 10, MOST_SUMS = 512, PACKED = 3 << 19 };
 
 typedef uint16_t bf16;
 
@@ -27,9 +28,9 @@ typedef uint16_t bf16;
 typedef struct grid {
     const step *step;
     matmul_shape shape;
-    bool direct;                     /* a's pairs are read where they lie */
     int64_t depth, block;            /* k and columns of a packed block of b; depth is even */
     int64_t sum_rows;                /* rows whose sums are kept in scratch at once; 0: none */
+    int64_t packed_rows;             /* rows of a that are packed at once; 0: a's pairs are read where they lie */
     int64_t a_bytes, b_bytes, bytes; /* of one worker's scratch */
     int64_t row_pieces, column_pieces, rows, columns;
 } grid;
@@ -44,6 +45,16 @@ typedef struct target {
     __mmask32 columns;
 } target;
 
+static int64_t round_up(int64_t n, int64_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
+static __mmask32 first_columns(int64_t columns)
+{
+    return columns >= NR ? ~(__mmask32)0 : ((__mmask32)1 << columns) - 1;
+}
+
 /* ---- tiles ---- */
 
 static inline __m512bh pair_of(const bf16 *a)
@@ -51,6 +62,12 @@ static inline __m512bh pair_of(const bf16 *a)
     int32_t both;
     memcpy(&both, a, sizeof both);
     return (__m512bh)_mm512_set1_epi32(both);
+}
+
+/* The last element of an odd k, with a zero. */
+static inline __m512bh half_pair_of(const bf16 *a)
+{
+    return (__m512bh)_mm512_set1_epi32(*a);
 }
 
 static inline __m512 widened(__m256i x)
@@ -80,8 +97,9 @@ static inline __attribute__((always_inline)) void finish_row(const target *t, in
 }
 
 /* rows is a constant where this is inlined. a's pair (i, k) is at a + i * a_row + k * a_pair. */
-static inline __attribute__((always_inline)) void tile(const int rows, int64_t pairs, const bf16 *a, int64_t a_row,
-                                                       const int64_t a_pair, const bf16 *b, const target *t)
+static inline __attribute__((always_inline)) void tile(const int rows, int64_t pairs, bool odd, const bf16 *a,
+                                                       int64_t a_row, const int64_t a_pair, const bf16 *b,
+                                                       const target *t)
 {
     __m512 low[MR], high[MR];
 #pragma GCC unroll 12
@@ -95,17 +113,26 @@ static inline __attribute__((always_inline)) void tile(const int rows, int64_t p
             high[i] = _mm512_dpbf16_ps(high[i], x, b1);
         }
     }
+    if (odd) {
+        __m512bh b0 = (__m512bh)_mm512_loadu_si512(b), b1 = (__m512bh)_mm512_loadu_si512(b + NR);
+#pragma GCC unroll 12
+        for (int i = 0; i < rows; i++) {
+            __m512bh x = half_pair_of(a + i * a_row);
+            low[i] = _mm512_dpbf16_ps(low[i], x, b0);
+            high[i] = _mm512_dpbf16_ps(high[i], x, b1);
+        }
+    }
 #pragma GCC unroll 12
     for (int i = 0; i < rows; i++) finish_row(t, i, low[i], high[i]);
 }
 
 #define EACH_HEIGHT(DO) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12)
 
-static void tile_direct(int64_t rows, int64_t pairs, const bf16 *a, int64_t a_row, const bf16 *b, const target *t)
+static void tile_direct(int64_t rows, int64_t depth, const bf16 *a, int64_t a_row, const bf16 *b, const target *t)
 {
     switch (rows) {
 #define HEIGHT(n)                                                                                                      \
-    case n: tile(n, pairs, a, a_row, 2, b, t); break;
+    case n: tile(n, depth / 2, depth % 2, a, a_row, 2, b, t); break;
         EACH_HEIGHT(HEIGHT)
 #undef HEIGHT
     default: break;
@@ -116,7 +143,7 @@ static void tile_packed(int64_t rows, int64_t pairs, const bf16 *a, const bf16 *
 {
     switch (rows) {
 #define HEIGHT(n)                                                                                                      \
-    case n: tile(n, pairs, a, 2, 2 * MR, b, t); break;
+    case n: tile(n, pairs, false, a, 2, 2 * MR, b, t); break;
         EACH_HEIGHT(HEIGHT)
 #undef HEIGHT
     default: break;
@@ -125,18 +152,23 @@ static void tile_packed(int64_t rows, int64_t pairs, const bf16 *a, const bf16 *
 
 /* ---- packing ---- */
 
-/* Columns along memory: two rows are interleaved. */
-static void pack_rows(bf16 *to, const bf16 *b, int64_t b_row, int64_t depth, __mmask32 columns)
+/* Columns along memory: two rows are interleaved, along the whole block, since memory likes long runs. */
+static void pack_rows(bf16 *to, const bf16 *b, int64_t b_row, int64_t depth, int64_t columns)
 {
     /* Elements 0 .. 15 of both, in turn; those from 32 on are of the second row. */
     const __m512i first = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6,
                                            37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
     const __m512i second = _mm512_add_epi16(first, _mm512_set1_epi16(16));
+    int64_t panel = round_up(depth, 2) * NR;
     for (int64_t k = 0; k < depth; k += 2, b += 2 * b_row, to += 2 * NR) {
-        __m512i even = _mm512_maskz_loadu_epi16(columns, b);
-        __m512i odd = k + 1 < depth ? _mm512_maskz_loadu_epi16(columns, b + b_row) : _mm512_setzero_si512();
-        _mm512_storeu_si512(to, _mm512_permutex2var_epi16(even, first, odd));
-        _mm512_storeu_si512(to + NR, _mm512_permutex2var_epi16(even, second, odd));
+        for (int64_t j = 0; j < columns; j += NR) {
+            __mmask32 these = first_columns(columns - j);
+            __m512i even = _mm512_maskz_loadu_epi16(these, b + j);
+            __m512i odd = k + 1 < depth ? _mm512_maskz_loadu_epi16(these, b + b_row + j) : _mm512_setzero_si512();
+            bf16 *pair = to + j / NR * panel;
+            _mm512_storeu_si512(pair, _mm512_permutex2var_epi16(even, first, odd));
+            _mm512_storeu_si512(pair + NR, _mm512_permutex2var_epi16(even, second, odd));
+        }
     }
 }
 
@@ -169,36 +201,35 @@ static inline void transpose_pairs(__m512i r[16])
 /* k along memory: pairs are whole, their 16 x 16 blocks are turned. */
 static void pack_columns(bf16 *to, const bf16 *b, int64_t b_col, int64_t depth, int64_t columns)
 {
-    for (int64_t k = 0; k < depth; k += 32) {
-        int64_t rest = MIN(32, depth - k), pairs = (rest + 1) / 2;
-        __mmask32 these = rest == 32 ? ~(__mmask32)0 : ((__mmask32)1 << rest) - 1;
-        for (int64_t half = 0; half < NR; half += 16) {
+    int64_t panel = round_up(depth, 2) * NR;
+    for (int64_t j = 0; j < round_up(columns, NR); j += 16) {
+        bf16 *half = to + j / NR * panel + j % NR * 2;
+        for (int64_t k = 0; k < depth; k += 32) {
+            int64_t rest = MIN(32, depth - k), pairs = (rest + 1) / 2;
+            __mmask32 these = first_columns(rest);
             __m512i r[16];
             for (int64_t i = 0; i < 16; i++)
-                r[i] = half + i < columns ? _mm512_maskz_loadu_epi16(these, b + (half + i) * b_col + k)
-                                          : _mm512_setzero_si512();
+                r[i] =
+                    j + i < columns ? _mm512_maskz_loadu_epi16(these, b + (j + i) * b_col + k) : _mm512_setzero_si512();
             transpose_pairs(r);
-            for (int64_t i = 0; i < pairs; i++) _mm512_storeu_si512(to + (k + 2 * i) * NR + half * 2, r[i]);
+            for (int64_t i = 0; i < pairs; i++) _mm512_storeu_si512(half + (k + 2 * i) * NR, r[i]);
         }
     }
 }
 
-static __mmask32 first_columns(int64_t columns)
-{
-    return columns >= NR ? ~(__mmask32)0 : ((__mmask32)1 << columns) - 1;
-}
-
-static void pack_panel(bf16 *to, const bf16 *b, const matmul_shape *s, int64_t depth, int64_t columns)
+/* A block of b in panels, one behind the other; zeros where k is odd and beyond the columns. */
+static void pack_block(bf16 *to, const bf16 *b, const matmul_shape *s, int64_t depth, int64_t columns)
 {
     if (s->b_col == 1) {
-        pack_rows(to, b, s->b_row, depth, first_columns(columns));
+        pack_rows(to, b, s->b_row, depth, columns);
     } else if (s->b_row == 1) {
         pack_columns(to, b, s->b_col, depth, columns);
     } else {
-        memset(to, 0, (size_t)((depth + 1) / 2 * 2 * NR) * sizeof *to);
+        int64_t panel = round_up(depth, 2) * NR;
+        memset(to, 0, (size_t)(round_up(columns, NR) / NR * panel) * sizeof *to);
         for (int64_t k = 0; k < depth; k++)
-            for (int64_t j = 0; j < MIN(columns, NR); j++)
-                to[(k / 2 * NR + j) * 2 + k % 2] = b[k * s->b_row + j * s->b_col];
+            for (int64_t j = 0; j < columns; j++)
+                to[j / NR * panel + (k / 2 * NR + j % NR) * 2 + k % 2] = b[k * s->b_row + j * s->b_col];
     }
 }
 
@@ -234,76 +265,129 @@ typedef struct product {
     float *sums;
 } product;
 
-/* Rows [row, row + rows) x columns [column, column + columns) over k [k, k + depth): the packed block times a. */
-static void run_block(const product *p, int64_t row, int64_t rows, int64_t column, int64_t columns, int64_t k,
-                      int64_t depth)
+/* A block of the result over k [k, k + depth). */
+typedef struct block {
+    int64_t row, rows, column, columns, k, depth;
+} block;
+
+static target target_of(const product *p, const block *t, int64_t i, int64_t j)
+{
+    const grid *g = p->grid;
+    int64_t at = (t->row + i) * g->shape.n + t->column + j;
+    bool first = t->k == 0, last = t->k + t->depth == g->shape.k;
+    float *sums = p->sums + i * g->block + j;
+    target to = {.add_row = g->shape.n, .y_row = g->shape.n, .columns = first_columns(t->columns - j)};
+    if (first && p->c && p->wide) to.add = (const float *)p->c + at;
+    if (first && p->c && !p->wide) to.add_narrow = (const bf16 *)p->c + at;
+    if (p->wide) {
+        to.y = (float *)p->y + at;
+        if (!first) to.add = to.y;
+        return to;
+    }
+    if (!first) to.add = sums, to.add_row = g->block;
+    if (last)
+        to.narrow = (bf16 *)p->y + at;
+    else
+        to.y = sums, to.y_row = g->block;
+    return to;
+}
+
+static void pack_a_block(const product *p, const block *t)
+{
+    const matmul_shape *s = &p->grid->shape;
+    for (int64_t i = 0; p->grid->packed_rows && i < t->rows; i += MR)
+        pack_a(p->pack_a + i * round_up(t->depth, 2), p->a + (t->row + i) * s->a_row + t->k * s->a_col, s, t->depth,
+               MIN(MR, t->rows - i));
+}
+
+/* What the next block of b will be packed from comes into the second cache while this one is multiplied with, a few lines
+ * before each tile: memory's latency is the only cost of packing that shows. */
+typedef struct fetch {
+    const char *at;
+    int64_t runs, lines, stride; /* pieces of so many lines of 64 bytes, so many bytes apart */
+    int64_t next, a_tile;        /* the line to be fetched next; how many before a tile */
+} fetch;
+
+static fetch fetch_of(const product *p, const block *t, int64_t columns_after)
+{
+    const matmul_shape *s = &p->grid->shape;
+    int64_t columns = MIN(t->columns, columns_after - t->columns), rows_of_b = s->b_col == 1;
+    fetch f = {.at = (const char *)(p->b + t->k * s->b_row + (t->column + t->columns) * s->b_col)};
+    if (columns <= 0 || (s->b_col != 1 && s->b_row != 1)) return f;
+    f.runs = rows_of_b ? t->depth : columns;
+    f.lines = ((rows_of_b ? columns : t->depth) * 2 + 63) / 64;
+    f.stride = (rows_of_b ? s->b_row : s->b_col) * 2;
+    f.a_tile = f.runs * f.lines * MR * NR / (t->rows * t->columns) + 1;
+    return f;
+}
+
+static inline void fetch_some(fetch *f)
+{
+    int64_t end = MIN(f->next + f->a_tile, f->runs * f->lines);
+    int64_t run = f->lines ? f->next / f->lines : 0, line = f->next - run * f->lines;
+    for (; f->next < end; f->next++) {
+        _mm_prefetch(f->at + run * f->stride + line * 64, _MM_HINT_T1);
+        if (++line == f->lines) line = 0, run++;
+    }
+}
+
+static void run_block(const product *p, const block *t, int64_t columns_after)
 {
     const grid *g = p->grid;
     const matmul_shape *s = &g->shape;
-    bool first = k == 0, last = k + depth == s->k;
-    int64_t pairs = (depth + 1) / 2;
-    for (int64_t i = 0; i < rows; i += MR) {
-        int64_t height = MIN(MR, rows - i);
-        const bf16 *a = p->a + (row + i) * s->a_row + k * s->a_col;
-        bool direct = g->direct && depth % 2 == 0;
-        if (!direct) pack_a(p->pack_a, a, s, depth, height);
-        for (int64_t j = 0; j < columns; j += NR) {
-            int64_t at = (row + i) * s->n + column + j;
-            float *sums = p->sums + i * g->block + j;
-            target t = {.add_row = s->n, .y_row = s->n, .columns = first_columns(columns - j)};
-            if (first && p->c) {
-                if (p->wide)
-                    t.add = (const float *)p->c + at;
-                else
-                    t.add_narrow = (const bf16 *)p->c + at;
-            }
-            if (p->wide) {
-                t.y = (float *)p->y + at;
-                if (!first) t.add = t.y;
-            } else {
-                if (!first) t.add = sums, t.add_row = g->block;
-                if (last)
-                    t.narrow = (bf16 *)p->y + at;
-                else
-                    t.y = sums, t.y_row = g->block;
-            }
+    int64_t pairs = (t->depth + 1) / 2;
+    fetch ahead = fetch_of(p, t, columns_after);
+    pack_block(p->pack_b, p->b + t->k * s->b_row + t->column * s->b_col, s, t->depth, t->columns);
+    for (int64_t i = 0; i < t->rows; i += MR) {
+        int64_t height = MIN(MR, t->rows - i);
+        const bf16 *a = p->a + (t->row + i) * s->a_row + t->k * s->a_col;
+        for (int64_t j = 0; j < t->columns; j += NR) {
+            const target to = target_of(p, t, i, j);
+            fetch_some(&ahead);
             const bf16 *b = p->pack_b + j * pairs * 2;
-            if (direct)
-                tile_direct(height, pairs, a, s->a_row, b, &t);
+            if (g->packed_rows)
+                tile_packed(height, pairs, p->pack_a + i * pairs * 2, b, &to);
             else
-                tile_packed(height, pairs, p->pack_a, b, &t);
+                tile_direct(height, t->depth, a, s->a_row, b, &to);
         }
     }
 }
 
+/* k outside, so that a is packed once for all columns; inside where sums of a block wait in scratch. */
 static void run_piece(const product *p, int64_t row, int64_t rows, int64_t column, int64_t columns)
 {
     const grid *g = p->grid;
-    const matmul_shape *s = &g->shape;
-    int64_t step = g->sum_rows ? g->sum_rows : rows;
-    for (int64_t i = 0; i < rows; i += step)
-        for (int64_t j = 0; j < columns; j += g->block)
-            for (int64_t k = 0; k < s->k; k += g->depth) {
-                int64_t depth = MIN(g->depth, s->k - k), wide = MIN(g->block, columns - j);
-                for (int64_t panel = 0; panel < wide; panel += NR)
-                    pack_panel(p->pack_b + panel * ((depth + 1) / 2 * 2),
-                               p->b + k * s->b_row + (column + j + panel) * s->b_col, s, depth, wide - panel);
-                run_block(p, row + i, MIN(step, rows - i), column + j, wide, k, depth);
+    int64_t all = g->shape.k, step = MIN(rows, g->packed_rows ? g->packed_rows : rows);
+    if (g->sum_rows) step = MIN(step, g->sum_rows);
+    for (int64_t i = 0; i < rows; i += step) {
+        block t = {.row = row + i, .rows = MIN(step, rows - i)};
+        for (int64_t k = 0; k < all && !g->sum_rows; k += g->depth) {
+            t.k = k, t.depth = MIN(g->depth, all - k);
+            pack_a_block(p, &t);
+            for (int64_t j = 0; j < columns; j += g->block) {
+                t.column = column + j, t.columns = MIN(g->block, columns - j);
+                run_block(p, &t, columns - j);
             }
-}
-
-static int64_t round_up(int64_t n, int64_t to)
-{
-    return (n + to - 1) / to * to;
+        }
+        for (int64_t j = 0; j < columns && g->sum_rows; j += g->block) {
+            t.column = column + j, t.columns = MIN(g->block, columns - j);
+            for (int64_t k = 0; k < all; k += g->depth) {
+                t.k = k, t.depth = MIN(g->depth, all - k);
+                pack_a_block(p, &t);
+                run_block(p, &t, t.columns);
+            }
+        }
+    }
 }
 
 /* Sizes that scratch and launch agree on. m: rows, those of a batch that may be folded into rows among them. */
-static void size_blocks(grid *g, int64_t m, int64_t n, int64_t k, bool wide)
+static void size_blocks(grid *g, int64_t m, int64_t n, int64_t k, bool packs_a, bool wide)
 {
-    g->depth = k <= DEEP ? round_up(k, 2) : DEPTH;
+    g->depth = packs_a && wide ? MIN(round_up(k, 2), DEPTH / 2) : k <= DEEP ? round_up(k, 2) : DEPTH;
     g->block = MIN(MAX(BLOCK / 2 / g->depth / NR, 2) * NR, round_up(n, NR));
     g->sum_rows = !wide && k > g->depth ? MIN(MOST_SUMS, round_up(m, MR)) : 0;
-    g->a_bytes = round_up(MR * 2 * g->depth + 64, 64);
+    g->packed_rows = packs_a ? MIN(PACKED / 2 / g->depth / MR * MR, round_up(m, MR)) : 0;
+    g->a_bytes = round_up(g->packed_rows * g->depth * 2 + 64, 64);
     g->b_bytes = g->depth * g->block * 2;
     g->bytes = g->a_bytes + g->b_bytes + round_up(g->sum_rows * g->block * 4, 64);
 }
@@ -314,7 +398,7 @@ static void cut(grid *g, int64_t threads)
     double flops = 2.0 * (double)p->m * (double)p->n * (double)p->k;
     bool pieces = threads > 1 && p->batch < threads && flops > 4e5;
     /* Cutting rows makes each thread pack all of b; cutting columns, all of a where a must be packed. */
-    bool by_rows = p->m >= p->n * (g->direct ? 4 : 1);
+    bool by_rows = p->m >= p->n * (g->packed_rows ? 1 : 4);
     g->rows = pieces && by_rows ? round_up((p->m + threads - 1) / threads, MR) : p->m;
     g->columns = pieces && !by_rows ? round_up((p->n + threads - 1) / threads, NR) : p->n;
     g->row_pieces = (p->m + g->rows - 1) / g->rows;
@@ -353,16 +437,20 @@ static int64_t scratch(const node *n, const device_caps *caps)
     const shape *y = &n->out[0]->shape;
     int64_t columns = y->dim[y->rank - 1];
     grid g = {0};
-    size_blocks(&g, shape_count(*y) / columns, columns, depth_of(n), n->out[0]->dtype == INGOT_F32);
-    return g.bytes * caps->threads;
+    int64_t most = 0; /* where a lies is not known yet */
+    for (int packs = 0; packs < 2; packs++) {
+        size_blocks(&g, shape_count(*y) / columns, columns, depth_of(n), packs, n->out[0]->dtype == INGOT_F32);
+        most = MAX(most, g.bytes);
+    }
+    return most * caps->threads;
 }
 
 static status launch(const step *s, queue *q)
 {
     grid g = {.step = s, .shape = matmul_shape_of(s)};
     const shape *y = &s->out[0].shape;
-    g.direct = g.shape.a_col == 1;
-    size_blocks(&g, shape_count(*y) / g.shape.n, g.shape.n, g.shape.k, s->out[0].dtype == INGOT_F32);
+    size_blocks(&g, shape_count(*y) / g.shape.n, g.shape.n, g.shape.k, g.shape.a_col != 1,
+                s->out[0].dtype == INGOT_F32);
     cut(&g, cpu_threads(q));
     int64_t pieces = g.row_pieces * g.column_pieces * g.shape.batch;
     if (q->pool && pieces > 1)
