@@ -64,6 +64,8 @@ typedef struct ingot_optimizer {
 
 /* AdamW 0.9 / 0.95, eps 1e-8, decay 0.1, clip 1.0, cosine to a tenth without warm-up. */
 INGOT_API ingot_optimizer ingot_optimizer_defaults(double lr, int64_t steps);
+/* Those of any kind, with a rate that suits it: 1e-3, SGD 5e-2. Where decay is added to the gradient it is 1e-4. */
+INGOT_API ingot_optimizer ingot_optimizer_defaults_of(ingot_optimizer_kind kind, int64_t steps);
 INGOT_API const char *const *ingot_optimizer_names(void);
 
 /* ---- a step ---- */

@@ -76,7 +76,7 @@ static status make_model(call *c, const plan_options *o, ingot_model **out)
 
 static status run(call *c, void *given)
 {
-    const plan_options *o = given;
+    plan_options *o = given;
     if (!o->model && !o->shape.preset && !o->shape.vocab_size && !o->shape.family)
         return fail_usage(c, "which shape? give --preset, --model, --family, or --vocab-size with sizes");
     ingot_device *d;
@@ -90,7 +90,7 @@ static status run(call *c, void *given)
         batch_flags_read(c, &o->batch, &options);
         options.length = o->batch.context ? o->batch.context : MIN(ingot_model_describe(m).context, 1024);
         options.rows = row_kinds[o->rows];
-        options.optimizer = optimizer_flags_read(&o->optimizer);
+        options.optimizer = optimizer_flags_read(c, &o->optimizer);
         if (option_given(c, "dump"))
             s = plan_dump(c, d, m, &options, o->dump, o->format);
         else

@@ -267,7 +267,7 @@ static status run_trainer(call *c, train_options *o, ingot_device *d, const ingo
     options.raw_u16 = o->raw_u16;
     options.steps = o->steps;
     options.seed = (uint64_t)o->seed;
-    options.optimizer = optimizer_flags_read(&o->optimizer);
+    options.optimizer = optimizer_flags_read(c, &o->optimizer);
     options.eval_every = o->eval_every;
     options.eval_batches = o->eval_batches;
     options.save_every = o->save_every;

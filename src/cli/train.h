@@ -17,7 +17,8 @@ typedef struct optimizer_flags {
     }
 enum { OPTIMIZER_LINES = 14 };
 extern const option optimizer_lines[OPTIMIZER_LINES];
-ingot_optimizer optimizer_flags_read(const optimizer_flags *o);
+/* What depends on the optimizer and was not given is stored in o: run.yaml shows it. */
+ingot_optimizer optimizer_flags_read(const call *c, optimizer_flags *o);
 
 /* Sizes of a step. */
 typedef struct batch_flags {

@@ -6,7 +6,7 @@ static const char *const schedules[] = {"cosine", "linear", "wsd", "constant", N
 const option optimizer_lines[OPTIMIZER_LINES] = {
     {"optimizer", CHOICE_AT(optimizer_flags, optimizer), NULL, "how gradients become steps", .initial = "adamw",
      .choices = optimizers},
-    {"lr", DOUBLE_AT(optimizer_flags, lr), "RATE", "learning rate at its peak", .initial = "1e-3",
+    {"lr", DOUBLE_AT(optimizer_flags, lr), "RATE", "learning rate at its peak", .initial_help = "1e-3; sgd 5e-2",
      .range = AT_LEAST(0)},
     {"schedule", CHOICE_AT(optimizer_flags, schedule), NULL, "how the rate falls after the warm-up",
      .initial = "cosine", .choices = schedules},
@@ -19,7 +19,7 @@ const option optimizer_lines[OPTIMIZER_LINES] = {
     {"decay-steps", INT_AT(optimizer_flags, decay_steps), "N", "wsd: steps of the fall at the end",
      .initial_help = "a fifth of the schedule", .range = AT_LEAST(1)},
     {"weight-decay", DOUBLE_AT(optimizer_flags, weight_decay), "X", "of matrices; biases and norms have none",
-     .initial = "0.1", .range = AT_LEAST(0)},
+     .initial_help = "0.1; adam and sgd, where it is part of the gradient, 1e-4", .range = AT_LEAST(0)},
     {"clip", DOUBLE_AT(optimizer_flags, clip), "X", "largest norm of the gradient; 0: no limit", .initial = "1.0",
      .range = AT_LEAST(0)},
     {"beta1", DOUBLE_AT(optimizer_flags, beta1), "X", "adam, adamw: decay of the mean", .initial = "0.9",
@@ -32,8 +32,11 @@ const option optimizer_lines[OPTIMIZER_LINES] = {
     {"nesterov", BOOL_AT(optimizer_flags, nesterov), NULL, "sgd: Nesterov's momentum"},
 };
 
-ingot_optimizer optimizer_flags_read(const optimizer_flags *o)
+ingot_optimizer optimizer_flags_read(const call *c, optimizer_flags *o)
 {
+    const ingot_optimizer usual = ingot_optimizer_defaults_of((ingot_optimizer_kind)o->optimizer, 0);
+    if (!option_given(c, "lr")) o->lr = usual.schedule.lr;
+    if (!option_given(c, "weight-decay")) o->weight_decay = usual.weight_decay;
     return (ingot_optimizer){
         .kind = (ingot_optimizer_kind)o->optimizer,
         .beta1 = o->beta1,

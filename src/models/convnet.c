@@ -38,13 +38,14 @@ static status finish(context *ctx, config *c)
     return INGOT_OK;
 }
 
-/* Weights that keep the variance through ReLUs. He et al. 2015. */
+/* Weights that keep the variance through ReLUs (He et al. 2015); the classifier begins near 0, so that the first
+ * gradients are small enough for SGD without a warm-up. */
 static void init_of(const config *c, param *p)
 {
     (void)c;
     if (p->init.kind != INIT_NORMAL) return;
     double fan_in = (double)param_elements(p) / (double)p->shape.dim[0];
-    p->init.scale = sqrt(2 / fan_in);
+    p->init.scale = p->shape.rank == 2 ? 1 / fan_in : sqrt(2 / fan_in);
 }
 
 static const config_key keys[] = {

@@ -95,7 +95,7 @@ static status load_adapter(ingot_model *m, const char *directory)
     TRY(resolve_base(m, directory, base, &resolved));
     m->directory = arena_strdup(m->arena, resolved);
     free(resolved);
-    return m->directory ? INGOT_OK : fail_memory(m->ctx, "a path", 0);
+    return m->directory ? checkpoint_check(m->ctx, m->directory, false) : fail_memory(m->ctx, "a path", 0);
 }
 
 static status load(ingot_model *m, const char *path)
@@ -108,6 +108,7 @@ static status load(ingot_model *m, const char *path)
     char *adapter = path_join(m->directory, "adapter_config.json");
     bool has_adapter = adapter && file_exists(adapter);
     free(adapter);
+    TRY(checkpoint_check(m->ctx, m->directory, false));
     if (has_adapter) TRY(load_adapter(m, m->directory));
     TRY(config_read(m->ctx, m->directory, &m->config));
     TRY(list_params(m));

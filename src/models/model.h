@@ -115,6 +115,16 @@ status model_of_config(context *ctx, const config *c, ingot_model **out);
 status model_resolve(context *ctx, const char *path, char **out);
 status model_copy_tokenizer(context *ctx, const char *from, const char *directory);
 
+/* checksums.c: a checkpoint's training_state.json holds one of each of its files, and of itself. */
+#define TRAINING_STATE_FILE "training_state.json"
+#define OPTIMIZER_FILE      "optimizer.safetensors"
+#define CHECKSUM_SIZE       32 /* of "xxh3:..." as text */
+/* Compares all files, or all but the optimizer's; a folder without a training state is fine. */
+status checkpoint_check(context *ctx, const char *folder, bool optimizer);
+/* {"model.safetensors": "xxh3:...", ...}, in the order of names: the same files give the same bytes. */
+status checksums_of_folder(context *ctx, const char *folder, json_t *out);
+bool checksum_of_object(const json_t *root, char out[CHECKSUM_SIZE]); /* without its "checksum"; false: no memory */
+
 /* weights.c: where tensors come from and go to, one at a time. */
 const archive_tensor *weights_find(const archive *a, const model_family *f, const char *name); /* NULL: not there */
 status weights_check(const ingot_model *m, const archive *a); /* all that config.json asks for is there, and no more */

@@ -2,37 +2,12 @@
 #include "train/checkpoint.h"
 #include "base/file.h"
 #include "formats/safetensors.h"
+#include "models/model.h"
 
-#include <dirent.h>
 #include <math.h>
-#include <stdio.h>
-#include <xxhash.h>
 
-#define STATE_FILE        "training_state.json"
-#define OPTIMIZER_FILE    "optimizer.safetensors"
 #define LOSS_SCALE_TENSOR "loss_scale"
 #define STATE_VERSION     1
-
-/* Read in pieces: a map of the whole file would count as this process's memory. */
-static status file_checksum(context *ctx, const char *folder, const char *name, char out[32])
-{
-    enum { PIECE = 1 << 20 };
-    char *path = path_join(folder, name);
-    FILE *f = path ? fopen(path, "rbe") : NULL;
-    status s = path && !f ? fail_errno(ctx, "open", path) : INGOT_OK;
-    void *piece = malloc(PIECE);
-    XXH3_state_t *hash = XXH3_createState();
-    if (!path || !piece || !hash) s = fail_memory(ctx, folder, PIECE);
-    if (!s) XXH3_64bits_reset(hash);
-    for (size_t count; !s && (count = fread(piece, 1, PIECE, f));) XXH3_64bits_update(hash, piece, count);
-    if (!s && ferror(f)) s = fail_errno(ctx, "read", path);
-    if (!s) snprintf(out, 32, "xxh3:%016llx", (unsigned long long)XXH3_64bits_digest(hash));
-    if (f) fclose(f);
-    XXH3_freeState(hash);
-    free(piece);
-    free(path);
-    return s;
-}
 
 /* ---- moments ---- */
 
@@ -163,48 +138,6 @@ status checkpoint_read_optimizer(const char *folder, ingot_stepper *s, const tra
 
 /* ---- training_state.json ---- */
 
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* {"model.safetensors": "xxh3:...", ...}, in the order of names: the same files give the same bytes. */
-static status checksums_of(context *ctx, const char *folder, json_t *out)
-{
-    ARRAY(char *) names = {0};
-    DIR *d = opendir(folder);
-    if (!d) return fail_errno(ctx, "open folder", folder);
-    status s = INGOT_OK;
-    for (struct dirent *entry; !s && (entry = readdir(d));) {
-        if (*entry->d_name == '.') continue;
-        char *name = strdup(entry->d_name);
-        if (!name || !ARRAY_PUSH(&names, name)) s = fail_memory(ctx, folder, 64);
-    }
-    closedir(d);
-    if (names.count) qsort(names.at, (size_t)names.count, sizeof *names.at, by_name);
-    for (int64_t i = 0; i < names.count; i++) {
-        char sum[32];
-        if (!s) s = file_checksum(ctx, folder, names.at[i], sum);
-        if (!s && json_object_set_new(out, names.at[i], json_string(sum))) s = fail_memory(ctx, folder, 64);
-        free(names.at[i]);
-    }
-    ARRAY_FREE(&names);
-    return s;
-}
-
-/* Of the object without its "checksum". */
-static bool own_checksum(const json_t *root, char out[32])
-{
-    json_t *rest = json_copy((json_t *)(uintptr_t)root);
-    if (rest) json_object_del(rest, "checksum");
-    char *bytes = rest ? json_dumps(rest, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
-    json_decref(rest);
-    if (!bytes) return false;
-    snprintf(out, 32, "xxh3:%016llx", (unsigned long long)XXH3_64bits(bytes, strlen(bytes)));
-    free(bytes);
-    return true;
-}
-
 static json_t *state_json(const training_state *t, json_t *files)
 {
     json_t *root =
@@ -213,8 +146,8 @@ static json_t *state_json(const training_state *t, json_t *files)
                   "data", "epoch", (json_int_t)t->data.epoch, "group", (json_int_t)t->data.group, "row",
                   (json_int_t)t->data.row, "settings", t->settings, "files", files);
     if (root && isfinite(t->val_loss)) json_object_set_new(root, "val_loss", json_real(t->val_loss));
-    char sum[32];
-    if (root && own_checksum(root, sum)) json_object_set_new(root, "checksum", json_string(sum));
+    char sum[CHECKSUM_SIZE];
+    if (root && checksum_of_object(root, sum)) json_object_set_new(root, "checksum", json_string(sum));
     return root;
 }
 
@@ -222,9 +155,9 @@ status checkpoint_write(const char *folder, ingot_stepper *s, const training_sta
 {
     TRY(write_moments(folder, s));
     json_t *files = json_object();
-    status failed = files ? checksums_of(s->ctx, folder, files) : fail_memory(s->ctx, folder, 64);
+    status failed = files ? checksums_of_folder(s->ctx, folder, files) : fail_memory(s->ctx, folder, 64);
     json_t *root = failed ? NULL : state_json(state, files);
-    char *path = path_join(folder, STATE_FILE);
+    char *path = path_join(folder, TRAINING_STATE_FILE);
     if (!failed) failed = root && path ? json_write_file(s->ctx, path, root) : fail_memory(s->ctx, folder, 64);
     json_decref(root);
     json_decref(files);
@@ -232,31 +165,10 @@ status checkpoint_write(const char *folder, ingot_stepper *s, const training_sta
     return failed;
 }
 
-static status check_files(context *ctx, const char *folder, const json_t *files)
-{
-    const char *name;
-    json_t *sum;
-    json_object_foreach((json_t *)(uintptr_t)files, name, sum)
-    {
-        const char *wanted = json_string_value(sum);
-        char have[32];
-        if (!wanted || strchr(name, '/'))
-            return ingot_fail(ctx, INGOT_ERROR_FORMAT, "%s/" STATE_FILE ": files: %s is no checksum", folder, name);
-        TRY(file_checksum(ctx, folder, name, have));
-        if (strcmp(have, wanted))
-            return ingot_fail(
-                ctx, INGOT_ERROR_FORMAT,
-                "%s/%s is damaged or was changed: its checksum is %s, the checkpoint says %s. Resume from "
-                "an older checkpoint, or begin anew from these weights with --model",
-                folder, name, have, wanted);
-    }
-    return INGOT_OK;
-}
-
 status checkpoint_read_state(context *ctx, const char *folder, training_state *out)
 {
     *out = (training_state){.val_loss = NAN};
-    char *path = path_join(folder, STATE_FILE);
+    char *path = path_join(folder, TRAINING_STATE_FILE);
     if (!path) return fail_memory(ctx, folder, 64);
     json_t *root = NULL;
     status s = json_read_file(ctx, path, 1 << 20, &root);
@@ -271,15 +183,10 @@ status checkpoint_read_state(context *ctx, const char *folder, training_state *o
         out->data.group = (uint64_t)field_int(&data, "group", 0, INT64_MAX);
         out->data.row = (uint64_t)field_int(&data, "row", 0, INT64_MAX);
         out->val_loss = field_double_or(&f, "val_loss", NAN);
-        const char *wanted = field_string(&f, "checksum");
-        char have[32];
-        if (!f.error && (!own_checksum(root, have) || strcmp(wanted, have)))
-            field_refuse(&f, "checksum", "does not fit: the file is damaged or was edited");
-        const json_t *files = json_object_get(root, "files"), *settings = json_object_get(root, "settings");
-        if (!f.error && (!json_is_object(files) || !json_is_object(settings)))
-            field_refuse(&f, "files", "or settings are missing");
+        const json_t *settings = json_object_get(root, "settings");
+        if (!f.error && !json_is_object(settings)) field_refuse(&f, "settings", "are missing");
         s = f.error;
-        if (!s) s = check_files(ctx, folder, files);
+        if (!s) s = checkpoint_check(ctx, folder, true);
         if (!s) out->settings = json_incref((json_t *)(uintptr_t)settings);
     }
     json_decref(root);
@@ -289,7 +196,7 @@ status checkpoint_read_state(context *ctx, const char *folder, training_state *o
 
 double checkpoint_val_loss(context *ctx, const char *folder)
 {
-    char *path = path_join(folder, STATE_FILE);
+    char *path = path_join(folder, TRAINING_STATE_FILE);
     json_t *root = NULL;
     double loss = NAN;
     if (path && !json_read_file(ctx, path, 1 << 20, &root)) {

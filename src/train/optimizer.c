@@ -34,6 +34,14 @@ ingot_optimizer ingot_optimizer_defaults(double lr, int64_t steps)
     };
 }
 
+ingot_optimizer ingot_optimizer_defaults_of(ingot_optimizer_kind kind, int64_t steps)
+{
+    ingot_optimizer o = ingot_optimizer_defaults(kind == INGOT_SGD ? 5e-2 : 1e-3, steps);
+    o.kind = kind;
+    if (kind != INGOT_ADAMW) o.weight_decay = 1e-4;
+    return o;
+}
+
 static status check_share(context *ctx, const char *what, double x)
 {
     if (x >= 0 && x < 1) return INGOT_OK;
