@@ -30,7 +30,7 @@ typedef struct ladder_plan {
 /* Rows in the order dtype, device, rung, size: rung, size, kernel, ms, gflops, speedup (over naive), of_peak, idle (the
  * rest), expertise, lines, hours, available ("yes", or why not), estimated, winner (of its size and dtype). On devices
  * other than the cpu the rungs are "resident" and "with copies": inputs written and the result read each time. */
-status bench_ladder(context *ctx, const ladder_plan *plan, const machine *on, json_t *rows);
+status bench_ladder(context *ctx, const ladder_plan *plan, machine *on, json_t *rows);
 /* The winners of each size and where one rung or device overtakes another, in words, a line each. */
 void ladder_crossings(const json_t *rows, text *out);
 

@@ -11,6 +11,15 @@ void machine_describe(pool *p, machine *out)
     identity_here(&out->cpu);
 }
 
+void machine_raise(machine *on, const machine *seen)
+{
+    on->peak_flops = MAX(on->peak_flops, seen->peak_flops);
+    on->peak_flops_f64 = MAX(on->peak_flops_f64, seen->peak_flops_f64);
+    on->peak_flops_bf16 = MAX(on->peak_flops_bf16, seen->peak_flops_bf16);
+    on->copy_bytes = MAX(on->copy_bytes, seen->copy_bytes);
+    on->read_bytes = MAX(on->read_bytes, seen->read_bytes);
+}
+
 /* ---- memory ---- */
 
 typedef struct memory_work {

@@ -19,6 +19,9 @@ void machine_describe(pool *p, machine *out);
 /* Also runs the loops, about 0.5 s. */
 status machine_measure(context *ctx, machine *out);
 
+/* The larger of both figures each: what was seen once, the machine can do. */
+void machine_raise(machine *on, const machine *seen);
+
 /* What a device can do at most, for `of limit` and MFU. */
 typedef struct device_limit {
     double flops, bytes; /* a second; 0: unknown */
