@@ -29,7 +29,8 @@ typedef struct ingot_device_options {
     const char
         *level; /* cpu: naive | parallel | tiled | tiled-parallel | simd | blas | best (NULL) | avx512-bf16 | amx */
     int poison; /* debug: memory starts as NaN, with guards that are checked after every kernel */
-    int row_invariant; /* only kernels whose order of summation does not depend on the number of rows */
+    const char *tuning; /* file of choices that `ingot devices --tune` measured here, used under best; NULL: none */
+    int row_invariant;  /* only kernels whose order of summation does not depend on the number of rows */
 } ingot_device_options;
 
 /* name: "cpu", "ref" (float64 oracle), "null" (runs nothing), "auto" (the fastest that is there; said in the log). */

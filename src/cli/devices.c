@@ -1,16 +1,25 @@
 /* ingot devices: what this build can run on, here; and with --kernels, which kernel each op has. */
-#include "cli/verb.h"
-#include "device/device.h"
+#include "base/file.h"
+#include "bench/report.h"
+#include "bench/tune.h"
+#include "cli/model_options.h"
 
 #include <stdio.h>
 
 typedef struct devices_options {
-    bool kernels;
-    const char *device, *level;
+    bool kernels, tune;
+    const char *device, *level, *output;
+    double seconds;
 } devices_options;
 
 static const option options[] = {
     {"kernels", BOOL_AT(devices_options, kernels), .help = "list the kernels of --device, op by op", .transient = true},
+    {"tune", BOOL_AT(devices_options, tune),
+     .help = "measure which kernels of --device are the fastest here, and keep that for `best`", .transient = true},
+    {"output", STRING_AT(devices_options, output), "FILE", "where --tune keeps it",
+     .initial_help = "~/.cache/ingot/tuning-DEVICE.json, where it is looked for"},
+    {"seconds", DOUBLE_AT(devices_options, seconds), "S", "of --tune for each op, dtype and size", .initial = "0.3",
+     .range = MORE_THAN(0)},
     {"device", STRING_AT(devices_options, device), "NAME", "the device whose kernels are listed", .initial = "auto"},
     {"cpu-level", STRING_AT(devices_options, level), "LEVEL", "the highest rung of the CPU ladder", .initial = "best"},
 };
@@ -96,9 +105,60 @@ static status list_kernels(call *c, const devices_options *o)
     return INGOT_OK;
 }
 
+/* ---- tuning ---- */
+
+static const report_column tune_columns[] = {
+    {"op", "op", NULL},   {"shape", "shape", NULL},    {"dtype", "dtype", NULL},     {"kernel", "kernel", NULL},
+    {"us", "us", "%.2f"}, {"usual", "by level", NULL}, {"chosen", "measured", NULL},
+};
+
+static status keep_tuning(call *c, const device *d, const devices_options *o, const tuning *t)
+{
+    const char *path = o->output ? o->output : tuning_default_path(c, ingot_device_name(d));
+    if (!path) return fail_usage(c, "--tune: there is no HOME to keep it in; give --output FILE");
+    char *place = device_place(d), *folder = arena_strdup(c->arena, path),
+         *slash = folder ? strrchr(folder, '/') : NULL;
+    status s = place && folder ? INGOT_OK : fail_memory(c->ctx, path, 64);
+    if (!s && slash && slash != folder) {
+        *slash = 0;
+        s = directory_create(c->ctx, folder);
+    }
+    if (!s) s = tuning_write(c->ctx, path, place, t);
+    if (!s) log_line(c->ctx, INGOT_LOG_INFO, "%lld choices kept in %s", (long long)t->choices.count, path);
+    free(place);
+    return s;
+}
+
+static status tune(call *c, const devices_options *o)
+{
+    device *d;
+    machine on;
+    tuning *t = calloc(1, sizeof *t);
+    json_t *rows = json_array();
+    text out = {0};
+    status s = t ? ingot_device_open(c->ctx, o->device, NULL, &d) : fail_memory(c->ctx, "a tuning", sizeof *t);
+    if (s) {
+        free(t);
+        json_decref(rows);
+        return s;
+    }
+    if (!context_pool(c->ctx)) s = fail_memory(c->ctx, "threads", 0);
+    if (!s) machine_describe(context_pool(c->ctx), &on);
+    if (!s) s = tune_device(d, o->seconds, &on, t, rows);
+    if (!s) s = keep_tuning(c, d, o, t);
+    report_print(rows, c->json ? REPORT_JSON : REPORT_MD, tune_columns, COUNT(tune_columns), &out);
+    if (!s) fputs(out.at ? out.at : "", stdout);
+    text_free(&out);
+    json_decref(rows);
+    tuning_free(t);
+    ingot_device_close(d);
+    return s;
+}
+
 static status run(call *c, void *given)
 {
     const devices_options *o = given;
+    if (o->tune) return tune(c, o);
     return o->kernels ? list_kernels(c, o) : list_devices(c);
 }
 
@@ -109,5 +169,6 @@ const verb verb_devices = {
     .options_bytes = sizeof(devices_options),
     .options = {{NULL, OPTIONS(options)}},
     .examples = "ingot devices\n"
-                "ingot devices --kernels --device cpu --cpu-level parallel\n",
+                "ingot devices --kernels --device cpu --cpu-level parallel\n"
+                "ingot devices --tune --device cpu\n",
 };

@@ -1,5 +1,8 @@
 #include "cli/model_options.h"
 
+#include "base/file.h"
+#include "device/device.h"
+
 const option shape_lines[SHAPE_LINES] = {
     {"preset", STRING_AT(shape_options, preset), "NAME", "a shape by name: tiny-1m, gpt2-124m, ...", .kept = true},
     {"family", STRING_AT(shape_options, family), "NAME", "gpt2, llama or convnet",
@@ -64,6 +67,9 @@ const option device_lines[DEVICE_LINES] = {
     {"device", STRING_AT(device_flags, device), "NAME", "auto, cpu, ref (float64 oracle) or null", .initial = "auto"},
     {"cpu-level", CHOICE_AT(device_flags, cpu_level), "LEVEL", "how far up the ladder of CPU kernels to go",
      .initial = "best", .choices = levels},
+    {"tuning", STRING_AT(device_flags, tuning), "FILE",
+     "choices that ingot devices --tune measured; none: those of the levels",
+     .initial_help = "this machine's, if tuned"},
     {"row-invariant", BOOL_AT(device_flags, row_invariant), NULL,
      "only kernels whose sums do not depend on how many rows run together"},
     {"dtype", CHOICE_AT(device_flags, dtype), "DTYPE",
@@ -100,9 +106,61 @@ status device_flags_set_dtype(const device_flags *o, ingot_model *m)
     return ingot_model_set_dtype(m, d);
 }
 
-status device_flags_open(call *c, const device_flags *o, ingot_device **out)
+/* ---- choices that were measured ---- */
+
+const char *tuning_default_path(const call *c, const char *device)
+{
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    if (cache && *cache == '/') return arena_printf(c->arena, "%s/ingot/tuning-%s.json", cache, device);
+    return home && *home == '/' ? arena_printf(c->arena, "%s/.cache/ingot/tuning-%s.json", home, device) : NULL;
+}
+
+static status open_untuned(call *c, const device_flags *o, ingot_device **out)
 {
     TRY(check_rung(c, o));
     const ingot_device_options options = {.level = levels[o->cpu_level], .row_invariant = o->row_invariant};
     return ingot_device_open(c->ctx, o->device, &options, out);
+}
+
+/* A file that was not asked for by name: what does not fit this machine any more is left out, and said. */
+static void read_if_fits(call *c, device *d, const char *path, const char *otherwise)
+{
+    if (!path || !file_exists(path) || d->level != LEVEL_BEST) return;
+    if (device_read_tuning(d, path))
+        log_line(c->ctx, INGOT_LOG_WARNING, "%s; %s", ingot_message(c->ctx), otherwise);
+    else
+        log_line(c->ctx, INGOT_LOG_INFO, "choices of kernels from %s", path);
+}
+
+status device_flags_open(call *c, const device_flags *o, ingot_device **out)
+{
+    TRY(open_untuned(c, o, out));
+    if (o->tuning && !strcmp(o->tuning, "none")) return INGOT_OK;
+    if (!o->tuning) {
+        read_if_fits(c, *out, tuning_default_path(c, ingot_device_name(*out)), "its choices are not used");
+        return INGOT_OK;
+    }
+    status s = device_read_tuning(*out, o->tuning);
+    if (!s) return INGOT_OK;
+    ingot_device_close(*out);
+    *out = NULL;
+    return s;
+}
+
+status device_flags_resume(call *c, const device_flags *o, const char *run, ingot_device **out)
+{
+    TRY(open_untuned(c, o, out));
+    read_if_fits(c, *out, arena_printf(c->arena, "%s/tuning.json", run),
+                 "the run goes on with other kernels: near to what it would have been, not the same");
+    return INGOT_OK;
+}
+
+status device_keep_tuning(const ingot_device *d, const char *run)
+{
+    if (!d->tuning) return INGOT_OK;
+    char *path = path_join(run, "tuning.json"), *place = device_place(d);
+    status s = path && place ? tuning_write(d->ctx, path, place, d->tuning) : fail_memory(d->ctx, run, 64);
+    free(path);
+    free(place);
+    return s;
 }

@@ -22,7 +22,7 @@ extern const option shape_lines[SHAPE_LINES];
 ingot_model_options shape_model_options(const call *c, const shape_options *o);
 
 typedef struct device_flags {
-    const char *device;
+    const char *device, *tuning;
     int cpu_level, dtype;
     bool row_invariant;
 } device_flags;
@@ -36,10 +36,17 @@ typedef struct device_flags {
         "Device", device_lines, DEVICE_LINES - 1, offsetof(type, field)                                                \
     }
 bool device_flags_choose(device_flags *o, ingot_dtype d);
-enum { DEVICE_LINES = 4 };
+enum { DEVICE_LINES = 5 };
 extern const option device_lines[DEVICE_LINES];
 
+/* With the choices of --tuning, else those of this machine where there are any. */
 status device_flags_open(call *c, const device_flags *o, ingot_device **out);
+/* The same for a run that goes on: with the choices that the run keeps, or with none. What does not fit any more is said. */
+status device_flags_resume(call *c, const device_flags *o, const char *run, ingot_device **out);
+/* Keeps a new run's choices in its folder; nothing where there are none. */
+status device_keep_tuning(const ingot_device *d, const char *run);
+/* Where the choices of this machine are kept: ~/.cache/ingot/tuning-cpu.json. In the arena; NULL: there is no home. */
+const char *tuning_default_path(const call *c, const char *device);
 /* The model computes in --dtype. */
 status device_flags_set_dtype(const device_flags *o, ingot_model *m);
 

@@ -280,7 +280,8 @@ static status run_trainer(call *c, train_options *o, ingot_device *d, const ingo
     TRY(ingot_trainer_new(d, m, &options, &t));
     say_begin(c, m, t, &options);
     if (!o->optimizer.schedule_steps) o->optimizer.schedule_steps = o->steps; /* a resume keeps it */
-    status failed = write_run_yaml(c, arena_printf(c->arena, "%s/run.yaml", o->output));
+    status failed = o->resume ? INGOT_OK : device_keep_tuning(d, o->output);
+    if (!failed) failed = write_run_yaml(c, arena_printf(c->arena, "%s/run.yaml", o->output));
     s.sampler = (sampler_of_run){c, &o->samples, d, m, ingot_trainer_store(t), o->data, options.seed, NULL, NULL};
     if (!failed) failed = ingot_trainer_run(t);
     sampler_of_run_close(&s.sampler);
@@ -298,7 +299,7 @@ static status run(call *c, void *given)
     if (o->resume) o->output = o->resume;
     TRY(draw_seed(c, o));
     ingot_device *d;
-    TRY(device_flags_open(c, &o->device, &d));
+    TRY(o->resume ? device_flags_resume(c, &o->device, o->resume, &d) : device_flags_open(c, &o->device, &d));
     uint64_t resident = memory_resident();
     ingot_model *m = NULL;
     status s = make_model(c, o, &m);

@@ -58,21 +58,33 @@ static int rank(kernel_level ceiling, kernel_level level)
     return level == LEVEL_BLAS && ceiling == LEVEL_BEST ? 2 * LEVEL_SIMD - 1 : 2 * (int)level;
 }
 
-static bool kernel_fits(const device *d, const kernel_def *k, const node *n)
+bool device_kernel_fits(const device *d, const kernel_def *k, const node *n)
 {
     if (k->op != n->op || !kernel_level_admits(d->level, k->level)) return false;
     if (d->row_invariant && !(k->traits & KERNEL_ROW_INVARIANT)) return false;
     return k->match ? k->match(n, d->caps) : match_f32(n, d->caps);
 }
 
+static const kernel_def *kernel_named(const device *d, const node *n, const char *name)
+{
+    for (kernel_table list = d->kernels; list && *list; list++)
+        for (const kernel_def *k = *list; k->op; k++)
+            if (!strcmp(k->name, name) && device_kernel_fits(d, k, n)) return k;
+    return NULL;
+}
+
 const kernel_def *device_kernel(const device *d, const node *n)
 {
     const kernel_def *best = NULL;
+    const char *tuned = d->level == LEVEL_BEST ? tuning_find(d->tuning, n) : NULL;
+    if (tuned) best = kernel_named(d, n, tuned);
+    if (best || (tuned && !*tuned)) return best;
     const kernel_table tables[] = {n->op->kernels, d->kernels};
     for (size_t t = 0; t < COUNT(tables); t++)
         for (kernel_table list = tables[t]; list && *list; list++)
             for (const kernel_def *k = *list; k->op; k++)
-                if ((!best || rank(d->level, k->level) > rank(d->level, best->level)) && kernel_fits(d, k, n)) best = k;
+                if ((!best || rank(d->level, k->level) > rank(d->level, best->level)) && device_kernel_fits(d, k, n))
+                    best = k;
     return best ? best : d->any_op;
 }
 
@@ -112,6 +124,41 @@ static status parse_level(context *ctx, const ingot_device_options *options, ker
                       options->level, near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
 }
 
+char *device_place(const device *d)
+{
+    text place = {0};
+    text_printf(&place, "%s: ", d->def->name);
+    d->def->describe(d, &place);
+    if (!place.failed) return place.at;
+    text_free(&place);
+    return NULL;
+}
+
+/* A kernel that is not in this build: the choice falls back to the levels, and sums may be added up in another order. */
+static void warn_of_missing_kernels(const device *d, const char *path)
+{
+    for (int64_t i = 0; i < d->tuning->choices.count; i++) {
+        const char *name = d->tuning->choices.at[i].kernel;
+        bool known = !*name;
+        for (kernel_table list = d->kernels; list && *list && !known; list++)
+            for (const kernel_def *k = *list; k->op && !known; k++) known = !strcmp(k->name, name);
+        if (!known)
+            log_line(d->ctx, INGOT_LOG_WARNING,
+                     "%s names kernel %s, which this build lacks: results are near, not the same", path, name);
+    }
+}
+
+status device_read_tuning(device *d, const char *path)
+{
+    char *place = device_place(d);
+    if (!place) return fail_memory(d->ctx, path, 64);
+    tuning_free(d->tuning);
+    status s = tuning_read(d->ctx, path, place, &d->tuning);
+    free(place);
+    if (!s) warn_of_missing_kernels(d, path);
+    return s;
+}
+
 static status open_one(context *ctx, const device_def *def, const ingot_device_options *options, kernel_level level,
                        ingot_device **out)
 {
@@ -129,8 +176,7 @@ static status open_one(context *ctx, const device_def *def, const ingot_device_o
     return INGOT_OK;
 }
 
-ingot_status ingot_device_open(ingot_context *ctx, const char *name, const ingot_device_options *options,
-                               ingot_device **out)
+static status open_named(ingot_context *ctx, const char *name, const ingot_device_options *options, ingot_device **out)
 {
     *out = NULL;
     kernel_level level;
@@ -147,10 +193,23 @@ ingot_status ingot_device_open(ingot_context *ctx, const char *name, const ingot
     return INGOT_OK;
 }
 
+ingot_status ingot_device_open(ingot_context *ctx, const char *name, const ingot_device_options *options,
+                               ingot_device **out)
+{
+    TRY(open_named(ctx, name, options, out));
+    if (!options || !options->tuning || (*out)->level != LEVEL_BEST) return INGOT_OK;
+    status s = device_read_tuning(*out, options->tuning);
+    if (!s) return INGOT_OK;
+    ingot_device_close(*out);
+    *out = NULL;
+    return s;
+}
+
 void ingot_device_close(ingot_device *d)
 {
     if (!d) return;
     d->def->close(d);
+    tuning_free(d->tuning);
     free(d);
 }
 

@@ -7,7 +7,7 @@
 #ifndef DEVICE_DEVICE_H
 #define DEVICE_DEVICE_H
 
-#include "graph/kernel.h"
+#include "device/tuning.h"
 #include "ingot/program.h"
 
 typedef struct ingot_device device;
@@ -51,15 +51,21 @@ struct ingot_device {
     const kernel_def *any_op; /* takes every op that no kernel of the table takes; NULL but for null */
     kernel_level level;       /* the ceiling */
     bool row_invariant;
-    bool poison; /* debug: new memory and dead arena bytes are NaN, guards around buffers */
+    tuning *tuning; /* what was measured here; NULL: nothing. Used under `best` */
+    bool poison;    /* debug: new memory and dead arena bytes are NaN, guards around buffers */
 };
 
 /* The devices of this build, from devices.def; ends with NULL. */
 extern const device_def *const device_table[];
 
-/* The kernel that a node gets: the highest level at or below the ceiling that matches, earlier in the table first. NULL
- * when there is none. */
+/* The kernel that a node gets: what tuning says where it fits, else the highest level at or below the ceiling that
+ * matches, earlier in the table first. NULL when there is none. */
 const kernel_def *device_kernel(const device *d, const node *n);
+bool device_kernel_fits(const device *d, const kernel_def *k, const node *n);
+/* From here on `best` follows the file; INGOT_ERROR_UNSUPPORTED when it was measured on another machine. */
+status device_read_tuning(device *d, const char *path);
+/* "cpu: 2 threads, AVX-512 kernels, ...": what a tuning file holds for. Freed by the caller; NULL: no memory. */
+char *device_place(const device *d);
 bool kernel_level_parse(const char *name, kernel_level *out);
 const char *kernel_level_name(kernel_level level);
 /* Whether a ceiling admits a level: blas kernels run under `blas` and `best` only. */
