@@ -51,16 +51,22 @@ TILE_INLINE void tile_block(const int rows, const int vecs, int64_t depth, tile_
         TILE_UNROLL
         for (int v = 0; v < vecs; v++) sum[i][v] = (tile_vec){0};
     }
-    for (int64_t k = 0; k < depth; k++) {
+    /* Rows are reached from every third: with two strides that is what address units can add. */
+    const float *base[TILE_ROWS / 3];
+    TILE_UNROLL
+    for (int i = 0; i < rows; i += 3) base[i / 3] = a.at + i * a.row;
+    for (int64_t k = 0; k < depth; k++, b += b_row) {
         tile_vec y[TILE_VECS];
         TILE_UNROLL
-        for (int v = 0; v < vecs; v++) y[v] = *(const tile_vec *)(b + k * b_row + v * TILE_LANES);
+        for (int v = 0; v < vecs; v++) y[v] = *(const tile_vec *)(b + v * TILE_LANES);
         TILE_UNROLL
         for (int i = 0; i < rows; i++) {
-            float x = a.at[i * a.row + k * a.col];
+            float x = base[i / 3][i % 3 * a.row];
             TILE_UNROLL
             for (int v = 0; v < vecs; v++) sum[i][v] += x * y[v];
         }
+        TILE_UNROLL
+        for (int i = 0; i < rows; i += 3) base[i / 3] += a.col;
     }
     TILE_UNROLL
     for (int i = 0; i < rows; i++) {
@@ -103,6 +109,13 @@ static __attribute__((noinline, unused)) void tile_product(int64_t rows, int64_t
         tile_stripe(TILE_VECS, rows, depth, a, b, b_row, c, c_row, add);
     for (; columns > 0; columns -= TILE_LANES, b += TILE_LANES, c += TILE_LANES)
         tile_stripe(1, rows, depth, a, b, b_row, c, c_row, add);
+}
+
+/* Rows that will be read (or written) soon. */
+static inline void tile_prefetch(const float *at, int64_t row, int64_t rows, int64_t columns)
+{
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j += 16) __builtin_prefetch(at + i * row + j, 0, 2);
 }
 
 typedef float tile_four __attribute__((vector_size(16), aligned(4), may_alias));

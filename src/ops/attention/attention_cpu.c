@@ -136,6 +136,7 @@ static void block(const views *w, float *scratch, int64_t b, int64_t h, int64_t 
     float *keys = scratch, *values = keys + SPAN * dim, *scores = values + SPAN * dim, *free = scores + SPAN * SPAN;
     for (int64_t t = first; t < end; t += SPAN, spans++) {
         span *p = &span_of[spans];
+        tile_prefetch(head_at(&w->q, b, t + SPAN, h), w->q.token, MIN(MAX(end - t - SPAN, 0), SPAN), dim);
         p->queries = free + 2 * spans * SPAN * dim;
         p->result = p->queries + SPAN * dim;
         span_start(p, w, b, h, t);
@@ -143,14 +144,20 @@ static void block(const views *w, float *scratch, int64_t b, int64_t h, int64_t 
         last = MAX(last, p->last_end);
     }
     for (int64_t key = from / SPAN * SPAN; key < last; key += SPAN) {
-        int64_t count = MIN(last - key, SPAN);
+        int64_t count = MIN(last - key, SPAN), after = MIN(last - key - count, SPAN);
         tile_copy(keys, dim, head_at(&w->k, b, key, kv), w->k.token, count, dim, dim, 1);
         tile_copy(values, dim, head_at(&w->v, b, key, kv), w->v.token, count, dim, dim, 1);
+        tile_prefetch(head_at(&w->k, b, key + SPAN, kv), w->k.token, after, dim);
+        tile_prefetch(head_at(&w->v, b, key + SPAN, kv), w->v.token, after, dim);
         for (int64_t i = 0; i < spans; i++)
             if (key < span_of[i].last_end && key + SPAN > span_of[i].lowest_from)
                 span_add(&span_of[i], keys, values, scores, key, dim);
     }
-    for (int64_t i = 0; i < spans; i++) span_finish(&span_of[i], w, b, h);
+    for (int64_t i = 0; i < spans; i++) {
+        if (i + 1 < spans)
+            tile_prefetch(head_at(&w->o, b, span_of[i + 1].first, h), w->o.token, span_of[i + 1].count, dim);
+        span_finish(&span_of[i], w, b, h);
+    }
 }
 
 static int64_t scratch_floats(int64_t dim)

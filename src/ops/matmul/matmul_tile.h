@@ -154,15 +154,13 @@ INLINE void pack_panel(const int width, real *to, const real *from, int64_t acro
         for (int64_t k = 0; k < kc; k++) memcpy(to + k * width, from + k * along, (size_t)width * sizeof(real));
         return;
     }
-    int64_t k = 0, quads = count / QUAD * QUAD;
-    for (; along == 1 && k + QUAD <= kc; k += QUAD) {
-        for (int64_t i = 0; i < quads; i += QUAD)
+    int64_t whole = along == 1 ? kc / QUAD * QUAD : 0, quads = whole ? count / QUAD * QUAD : 0;
+    for (int64_t i = 0; i < quads; i += QUAD) /* outside: rows a power of two apart would drive each other out */
+        for (int64_t k = 0; k < whole; k += QUAD)
             transpose_quad(to + k * width + i, width, from + i * across + k, across);
-        for (int64_t i = quads; i < width; i++)
-            for (int64_t q = 0; q < QUAD; q++) to[(k + q) * width + i] = i < count ? from[i * across + k + q] : 0;
-    }
-    for (; k < kc; k++)
-        for (int64_t i = 0; i < width; i++) to[k * width + i] = i < count ? from[i * across + k * along] : 0;
+    for (int64_t k = 0; k < kc; k++)
+        for (int64_t i = k < whole ? quads : 0; i < width; i++)
+            to[k * width + i] = i < count ? from[i * across + k * along] : 0;
 }
 
 /* What will be packed next comes nearer while tiles are computed: lines [first, last) of a panel as pack_panel reads it. */
