@@ -1,6 +1,20 @@
 /* Loops of CPU kernels. */
 #include "kit/cpu/cpu.h"
 
+bool cpu_match_narrow(const node *n, const device_caps *caps)
+{
+    (void)caps;
+    for (int i = 0; i < n->inputs; i++) {
+        const value *v = n->in[i];
+        if (v && dtype_is_float(v->dtype) && v->dtype != INGOT_F32 &&
+            !(dtype_is_narrow(v->dtype) && !n->op->inputs[i].wide))
+            return false;
+    }
+    for (int i = 0; i < NODE_MAX_OUTPUTS; i++)
+        if (n->out[i] && n->out[i]->dtype == INGOT_F64) return false;
+    return true;
+}
+
 typedef struct rows_job {
     const step *step;
     cpu_rows *rows;

@@ -42,6 +42,9 @@ struct queue {
 #define ISA_PASTE(name, isa)  ISA_PASTE_(name, isa)
 #define ISA_NAME(name)        ISA_PASTE(name, INGOT_ISA)
 
+/* Float32, or 16 bits where the op does not ask for more (op_input.wide): kernels that read rows with kit/cpu/narrow.h. */
+bool cpu_match_narrow(const node *n, const device_caps *caps);
+
 typedef void cpu_rows(const step *s, int64_t first, int64_t last, int worker);
 
 /* Runs `rows` over [0, total) on the queue's threads, in pieces of at least `grain`. */

@@ -6,11 +6,13 @@
  *     cpu_widen(row, x, INGOT_BF16, n);
  *     ...
  *     cpu_narrow(y, INGOT_BF16, row, n);
+ *
+ * Kernels of rows take both with row_read and row_write: a float32 row is used where it lies.
  */
 #ifndef KIT_CPU_NARROW_H
 #define KIT_CPU_NARROW_H
 
-#include "base/dtype.h"
+#include "kit/cpu/cpu.h"
 
 #include <string.h>
 #if defined(__F16C__)
@@ -82,6 +84,37 @@ static inline void cpu_narrow(void *to, dtype d, const float *from, int64_t n)
         narrow_f16(to, from, n);
     else
         memcpy(to, from, (size_t)n * sizeof *from);
+}
+
+/* Row elements [at, at + n) of a tensor as float32: in place, or widened into `room`. */
+static inline const float *row_read(const tensor *t, int64_t at, int64_t n, float *room)
+{
+    if (t->dtype == INGOT_F32) return f32(t) + at;
+    cpu_widen(room, (const uint16_t *)t->data + at, t->dtype, n);
+    return room;
+}
+
+/* Where a row is to be written, and, once it is, what takes it from `room` to its place. */
+static inline float *row_place(const tensor *t, int64_t at, float *room)
+{
+    return t->dtype == INGOT_F32 ? f32(t) + at : room;
+}
+static inline void row_write(const tensor *t, int64_t at, int64_t n, const float *row)
+{
+    if (t->dtype != INGOT_F32) cpu_narrow((uint16_t *)t->data + at, t->dtype, row, n);
+}
+
+/* Bytes of so many rows for each worker, where a node has 16-bit rows. */
+static inline int64_t row_rooms(const node *n, const device_caps *caps, int64_t rooms)
+{
+    bool any = false;
+    int64_t columns = 0;
+    for (int i = 0; i < n->inputs; i++) {
+        if (!n->in[i] || !dtype_is_narrow(n->in[i]->dtype)) continue;
+        any = true;
+        columns = MAX(columns, n->in[i]->shape.dim[n->in[i]->shape.rank - 1]);
+    }
+    return any ? caps->threads * rooms * columns * (int64_t)sizeof(float) : 0;
 }
 
 static inline float cpu_widen_one(const void *from, dtype d, int64_t i)

@@ -22,12 +22,12 @@
 
 enum { STREAM_BLOCK = 512 };
 
-/* Larger than what the last cache keeps of it until somebody reads it. */
+/* Float32 that is larger than what the last cache keeps of it until somebody reads it. */
 #define STREAM_BYTES (32 << 20)
 
 static inline bool stream_past(const tensor *y)
 {
-    return shape_count(y->shape) * ingot_dtype_bytes(y->dtype) > STREAM_BYTES;
+    return y->dtype == INGOT_F32 && shape_count(y->shape) * (int64_t)sizeof(float) > STREAM_BYTES;
 }
 
 static inline void stream_block(float *to, const float *from, int64_t count)

@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "kit/cpu/cpu.h"
+#include "kit/cpu/narrow.h"
 #include "kit/cpu/stream.h"
 #include "ops/layer_norm/layer_norm.h"
 
@@ -32,14 +33,14 @@ static void scale_row(float *y, const float *x, const float *restrict w, const f
 
 static void rows(const step *s, int64_t first, int64_t last, int worker)
 {
-    (void)worker;
     int64_t columns = tensor_last(&s->in[0]);
+    float *room = (float *)s->scratch + worker * 2 * columns;
     const float *w = f32(&s->in[1]), *bias = s->inputs > 2 ? f32(&s->in[2]) : NULL;
     float *rstds = f32(&s->out[LAYER_NORM_RSTD]), block[STREAM_BLOCK];
     bool past = stream_past(&s->out[LAYER_NORM_Y]);
     for (int64_t i = first; i < last; i++) {
-        const float *x = f32(&s->in[0]) + tensor_row(&s->in[0], i);
-        float *y = f32(&s->out[LAYER_NORM_Y]) + i * columns;
+        const float *x = row_read(&s->in[0], tensor_row(&s->in[0], i), columns, room);
+        float *y = row_place(&s->out[LAYER_NORM_Y], i * columns, room + columns);
         float mean = row_mean(x, columns), rest = 0, squares = 0;
         /* What rounding left of the mean: more than the deviations, where a row has a large offset. */
 #pragma omp simd reduction(+ : squares, rest)
@@ -54,6 +55,7 @@ static void rows(const step *s, int64_t first, int64_t last, int worker)
         if (rstds) rstds[i] = rstd;
         if (!past) {
             scale_row(y, x, w, bias, r, columns);
+            row_write(&s->out[LAYER_NORM_Y], i * columns, columns, y);
             continue;
         }
         const float *next = i + 1 < last ? f32(&s->in[0]) + tensor_row(&s->in[0], i + 1) : x;
@@ -70,6 +72,11 @@ static void rows(const step *s, int64_t first, int64_t last, int worker)
 static status launch(const step *s, queue *q)
 {
     return cpu_for(s, q, tensor_rows(&s->in[0], 1), 1 + CPU_GRAIN / tensor_last(&s->in[0]), rows);
+}
+
+static int64_t scratch(const node *n, const device_caps *caps)
+{
+    return row_rooms(n, caps, 2);
 }
 
 typedef struct grad_numbers {
@@ -92,19 +99,20 @@ static void grad_row(float *dx, float *restrict dw, float *restrict db, const fl
 
 static void grad_chunks(const step *s, int64_t first, int64_t last, int worker)
 {
-    (void)worker;
     int64_t columns = tensor_last(&s->in[1]), count = tensor_rows(&s->in[1], 1);
     const float *w = f32(&s->in[2]);
     float block[STREAM_BLOCK];
     bool past = stream_past(&s->out[LAYER_NORM_GRAD_DX]);
     float *all_dw = s->scratch, *all_db = all_dw + CPU_ROW_CHUNKS * columns;
+    float *room = all_db + (CPU_ROW_CHUNKS + worker * 3) * columns;
     memset(all_dw + first * columns, 0, sizeof(float) * (size_t)((last - first) * columns));
     memset(all_db + first * columns, 0, sizeof(float) * (size_t)((last - first) * columns));
     for (int64_t chunk = first; chunk < last; chunk++) {
         float *dw = all_dw + chunk * columns, *db = all_db + chunk * columns;
         for (int64_t i = cpu_chunk_first(count, chunk); i < cpu_chunk_first(count, chunk + 1); i++) {
-            const float *dy = f32(&s->in[0]) + i * columns, *x = f32(&s->in[1]) + tensor_row(&s->in[1], i);
-            float *dx = f32(&s->out[LAYER_NORM_GRAD_DX]) + i * columns;
+            const float *dy = row_read(&s->in[0], i * columns, columns, room);
+            const float *x = row_read(&s->in[1], tensor_row(&s->in[1], i), columns, room + columns);
+            float *dx = row_place(&s->out[LAYER_NORM_GRAD_DX], i * columns, room + 2 * columns);
             float rstd = f32(&s->in[3])[i], mean = row_mean(x, columns), rest = 0, level = 0, along = 0;
 #pragma omp simd reduction(+ : level, along, rest)
             for (int64_t j = 0; j < columns; j++) {
@@ -122,6 +130,7 @@ static void grad_chunks(const step *s, int64_t first, int64_t last, int worker)
                 if (past) stream_block(dx + j, block, n);
                 if (past) stream_next(dy + columns + j, n);
             }
+            row_write(&s->out[LAYER_NORM_GRAD_DX], i * columns, columns, dx);
         }
     }
     if (past) stream_end();
@@ -129,8 +138,7 @@ static void grad_chunks(const step *s, int64_t first, int64_t last, int worker)
 
 static int64_t grad_scratch(const node *n, const device_caps *caps)
 {
-    (void)caps;
-    return 2 * CPU_ROW_CHUNKS * value_bytes(n->in[2]);
+    return 2 * CPU_ROW_CHUNKS * value_bytes(n->in[2]) + row_rooms(n, caps, 3);
 }
 
 static status grad_launch(const step *s, queue *q)
@@ -144,11 +152,11 @@ static status grad_launch(const step *s, queue *q)
 }
 
 #define FORWARD                                                                                                        \
-    .op = &op_layer_norm_def, .wants = {STORAGE_LAST_CONTIGUOUS}, .traits = KERNEL_ROW_INVARIANT, .launch = launch,    \
-    .error = ERROR_SUM
+    .op = &op_layer_norm_def, .match = cpu_match_narrow, .scratch = scratch, .wants = {STORAGE_LAST_CONTIGUOUS},       \
+    .traits = KERNEL_ROW_INVARIANT, .launch = launch, .error = ERROR_SUM
 #define BACKWARD                                                                                                       \
-    .op = &op_layer_norm_grad_def, .wants = {[1] = STORAGE_LAST_CONTIGUOUS}, .scratch = grad_scratch,                  \
-    .launch = grad_launch, .error = ERROR_SUM
+    .op = &op_layer_norm_grad_def, .match = cpu_match_narrow, .wants = {[1] = STORAGE_LAST_CONTIGUOUS},                \
+    .scratch = grad_scratch, .launch = grad_launch, .error = ERROR_SUM
 const kernel_def ISA_NAME(layer_norm_cpu)[] = {
     {.name = "layer_norm.simd", .level = LEVEL_SIMD, FORWARD},
     {.name = "layer_norm_grad.simd", .level = LEVEL_SIMD, BACKWARD},

@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "kit/cpu/cpu.h"
+#include "kit/cpu/narrow.h"
 #include "kit/cpu/stream.h"
 #include "ops/rms_norm/rms_norm.h"
 
@@ -22,19 +23,20 @@ static float row_squares(const float *x, int64_t columns)
 
 static void rows(const step *s, int64_t first, int64_t last, int worker)
 {
-    (void)worker;
     int64_t columns = tensor_last(&s->in[0]);
+    float *room = (float *)s->scratch + worker * 2 * columns;
     const float *w = f32(&s->in[1]);
     float *rstd = f32(&s->out[RMS_NORM_RSTD]), block[STREAM_BLOCK];
     bool past = stream_past(&s->out[RMS_NORM_Y]);
     for (int64_t i = first; i < last; i++) {
-        const float *x = f32(&s->in[0]) + tensor_row(&s->in[0], i);
-        float *y = f32(&s->out[RMS_NORM_Y]) + i * columns;
+        const float *x = row_read(&s->in[0], tensor_row(&s->in[0], i), columns, room);
+        float *y = row_place(&s->out[RMS_NORM_Y], i * columns, room + columns);
         float scale =
             1 / sqrtf(row_squares(x, columns) / (float)columns + (float)ATTRS_OF(rms_norm_attrs, s->node)->eps);
         if (rstd) rstd[i] = scale;
         if (!past) {
             scale_row(y, x, w, scale, columns);
+            row_write(&s->out[RMS_NORM_Y], i * columns, columns, y);
             continue;
         }
         const float *next = i + 1 < last ? f32(&s->in[0]) + tensor_row(&s->in[0], i + 1) : x;
@@ -46,6 +48,11 @@ static void rows(const step *s, int64_t first, int64_t last, int worker)
         }
     }
     if (past) stream_end();
+}
+
+static int64_t scratch(const node *n, const device_caps *caps)
+{
+    return row_rooms(n, caps, 2);
 }
 
 static status launch(const step *s, queue *q)
@@ -74,17 +81,18 @@ static void only_dx(float *dx, const float *dy, const float *restrict x, const f
 
 static void grad_chunks(const step *s, int64_t first, int64_t last, int worker)
 {
-    (void)worker;
     int64_t columns = tensor_last(&s->in[1]), count = tensor_rows(&s->in[1], 1);
     const float *w = f32(&s->in[2]);
     float block[STREAM_BLOCK];
     bool past = stream_past(&s->out[RMS_NORM_GRAD_DX]);
+    float *room = (float *)s->scratch + ((s->out[RMS_NORM_GRAD_DW].data ? CPU_ROW_CHUNKS : 0) + worker * 3) * columns;
     for (int64_t chunk = first; chunk < last; chunk++) {
         float *dw = s->out[RMS_NORM_GRAD_DW].data ? (float *)s->scratch + chunk * columns : NULL;
         if (dw) memset(dw, 0, sizeof *dw * (size_t)columns);
         for (int64_t i = cpu_chunk_first(count, chunk); i < cpu_chunk_first(count, chunk + 1); i++) {
-            const float *dy = f32(&s->in[0]) + i * columns, *x = f32(&s->in[1]) + tensor_row(&s->in[1], i);
-            float *dx = f32(&s->out[RMS_NORM_GRAD_DX]) + i * columns;
+            const float *dy = row_read(&s->in[0], i * columns, columns, room);
+            const float *x = row_read(&s->in[1], tensor_row(&s->in[1], i), columns, room + columns);
+            float *dx = row_place(&s->out[RMS_NORM_GRAD_DX], i * columns, room + 2 * columns);
             float rstd = f32(&s->in[3])[i], along = 0;
 #pragma omp simd reduction(+ : along)
             for (int64_t j = 0; j < columns; j++) along += dy[j] * w[j] * x[j];
@@ -99,6 +107,7 @@ static void grad_chunks(const step *s, int64_t first, int64_t last, int worker)
                 if (past) stream_block(dx + j, block, n);
                 if (past) stream_next(dy + columns + j, n);
             }
+            row_write(&s->out[RMS_NORM_GRAD_DX], i * columns, columns, dx);
         }
     }
     if (past) stream_end();
@@ -106,8 +115,7 @@ static void grad_chunks(const step *s, int64_t first, int64_t last, int worker)
 
 static int64_t grad_scratch(const node *n, const device_caps *caps)
 {
-    (void)caps;
-    return n->out[RMS_NORM_GRAD_DW] ? CPU_ROW_CHUNKS * value_bytes(n->in[2]) : 0;
+    return (n->out[RMS_NORM_GRAD_DW] ? CPU_ROW_CHUNKS * value_bytes(n->in[2]) : 0) + row_rooms(n, caps, 3);
 }
 
 static status grad_launch(const step *s, queue *q)
@@ -119,11 +127,11 @@ static status grad_launch(const step *s, queue *q)
 }
 
 #define FORWARD                                                                                                        \
-    .op = &op_rms_norm_def, .wants = {STORAGE_LAST_CONTIGUOUS}, .traits = KERNEL_ROW_INVARIANT, .launch = launch,      \
-    .error = ERROR_SUM
+    .op = &op_rms_norm_def, .match = cpu_match_narrow, .scratch = scratch, .wants = {STORAGE_LAST_CONTIGUOUS},         \
+    .traits = KERNEL_ROW_INVARIANT, .launch = launch, .error = ERROR_SUM
 #define BACKWARD                                                                                                       \
-    .op = &op_rms_norm_grad_def, .wants = {[1] = STORAGE_LAST_CONTIGUOUS}, .scratch = grad_scratch,                    \
-    .launch = grad_launch, .error = ERROR_SUM
+    .op = &op_rms_norm_grad_def, .match = cpu_match_narrow, .wants = {[1] = STORAGE_LAST_CONTIGUOUS},                  \
+    .scratch = grad_scratch, .launch = grad_launch, .error = ERROR_SUM
 const kernel_def ISA_NAME(rms_norm_cpu)[] = {
     {.name = "rms_norm.simd", .level = LEVEL_SIMD, FORWARD},
     {.name = "rms_norm_grad.simd", .level = LEVEL_SIMD, BACKWARD},

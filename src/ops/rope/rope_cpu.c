@@ -1,5 +1,6 @@
 /* The same with the two orders of pairs as loops of their own, which vectorise. */
 #include "kit/cpu/cpu.h"
+#include "kit/cpu/narrow.h"
 #include "ops/rope/rope.h"
 
 /* y may lie over x: a pair is read before it is written. `sign` -1 turns back. */
@@ -37,14 +38,22 @@ static void turn(float *y, const float *x, const float *angle, const rope_shape 
 
 static void rows(const step *s, int64_t first, int64_t last, int worker)
 {
-    (void)worker;
     rope_shape r = rope_shape_of(s);
+    float *room = (float *)s->scratch + worker * 2 * r.dim;
     for (int64_t n = first; n < last; n++) {
         int64_t position = i32(&s->in[1])[n];
         const float *angle = position >= 0 && position < r.positions ? f32(&s->in[2]) + position * r.turned : NULL;
-        for (int64_t h = n * r.heads; h < (n + 1) * r.heads; h++)
-            turn(f32(&s->out[0]) + h * r.dim, f32(&s->in[0]) + tensor_row(&s->in[0], h), angle, &r, s->node->attrs);
+        for (int64_t h = n * r.heads; h < (n + 1) * r.heads; h++) {
+            float *y = row_place(&s->out[0], h * r.dim, room);
+            turn(y, row_read(&s->in[0], tensor_row(&s->in[0], h), r.dim, room + r.dim), angle, &r, s->node->attrs);
+            row_write(&s->out[0], h * r.dim, r.dim, y);
+        }
     }
+}
+
+static int64_t scratch(const node *n, const device_caps *caps)
+{
+    return row_rooms(n, caps, 2);
 }
 
 static status launch(const step *s, queue *q)
@@ -54,6 +63,6 @@ static status launch(const step *s, queue *q)
 }
 
 #define KERNEL                                                                                                         \
-    .op = &op_rope_def, .wants = {STORAGE_LAST_CONTIGUOUS}, .traits = KERNEL_ROW_INVARIANT, .launch = launch,          \
-    .error = ERROR_POINTWISE
+    .op = &op_rope_def, .match = cpu_match_narrow, .scratch = scratch, .wants = {STORAGE_LAST_CONTIGUOUS},             \
+    .traits = KERNEL_ROW_INVARIANT, .launch = launch, .error = ERROR_POINTWISE
 const kernel_def ISA_NAME(rope_cpu)[] = {{.name = "rope.simd", .level = LEVEL_SIMD, KERNEL}, {0}};

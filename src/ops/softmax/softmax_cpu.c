@@ -1,5 +1,6 @@
 /* The same rows with vector exponentials and sums in vector lanes. */
 #include "kit/cpu/cpu.h"
+#include "kit/cpu/narrow.h"
 #include "kit/cpu/stream.h"
 #include "kit/cpu/vmath.h"
 #include "ops/table.h"
@@ -82,11 +83,15 @@ static void log_softmax_grad_row(float *dx, const float *dy, const float *y, int
 #define ROWS(name)                                                                                                     \
     static void name##_rows(const step *s, int64_t first, int64_t last, int worker)                                    \
     {                                                                                                                  \
-        (void)worker;                                                                                                  \
         int64_t columns = tensor_last(&s->in[0]);                                                                      \
+        float *room = (float *)s->scratch + worker * 3 * columns;                                                      \
         bool past = stream_past(&s->out[0]);                                                                           \
-        for (int64_t i = first; i < last; i++)                                                                         \
-            name##_row(f32(&s->out[0]) + i * columns, f32(&s->in[0]) + i * columns ROWS_SECOND, columns, past);        \
+        for (int64_t i = first; i < last; i++) {                                                                       \
+            const float *x = row_read(&s->in[0], i * columns, columns, room);                                          \
+            float *y = row_place(&s->out[0], i * columns, room + 2 * columns);                                         \
+            name##_row(y, x ROWS_SECOND, columns, past);                                                               \
+            row_write(&s->out[0], i *columns, columns, y);                                                             \
+        }                                                                                                              \
         if (past) stream_end();                                                                                        \
     }                                                                                                                  \
     static status name##_launch(const step *s, queue *q)                                                               \
@@ -97,14 +102,19 @@ static void log_softmax_grad_row(float *dx, const float *dy, const float *y, int
 ROWS(softmax)
 ROWS(log_softmax)
 #undef ROWS_SECOND
-#define ROWS_SECOND , f32(&s->in[1]) + i *columns
+#define ROWS_SECOND , row_read(&s->in[1], i *columns, columns, room + columns)
 ROWS(softmax_grad)
 ROWS(log_softmax_grad)
+
+static int64_t scratch(const node *n, const device_caps *caps)
+{
+    return row_rooms(n, caps, 3);
+}
 
 #define KERNEL(name_)                                                                                                  \
     {                                                                                                                  \
         .op = &op_##name_##_def, .name = #name_ ".simd", .level = LEVEL_SIMD, .traits = KERNEL_ROW_INVARIANT,          \
-        .launch = name_##_launch, .error = ERROR_SUM                                                                   \
+        .match = cpu_match_narrow, .scratch = scratch, .launch = name_##_launch, .error = ERROR_SUM                    \
     }
 const kernel_def ISA_NAME(softmax_cpu)[] = {
     KERNEL(softmax), KERNEL(softmax_grad), KERNEL(log_softmax), KERNEL(log_softmax_grad), {0},
