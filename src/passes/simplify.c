@@ -207,6 +207,8 @@ static void keep_wide(build *b, node *cast)
     const node *n = from->node;
     if (!dtype_is_narrow(v->dtype) || value_uses(b, from) != 1) return;
     b->cursor = cast;
+    if (n->op == &op_cast_def && cast->op == &op_cast_def && n->in[0]->dtype == INGOT_F32) /* not those of widening */
+        value_replace(b, cast->out[0], ingot_reshape(b, n->in[0], v->shape));
     if (n->op == &op_matmul_def && n->inputs == 2) {
         const matmul_attrs *t = n->attrs;
         made = matmul_wide(b, n->in[0], n->in[1], NULL, t->trans_a, t->trans_b);

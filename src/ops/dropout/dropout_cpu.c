@@ -1,5 +1,6 @@
 /* Dropout with sixteen blocks of Philox side by side: the generator is nearly all of the work. */
 #include "kit/cpu/cpu.h"
+#include "kit/cpu/narrow.h"
 #include "ops/dropout/dropout.h"
 
 enum { LANES = 16, GROUP = 4 * LANES };
@@ -40,15 +41,16 @@ static void groups(const step *s, int64_t first, int64_t last, int worker)
     (void)worker;
     const dropout_attrs *a = s->node->attrs;
     draw d = draw_from(&s->in[1], a->stream);
-    const float *x = f32(&s->in[0]);
-    float *y = f32(&s->out[0]), p = (float)a->p, scale = (float)(1 / (1 - a->p));
+    float room[GROUP], p = (float)a->p, scale = (float)(1 / (1 - a->p));
     int64_t count = shape_count(s->out[0].shape);
     for (int64_t g = first; g < last; g++) {
         uint32_t bits[GROUP];
         draw_group(&d, g, bits);
         int64_t at = g * GROUP, here = MIN(count - at, GROUP);
-        for (int64_t i = 0; i < here; i++)
-            y[at + i] = (float)(int32_t)bits[i] * 0x1p-24f < p ? 0.0f : x[at + i] * scale;
+        const float *x = row_read(&s->in[0], at, here, room);
+        float *y = row_place(&s->out[0], at, room);
+        for (int64_t i = 0; i < here; i++) y[i] = (float)(int32_t)bits[i] * 0x1p-24f < p ? 0.0f : x[i] * scale;
+        row_write(&s->out[0], at, here, y);
     }
 }
 
@@ -62,6 +64,7 @@ const kernel_def ISA_NAME(dropout_cpu)[] = {
      .name = "dropout.simd",
      .level = LEVEL_SIMD,
      .traits = KERNEL_ROW_INVARIANT,
+     .match = cpu_match_narrow,
      .launch = launch,
      .error = ERROR_POINTWISE},
     {0},

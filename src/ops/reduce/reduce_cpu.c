@@ -1,7 +1,8 @@
-/* Sums and maxima over float32 in vectors. Long sums are cut into blocks of fixed size, whose sums are added in float64 in
+/* Sums and maxima in vectors, over float32 and 16-bit floats. Long sums are cut into blocks of fixed size, whose sums are added in float64 in
  * order: the same bits for any number of threads, and an error that does not grow with the length.
  */
 #include "kit/cpu/cpu.h"
+#include "kit/cpu/narrow.h"
 #include "ops/reduce/reduce.h"
 
 #include <math.h>
@@ -16,24 +17,37 @@ static double sum_block(const float *x, int64_t n)
     return sum;
 }
 
-static double sum_row(const float *x, int64_t n)
+static double sum_row(const tensor *x, int64_t at, int64_t n)
 {
     double sum = 0;
-    for (int64_t i = 0; i < n; i += BLOCK) sum += sum_block(x + i, MIN((int64_t)BLOCK, n - i));
+    float room[BLOCK];
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        int64_t count = MIN((int64_t)BLOCK, n - i);
+        sum += sum_block(row_read(x, at + i, count, room), count);
+    }
     return sum;
 }
 
 /* A NaN anywhere gives NaN, as in the oracle. */
-static float max_row(const float *x, int64_t n)
+static float max_row(const tensor *t, int64_t at, int64_t n)
 {
-    float most = -INFINITY;
+    float most = -INFINITY, room[BLOCK];
     int bad = 0;
+    for (int64_t start = 0; start < n; start += BLOCK) {
+        int64_t count = MIN((int64_t)BLOCK, n - start);
+        const float *x = row_read(t, at + start, count, room);
 #pragma omp simd reduction(max : most) reduction(| : bad)
-    for (int64_t i = 0; i < n; i++) {
-        most = x[i] > most ? x[i] : most;
-        bad |= x[i] != x[i];
+        for (int64_t i = 0; i < count; i++) {
+            most = x[i] > most ? x[i] : most;
+            bad |= x[i] != x[i];
+        }
     }
     return bad ? NAN : most;
+}
+
+static void *element(const tensor *t, int64_t at)
+{
+    return (char *)t->data + at * ingot_dtype_bytes(t->dtype);
 }
 
 static int64_t length_of(const step *s)
@@ -55,8 +69,8 @@ static void rows(const step *s, int64_t first, int64_t last, int worker)
     int64_t n = length_of(s);
     bool sum = ATTRS_OF(reduce_attrs, s->node)->kind == REDUCE_SUM;
     for (int64_t row = first; row < last; row++) {
-        const float *x = f32(&s->in[0]) + row * n;
-        f32(&s->out[0])[row] = sum ? (float)sum_row(x, n) : max_row(x, n);
+        float y = sum ? (float)sum_row(&s->in[0], row * n, n) : max_row(&s->in[0], row * n, n);
+        cpu_narrow(element(&s->out[0], row), s->out[0].dtype, &y, 1);
     }
 }
 
@@ -66,31 +80,33 @@ static void blocks(const step *s, int64_t first, int64_t last, int worker)
     (void)worker;
     int64_t n = length_of(s);
     for (int64_t block = first; block < last; block++)
-        ((double *)s->scratch)[block] =
-            sum_block(f32(&s->in[0]) + block * BLOCK, MIN((int64_t)BLOCK, n - block * BLOCK));
+        ((double *)s->scratch)[block] = sum_row(&s->in[0], block * BLOCK, MIN((int64_t)BLOCK, n - block * BLOCK));
 }
 
-static void sum_columns(float *y, const float *x, int64_t length, int64_t stride, int64_t n)
+static void sum_columns(float *y, const tensor *x, int64_t at, int64_t length, int64_t stride, int64_t n)
 {
     double total[COLUMNS] = {0};
+    float room[COLUMNS];
     for (int64_t start = 0; start < length; start += ROW_BLOCK) {
         float part[COLUMNS] = {0};
         int64_t end = MIN(start + ROW_BLOCK, length);
-        for (int64_t k = start; k < end; k++)
-            for (int64_t i = 0; i < n; i++) part[i] += x[k * stride + i];
+        for (int64_t k = start; k < end; k++) {
+            const float *row = row_read(x, at + k * stride, n, room);
+            for (int64_t i = 0; i < n; i++) part[i] += row[i];
+        }
         for (int64_t i = 0; i < n; i++) total[i] += part[i];
     }
     for (int64_t i = 0; i < n; i++) y[i] = (float)total[i];
 }
 
-static void max_columns(float *y, const float *x, int64_t length, int64_t stride, int64_t n)
+static void max_columns(float *y, const tensor *x, int64_t at, int64_t length, int64_t stride, int64_t n)
 {
-    for (int64_t i = 0; i < n; i++) y[i] = x[i];
-    for (int64_t k = 1; k < length; k++)
-        for (int64_t i = 0; i < n; i++) {
-            float v = x[k * stride + i];
-            y[i] = v > y[i] || v != v ? v : y[i];
-        }
+    float room[COLUMNS];
+    memcpy(y, row_read(x, at, n, room), sizeof *y * (size_t)n);
+    for (int64_t k = 1; k < length; k++) {
+        const float *row = row_read(x, at + k * stride, n, room);
+        for (int64_t i = 0; i < n; i++) y[i] = row[i] > y[i] || row[i] != row[i] ? row[i] : y[i];
+    }
 }
 
 /* Columns are visited in groups of up to COLUMNS that do not cross an outer index. */
@@ -101,8 +117,9 @@ static void columns(const step *s, int64_t first, int64_t last, int worker)
     bool sum = ATTRS_OF(reduce_attrs, s->node)->kind == REDUCE_SUM;
     for (int64_t at = first; at < last;) {
         int64_t column = at % inner, n = MIN(MIN((int64_t)COLUMNS, inner - column), last - at);
-        const float *x = f32(&s->in[0]) + at / inner * length * inner + column;
-        (sum ? sum_columns : max_columns)(f32(&s->out[0]) + at, x, length, inner, n);
+        float y[COLUMNS];
+        (sum ? sum_columns : max_columns)(y, &s->in[0], at / inner * length * inner + column, length, inner, n);
+        cpu_narrow(element(&s->out[0], at), s->out[0].dtype, y, n);
         at += n;
     }
 }
@@ -129,14 +146,21 @@ static status launch(const step *s, queue *q)
     cpu_for(s, q, parts, 4, blocks);
     double sum = 0;
     for (int64_t i = 0; i < parts; i++) sum += ((const double *)s->scratch)[i];
-    f32(&s->out[0])[0] = (float)sum;
+    float y = (float)sum;
+    cpu_narrow(s->out[0].data, s->out[0].dtype, &y, 1);
     return INGOT_OK;
+}
+
+static bool match(const node *n, const device_caps *caps)
+{
+    return dtype_is_float(n->in[0]->dtype) && cpu_match_narrow(n, caps);
 }
 
 const kernel_def ISA_NAME(reduce_cpu)[] = {
     {.op = &op_reduce_def,
      .name = "reduce.simd",
      .level = LEVEL_SIMD,
+     .match = match,
      .scratch = scratch,
      .launch = launch,
      .error = ERROR_SUM,
