@@ -30,7 +30,7 @@ typedef enum kernel_trait {
 
 /* The storage that a kernel wants for an input; the layout pass inserts a copy where it lies otherwise. */
 typedef enum storage_wanted {
-    STORAGE_CONTIGUOUS = 0,
+    STORAGE_CONTIGUOUS = 0,  /* and, but for scalars, begins at a multiple of 16 bytes */
     STORAGE_LAST_CONTIGUOUS, /* elements of the last dim side by side, other strides free */
     STORAGE_STRIDED          /* anything, broadcast strides of 0 as well */
 } storage_wanted;

@@ -37,7 +37,9 @@ static bool lies_as_wanted(const value *v, storage_wanted wanted)
 {
     if (wanted == STORAGE_STRIDED) return true;
     if (wanted == STORAGE_LAST_CONTIGUOUS) return layout_last_contiguous(v->shape, &v->layout);
-    return layout_is_contiguous(v->shape, &v->layout);
+    /* A slice may begin anywhere; kernels move 16 bytes at a time. */
+    bool begins_evenly = v->layout.offset * ingot_dtype_bytes(v->dtype) % 16 == 0 || shape_count(v->shape) == 1;
+    return layout_is_contiguous(v->shape, &v->layout) && begins_evenly;
 }
 
 static status place_inputs(build *b, node *n, const kernel_choice *choice)

@@ -194,11 +194,11 @@ static status launch_steps(device *d, const work *w)
     gpu *g = d->self;
     for (int64_t i = 0; i < w->count; i++) {
         const step *s = &w->steps[i];
-        TRY(s->kernel->launch(s, &g->queue));
+        status failed = s->kernel->launch(s, &g->queue);
         cudaError_t error = cudaGetLastError();
-        if (error == cudaSuccess) continue;
+        if (!failed && error == cudaSuccess) continue;
         return stick(d, ingot_fail(d->ctx, INGOT_ERROR_DEVICE, "cuda: kernel %s of program %s: %s", s->kernel->name,
-                                   w->name, cudaGetErrorString(error)));
+                                   w->name, error ? cudaGetErrorString(error) : "the library refuses its shapes"));
     }
     return INGOT_OK;
 }

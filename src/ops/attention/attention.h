@@ -23,7 +23,7 @@ typedef struct head_view {
 
 static inline head_view head_view_of(const tensor *t)
 {
-    return (head_view){t->data, t->stride[0], t->stride[1], t->stride[2]};
+    return (head_view){(float *)t->data, t->stride[0], t->stride[1], t->stride[2]};
 }
 
 static inline float *head_at(const head_view *v, int64_t b, int64_t t, int64_t h)
@@ -40,7 +40,7 @@ typedef struct attention_shape {
 
 static inline attention_shape attention_shape_of(const step *s, int q, int starts)
 {
-    const attention_attrs *a = s->node->attrs;
+    const attention_attrs *a = ATTRS_OF(attention_attrs, s->node);
     shape qs = s->in[q].shape;
     return (attention_shape){.batch = qs.dim[0],
                              .tokens = qs.dim[1],
@@ -49,8 +49,8 @@ static inline attention_shape attention_shape_of(const step *s, int q, int start
                              .group = qs.dim[2] / s->in[q + 1].shape.dim[2],
                              .dim = qs.dim[3],
                              .scale = (float)a->scale,
-                             .causal = a->causal,
-                             .starts = s->inputs > starts ? s->in[starts].data : NULL};
+                             .causal = a->causal != 0,
+                             .starts = s->inputs > starts ? (const int32_t *)s->in[starts].data : NULL};
 }
 
 /* The first key that token t of row b sees; the one after the last. */

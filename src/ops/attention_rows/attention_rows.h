@@ -21,7 +21,7 @@ typedef struct paged_shape {
 
 static inline paged_shape paged_shape_of(const step *s)
 {
-    const attention_rows_attrs *a = s->node->attrs;
+    const attention_rows_attrs *a = ATTRS_OF(attention_rows_attrs, s->node);
     shape q = s->in[ROWS_Q].shape, k = s->in[ROWS_K_POOL].shape, t = s->in[ROWS_BLOCK_TABLE].shape;
     return (paged_shape){.rows = q.dim[0],
                          .heads = q.dim[1],
@@ -33,9 +33,9 @@ static inline paged_shape paged_shape_of(const step *s)
                          .pages = t.dim[1],
                          .page_size = a->page_size,
                          .scale = (float)a->scale,
-                         .block_table = s->in[ROWS_BLOCK_TABLE].data,
-                         .sequence = s->in[ROWS_SEQUENCE].data,
-                         .position = s->in[ROWS_POSITION].data};
+                         .block_table = (const int32_t *)s->in[ROWS_BLOCK_TABLE].data,
+                         .sequence = (const int32_t *)s->in[ROWS_SEQUENCE].data,
+                         .position = (const int32_t *)s->in[ROWS_POSITION].data};
 }
 
 /* How many keys row i sees; 0 for a padding row. */

@@ -1,6 +1,7 @@
-// Rows by id on CUDA. Adding rows is a stable sort of (id, place), then one sum per id in the order of places: the same
-// bits each run, without float atomics.
-#include "kit/cuda/cuda.h"
+// Rows by id on CUDA. Rows with one id are added in the order of their places, so the bits are the same each run, without
+// float atomics: where few ids meet few rows of the table, each row of the table looks through all ids; else (id, place)
+// are sorted, and each run of one id is added up. Overwriting rows leaves the last.
+#include "kit/cuda/values.cuh"
 #include "ops/table.h"
 
 #include <cub/device/device_radix_sort.cuh>
@@ -10,46 +11,105 @@ static bool match_ids(const node *n, const device_caps *)
     return n->in[1]->dtype == INGOT_I32;
 }
 
-static bool match_f32_ids(const node *n, const device_caps *caps)
+static int64_t row_elements(shape table)
 {
-    return match_f32(n, caps) && match_ids(n, caps);
+    return shape_count(table) / table.dim[0];
 }
 
-static int64_t row_elements(const tensor *table)
-{
-    return shape_count(table->shape) / table->shape.dim[0];
-}
-
+// `row` pieces of sizeof(T) bytes a row.
 template <typename T>
-__global__ void gather_rows(T *y, const T *table, const int32_t *ids, int64_t rows, int64_t row, int64_t n)
+__global__ void gather_rows(T *y, const T *table, const int32_t *ids, int64_t rows, uint32_t row, int64_t n)
 {
     for (CUDA_EACH(i, n)) {
-        int32_t id = ids[i / row];
-        y[i] = id < 0 || id >= rows ? (T)0 : table[id * row + i % row];
+        int64_t at = i / row;
+        int32_t id = ids[at];
+        y[i] = id < 0 || id >= rows ? T{} : table[id * (int64_t)row + (i - at * row)];
     }
+}
+
+template <typename T> static void launch_gather(const step *s, queue *q, int64_t row_bytes)
+{
+    int64_t row = row_bytes / (int64_t)sizeof(T), n = shape_count(s->in[1].shape) * row;
+    gather_rows<<<cuda_blocks(n), CUDA_THREADS, 0, q->stream>>>((T *)s->out[0].data, (const T *)s->in[0].data,
+                                                                (const int32_t *)s->in[1].data, s->in[0].shape.dim[0],
+                                                                (uint32_t)row, n);
 }
 
 static status gather(const step *s, queue *q)
 {
-    const tensor *table = &s->in[0];
-    int64_t row = row_elements(table), n = shape_count(s->out[0].shape), size = ingot_dtype_bytes(table->dtype);
-    const int32_t *ids = (const int32_t *)s->in[1].data;
-    if (size == 4)
-        gather_rows<<<cuda_blocks(n), CUDA_THREADS, 0, q->stream>>>(
-            (uint32_t *)s->out[0].data, (const uint32_t *)table->data, ids, table->shape.dim[0], row, n);
-    else if (size == 2)
-        gather_rows<<<cuda_blocks(n), CUDA_THREADS, 0, q->stream>>>(
-            (uint16_t *)s->out[0].data, (const uint16_t *)table->data, ids, table->shape.dim[0], row, n);
+    int64_t bytes = row_elements(s->in[0].shape) * ingot_dtype_bytes(s->in[0].dtype);
+    if (bytes % 16 == 0)
+        launch_gather<uint4>(s, q, bytes);
+    else if (bytes % 4 == 0)
+        launch_gather<uint32_t>(s, q, bytes);
+    else if (bytes % 2 == 0)
+        launch_gather<uint16_t>(s, q, bytes);
     else
-        gather_rows<<<cuda_blocks(n), CUDA_THREADS, 0, q->stream>>>(
-            (uint64_t *)s->out[0].data, (const uint64_t *)table->data, ids, table->shape.dim[0], row, n);
+        launch_gather<uint8_t>(s, q, bytes);
     return INGOT_OK;
 }
 
-static bool match_moved(const node *n, const device_caps *caps)
+// ---- few ids: every row of the table looks through them ----
+
+enum { SCAN_THREADS = 128, SCAN_COLUMNS = 8, MOST_LOOKS = 1 << 26 };
+
+static bool few(shape table, int64_t ids)
 {
-    return match_ids(n, caps) && ingot_dtype_bytes(n->in[0]->dtype) >= 2;
+    return row_elements(table) <= SCAN_THREADS * SCAN_COLUMNS && table.dim[0] * ids <= MOST_LOOKS;
 }
+
+// A block for each row of the table: base's row, and in the order of their places the rows whose id it is.
+template <typename T>
+__global__ void __launch_bounds__(SCAN_THREADS)
+    add_by_scan(T *y, const T *base, const T *rows, const int32_t *ids, int row, int n)
+{
+    __shared__ unsigned found[SCAN_THREADS / 32];
+    int64_t id = blockIdx.x;
+    float sum[SCAN_COLUMNS] = {};
+#pragma unroll
+    for (int k = 0; k < SCAN_COLUMNS; k++) {
+        int column = threadIdx.x + k * SCAN_THREADS;
+        if (column < row) sum[k] = to_float(base[id * row + column]);
+    }
+    for (int first = 0; first < n; first += SCAN_THREADS) {
+        int at = first + (int)threadIdx.x;
+        bool hit = at < n && ids[at] == id;
+        if (!__syncthreads_or(hit)) continue;
+        unsigned hits = __ballot_sync(0xffffffffu, hit);
+        if (threadIdx.x % 32 == 0) found[threadIdx.x / 32] = hits;
+        __syncthreads();
+        for (int warp = 0; warp < SCAN_THREADS / 32; warp++)
+            for (unsigned left = found[warp]; left; left &= left - 1) {
+                int64_t place = first + warp * 32 + __ffs((int)left) - 1;
+#pragma unroll
+                for (int k = 0; k < SCAN_COLUMNS; k++) {
+                    int column = threadIdx.x + k * SCAN_THREADS;
+                    if (column < row) sum[k] += to_float(rows[place * row + column]);
+                }
+            }
+        __syncthreads();
+    }
+#pragma unroll
+    for (int k = 0; k < SCAN_COLUMNS; k++) {
+        int column = threadIdx.x + k * SCAN_THREADS;
+        if (column < row) y[id * row + column] = to<T>(sum[k]);
+    }
+}
+
+enum { MOST_OVERWRITTEN = 4096 };
+
+// A block for each place, which is silent where a later place has its id.
+template <typename T> __global__ void overwrite_rows(T *y, const T *x, const int32_t *ids, int64_t rows, int row, int n)
+{
+    int at = blockIdx.x;
+    int32_t id = ids[at];
+    bool later = id < 0 || id >= rows;
+    for (int i = at + 1 + (int)threadIdx.x; i < n; i += (int)blockDim.x) later |= ids[i] == id;
+    if (__syncthreads_or(later)) return;
+    for (int c = threadIdx.x; c < row; c += (int)blockDim.x) y[(int64_t)id * row + c] = x[(int64_t)at * row + c];
+}
+
+// ---- many ids: sorted ----
 
 __global__ void number_places(uint32_t *keys, int32_t *places, const int32_t *ids, int64_t rows, int64_t n)
 {
@@ -60,22 +120,23 @@ __global__ void number_places(uint32_t *keys, int32_t *places, const int32_t *id
 }
 
 // A block for each sorted place that begins a run of one id; its threads are columns.
-__global__ void add_runs(float *y, const float *x, const uint32_t *keys, const int32_t *places, int64_t row, int64_t n)
+template <typename T>
+__global__ void add_runs(T *y, const T *x, const uint32_t *keys, const int32_t *places, int64_t row, int64_t n)
 {
     for (int64_t i = blockIdx.x; i < n; i += gridDim.x) {
         uint32_t id = keys[i];
         if (id == 0xffffffffu || (i > 0 && keys[i - 1] == id)) continue;
         for (int64_t c = threadIdx.x; c < row; c += blockDim.x) {
-            float sum = y[id * row + c];
-            for (int64_t k = i; k < n && keys[k] == id; k++) sum += x[places[k] * row + c];
-            y[id * row + c] = sum;
+            float sum = to_float(y[id * row + c]);
+            for (int64_t k = i; k < n && keys[k] == id; k++) sum += to_float(x[places[k] * row + c]);
+            y[id * row + c] = to<T>(sum);
         }
     }
 }
 
 // The last place of a run of one id writes its row: what an id holds does not depend on which thread was last.
-__global__ void write_last(uint32_t *y, const uint32_t *x, const uint32_t *keys, const int32_t *places, int64_t row,
-                           int64_t n)
+template <typename T>
+__global__ void write_last(T *y, const T *x, const uint32_t *keys, const int32_t *places, int64_t row, int64_t n)
 {
     for (int64_t i = blockIdx.x; i < n; i += gridDim.x) {
         uint32_t id = keys[i];
@@ -92,10 +153,21 @@ static size_t sort_bytes(int64_t n)
     return bytes;
 }
 
-static int64_t scratch(const node *n, const device_caps *)
+static int64_t sort_scratch(int64_t ids)
+{
+    return 4 * ids * 4 + 256 + (int64_t)sort_bytes(ids);
+}
+
+static int64_t add_scratch(const node *n, const device_caps *)
 {
     int64_t ids = shape_count(n->in[1]->shape);
-    return 4 * ids * 4 + 256 + (int64_t)sort_bytes(ids);
+    return few(n->in[0]->shape, ids) ? 0 : sort_scratch(ids);
+}
+
+static int64_t overwrite_scratch(const node *n, const device_caps *)
+{
+    int64_t ids = shape_count(n->in[1]->shape);
+    return ids <= MOST_OVERWRITTEN ? 0 : sort_scratch(ids);
 }
 
 static void copy_base(const step *s, queue *q)
@@ -115,7 +187,7 @@ struct sorted_ids {
 
 static sorted_ids sort_ids(const step *s, queue *q)
 {
-    int64_t n = shape_count(s->in[1].shape), row = row_elements(&s->out[0]);
+    int64_t n = shape_count(s->in[1].shape), row = row_elements(s->out[0].shape);
     uint32_t *keys = (uint32_t *)s->scratch, *sorted = keys + n;
     int32_t *places = (int32_t *)(sorted + n), *sorted_places = places + n;
     void *temporary = (char *)s->scratch + (16 * n + 255) / 256 * 256;
@@ -133,20 +205,58 @@ static sorted_ids sort_ids(const step *s, queue *q)
 
 static status scatter_add(const step *s, queue *q)
 {
-    copy_base(s, q);
-    sorted_ids i = sort_ids(s, q);
-    add_runs<<<i.blocks, i.threads, 0, q->stream>>>((float *)s->out[0].data, (const float *)s->in[2].data, i.keys,
-                                                    i.places, i.row, i.n);
+    int64_t ids = shape_count(s->in[1].shape), row = row_elements(s->out[0].shape);
+    by_dtype(s->out[0].dtype, [&](auto t) {
+        using T = decltype(t);
+        T *y = (T *)s->out[0].data;
+        const T *rows = (const T *)s->in[2].data;
+        if (few(s->out[0].shape, ids)) {
+            add_by_scan<<<(unsigned)s->out[0].shape.dim[0], SCAN_THREADS, 0, q->stream>>>(
+                y, (const T *)s->in[0].data, rows, (const int32_t *)s->in[1].data, (int)row, (int)ids);
+            return;
+        }
+        copy_base(s, q);
+        sorted_ids i = sort_ids(s, q);
+        add_runs<<<i.blocks, i.threads, 0, q->stream>>>(y, rows, i.keys, i.places, i.row, i.n);
+    });
     return INGOT_OK;
+}
+
+template <typename T> static void overwrite(const step *s, queue *q)
+{
+    int64_t ids = shape_count(s->in[1].shape), row = row_elements(s->out[0].shape);
+    T *y = (T *)s->out[0].data;
+    const T *x = (const T *)s->in[2].data;
+    copy_base(s, q);
+    if (ids <= MOST_OVERWRITTEN) {
+        const int32_t *id = (const int32_t *)s->in[1].data;
+        unsigned threads = row < 256 ? 64 : 256;
+        overwrite_rows<T><<<(unsigned)ids, threads, 0, q->stream>>>(y, x, id, s->out[0].shape.dim[0], (int)row, (int)ids);
+        return;
+    }
+    sorted_ids i = sort_ids(s, q);
+    write_last<<<i.blocks, i.threads, 0, q->stream>>>(y, x, i.keys, i.places, i.row, i.n);
 }
 
 static status scatter_rows(const step *s, queue *q)
 {
-    copy_base(s, q);
-    sorted_ids i = sort_ids(s, q);
-    write_last<<<i.blocks, i.threads, 0, q->stream>>>((uint32_t *)s->out[0].data, (const uint32_t *)s->in[2].data,
-                                                      i.keys, i.places, i.row, i.n);
+    if (ingot_dtype_bytes(s->out[0].dtype) == 4)
+        overwrite<uint32_t>(s, q);
+    else
+        overwrite<uint16_t>(s, q);
     return INGOT_OK;
+}
+
+static bool match_add(const node *n, const device_caps *caps)
+{
+    return match_ids(n, caps) && cuda_float(n->in[0]->dtype) && n->in[2]->dtype == n->in[0]->dtype &&
+           n->out[0]->dtype == n->in[0]->dtype;
+}
+
+static bool match_overwrite(const node *n, const device_caps *caps)
+{
+    int64_t size = ingot_dtype_bytes(n->in[0]->dtype);
+    return match_ids(n, caps) && (size == 2 || size == 4) && row_elements(n->in[0]->shape) < INT32_MAX;
 }
 
 extern "C" const kernel_def gather_cuda[] = {
@@ -154,21 +264,21 @@ extern "C" const kernel_def gather_cuda[] = {
      .name = "gather.cuda",
      .level = LEVEL_BEST,
      .traits = KERNEL_ROW_INVARIANT,
-     .match = match_moved,
+     .match = match_ids,
      .launch = gather},
     {.op = &op_scatter_add_def,
      .name = "scatter_add.cuda",
      .level = LEVEL_BEST,
-     .match = match_f32_ids,
-     .scratch = scratch,
+     .match = match_add,
+     .scratch = add_scratch,
      .launch = scatter_add,
      .error = ERROR_SUM},
     {.op = &op_scatter_rows_def,
      .name = "scatter_rows.cuda",
      .level = LEVEL_BEST,
      .traits = KERNEL_ROW_INVARIANT,
-     .match = match_f32_ids,
-     .scratch = scratch,
+     .match = match_overwrite,
+     .scratch = overwrite_scratch,
      .launch = scatter_rows},
     {},
 };

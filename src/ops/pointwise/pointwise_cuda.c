@@ -8,6 +8,23 @@
 #include <math.h>
 #include <stdio.h>
 
+/* Numbers of 16 bits are kept as bits and computed as float32; `wide` elements are loaded and stored together. */
+static const char types[] =
+    "struct bf16 {\n"
+    "    unsigned short bits;\n"
+    "    __device__ bf16() {}\n"
+    "    __device__ bf16(float x) { asm(\"cvt.rn.bf16.f32 %0, %1;\" : \"=h\"(bits) : \"f\"(x)); }\n"
+    "    __device__ operator float() const { return __uint_as_float((unsigned)bits << 16); }\n"
+    "};\n"
+    "struct f16 {\n"
+    "    unsigned short bits;\n"
+    "    __device__ f16() {}\n"
+    "    __device__ f16(float x) { asm(\"cvt.rn.f16.f32 %0, %1;\" : \"=h\"(bits) : \"f\"(x)); }\n"
+    "    __device__ operator float() const { float x; asm(\"cvt.f32.f16 %0, %1;\" : \"=f\"(x) : \"h\"(bits)); return "
+    "x; }\n"
+    "};\n"
+    "template <typename E, int N> struct alignas(N * sizeof(E) > 16 ? 16 : N * sizeof(E)) pack { E at[N]; };\n";
+
 static const char prelude[] = "#define pw_if(c) ((c) ? (T)1 : (T)0)\n"
                               "#define pw_select(c, yes, no) ((c) ? (T)(yes) : (T)(no))\n"
                               "#define pw_abs(x) fabs(x)\n"
@@ -38,6 +55,8 @@ static const char *c_type(dtype d)
     case INGOT_I64: return "long long";
     case INGOT_I8: return "signed char";
     case INGOT_U8: return "unsigned char";
+    case INGOT_BF16: return "bf16";
+    case INGOT_F16: return "f16";
     default: return NULL;
     }
 }
@@ -72,11 +91,12 @@ static strided_loop loop_of(const step *s)
 
 static void print_offset(const strided_loop *l, int input, text *out)
 {
-    text_printf(out, "column * %lldll", (long long)l->inner[input]);
+    text_printf(out, "column * %lldu", (long long)l->inner[input]);
     int64_t below = 1;
     for (int64_t axis = l->rank - 1; axis >= 0; axis--) {
-        text_printf(out, " + row / %lldll %% %lldll * %lldll", (long long)below, (long long)l->dim[axis],
-                    (long long)l->stride[input][axis]);
+        if (l->stride[input][axis])
+            text_printf(out, " + row / %lldu %% %lldu * %lldu", (long long)below, (long long)l->dim[axis],
+                        (long long)l->stride[input][axis]);
         below *= l->dim[axis];
     }
 }
@@ -98,13 +118,55 @@ static void print_instr(const pw_program *p, int i, text *out)
                 p->inputs + i, expressions[in->code]);
 }
 
-/* Elements a thread: 4 where every input walks its row one by one or stands still, and rows are multiples of 4. */
+/* Elements of input i that a group of lanes finds side by side, or one for all. */
+static bool lies_in_packs(const step *s, const strided_loop *l, int i, int lanes)
+{
+    const tensor *t = &s->in[i];
+    if (l->inner[i] == 0) return true;
+    int64_t bytes = lanes * ingot_dtype_bytes(t->dtype), width = MIN(bytes, 16) / ingot_dtype_bytes(t->dtype);
+    if (l->inner[i] != 1 || t->byte_offset % MIN(bytes, 16)) return false;
+    for (int64_t axis = 0; axis < l->rank; axis++)
+        if (l->stride[i][axis] % width) return false;
+    return true;
+}
+
+/* Elements a thread: what makes 16 bytes of the narrowest float, where rows allow it. */
 static int lanes_of(const step *s, const strided_loop *l)
 {
-    if (l->length % 4) return 1;
+    int lanes = 4;
     for (int i = 0; i < s->inputs; i++)
-        if (l->inner[i] > 1) return 1;
-    return 4;
+        if (ingot_dtype_bytes(s->in[i].dtype) == 2) lanes = 8;
+    for (; lanes > 1; lanes /= 2) {
+        bool fits = l->length % lanes == 0;
+        for (int i = 0; i < s->inputs; i++) fits &= lies_in_packs(s, l, i, lanes);
+        for (int o = 0; o < NODE_MAX_OUTPUTS; o++) fits &= !s->node->out[o] || s->out[o].byte_offset % 16 == 0;
+        if (fits) return lanes;
+    }
+    return 1;
+}
+
+static void print_arguments(const step *s, const pw_program *p, text *out)
+{
+    text_puts(out, "extern \"C\" __global__ void pointwise(");
+    for (int i = 0; i < s->inputs; i++) text_printf(out, "const %s *x%d, ", c_type(s->in[i].dtype), i);
+    for (int o = 0; o < p->outputs; o++)
+        text_printf(out, "%s *y%d%s", c_type(s->node->out[o] ? s->out[o].dtype : INGOT_F32), o,
+                    o + 1 < p->outputs ? ", " : ")\n{\n");
+}
+
+/* What the lanes read: packs, or one element for all of them. */
+static void print_loads(const step *s, const strided_loop *l, int lanes, text *out)
+{
+    for (int i = 0; i < s->inputs; i++) {
+        const char *type = c_type(s->in[i].dtype);
+        if (l->inner[i] == 0)
+            text_printf(out, "        const %s p%d = x%d[", type, i, i);
+        else
+            text_printf(out, "        const pack<%s, %d> p%d = *(const pack<%s, %d> *)(x%d + (", type, lanes, i, type,
+                        lanes, i);
+        print_offset(l, i, out);
+        text_puts(out, l->inner[i] == 0 ? "];\n" : "));\n");
+    }
 }
 
 static void print_kernel(const step *s, text *out)
@@ -113,29 +175,30 @@ static void print_kernel(const step *s, text *out)
     strided_loop l = loop_of(s);
     int lanes = lanes_of(s, &l);
     int64_t groups = l.rows * l.length / lanes;
-    text_printf(out, "typedef %s T;\n%s", in_double(s) ? "double" : "float", prelude);
-    text_puts(out, "extern \"C\" __global__ void pointwise(");
-    for (int i = 0; i < s->inputs; i++) text_printf(out, "const %s *x%d, ", c_type(s->in[i].dtype), i);
+    bool small = l.rows * l.length < 1 << 30;
+    text_printf(out, "%stypedef %s T;\ntypedef %s I;\n%s", types, in_double(s) ? "double" : "float",
+                small ? "unsigned" : "unsigned long long", prelude);
+    print_arguments(s, p, out);
+    text_printf(out,
+                "    for (I g = blockIdx.x * (I)blockDim.x + threadIdx.x; g < %lldu; g += gridDim.x * (I)blockDim.x) "
+                "{\n        const I first = g * %du, row = first / %lldu, column = first %% %lldu;\n"
+                "        (void)row; (void)column;\n",
+                (long long)groups, lanes, (long long)l.length, (long long)l.length);
+    print_loads(s, &l, lanes, out);
     for (int o = 0; o < p->outputs; o++)
-        text_printf(out, "%s *y%d%s", c_type(s->out[o].dtype), o, o + 1 < p->outputs ? ", " : ")\n{\n");
-    text_printf(
-        out,
-        "    for (long long g = blockIdx.x * (long long)blockDim.x + threadIdx.x; g < %lldll; g += gridDim.x * (long "
-        "long)blockDim.x) {\n        const long long first = g * %d, row = first / %lldll;\n#pragma unroll\n"
-        "        for (int lane = 0; lane < %d; lane++) {\n            const long long at = first + lane, column = at "
-        "%% "
-        "%lldll;\n            (void)row; (void)column;\n",
-        (long long)groups, lanes, (long long)l.length, lanes, (long long)l.length);
-    for (int i = 0; i < s->inputs; i++) {
-        text_printf(out, "            const T s%d = (T)x%d[", i, i);
-        print_offset(&l, i, out);
-        text_puts(out, "];\n");
-    }
+        if (s->node->out[o]) text_printf(out, "        pack<%s, %d> r%d;\n", c_type(s->out[o].dtype), lanes, o);
+    text_printf(out, "#pragma unroll\n        for (int lane = 0; lane < %d; lane++) {\n", lanes);
+    for (int i = 0; i < s->inputs; i++)
+        text_printf(out, "            const T s%d = (T)p%d%s;\n", i, i, l.inner[i] ? ".at[lane]" : "");
     for (int i = 0; i < p->count; i++) print_instr(p, i, out);
     for (int o = 0; o < p->outputs; o++)
         if (s->node->out[o])
-            text_printf(out, "            y%d[at] = (%s)s%d;\n", o, c_type(s->out[o].dtype), p->result[o]);
-    text_puts(out, "        }\n    }\n}\n");
+            text_printf(out, "            r%d.at[lane] = (%s)(s%d);\n", o, c_type(s->out[o].dtype), p->result[o]);
+    text_puts(out, "        }\n");
+    for (int o = 0; o < p->outputs; o++)
+        if (s->node->out[o])
+            text_printf(out, "        *(pack<%s, %d> *)(y%d + first) = r%d;\n", c_type(s->out[o].dtype), lanes, o, o);
+    text_puts(out, "    }\n}\n");
 }
 
 typedef struct ready {

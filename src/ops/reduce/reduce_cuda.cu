@@ -1,90 +1,136 @@
-// Sums and maxima on CUDA: a block for each result, in a fixed tree; columns of many rows by threads side by side.
-#include "kit/cuda/cuda.h"
+// Sums and maxima on CUDA, in a fixed tree: a warp or block for each row; columns of many rows by threads side by side, in
+// two rounds where rows are many and columns few.
+#include "kit/cuda/values.cuh"
 #include "ops/reduce/reduce.h"
 
-template <bool SUM> __device__ float join(float a, float b)
-{
-    if (SUM) return a + b;
-    return a > b || a != a ? a : b; // NaN stays
-}
-
-template <bool SUM> __device__ float block_join(float v)
-{
-    __shared__ float warps[32];
-    for (int offset = 16; offset; offset /= 2) v = join<SUM>(v, __shfl_xor_sync(0xffffffffu, v, offset));
-    if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = v;
-    __syncthreads();
-    v = threadIdx.x < blockDim.x / 32 ? warps[threadIdx.x] : SUM ? 0.0f : -INFINITY;
-    if (threadIdx.x < 32)
-        for (int offset = 16; offset; offset /= 2) v = join<SUM>(v, __shfl_xor_sync(0xffffffffu, v, offset));
-    __syncthreads();
-    return v;
-}
+template <bool SUM> using joins = std::conditional_t<SUM, add_floats, max_floats>;
 
 // x (rows, n) -> y (rows)
-template <bool SUM> __global__ void reduce_rows(float *y, const float *x, int64_t rows, int64_t n)
+template <bool SUM, int THREADS, typename T, typename U>
+__global__ void __launch_bounds__(THREADS) reduce_rows(U *y, const T *x, int64_t rows, int64_t n)
 {
+    using J = joins<SUM>;
     for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
-        float v = SUM ? 0.0f : -INFINITY;
-        for (int64_t i = threadIdx.x; i < n; i += blockDim.x) v = join<SUM>(v, x[row * n + i]);
-        v = block_join<SUM>(v);
-        if (threadIdx.x == 0) y[row] = v;
+        float v = J::none();
+        for (int64_t i = threadIdx.x; i < n; i += THREADS) v = J::join(v, to_float(x[row * n + i]));
+        v = group_join<J, THREADS>(v);
+        if (threadIdx.x == 0) y[row] = to<U>(v);
     }
 }
 
-// x (outer, n, inner) -> y (outer, inner); 32 columns a block, 8 threads share a column's rows.
-template <bool SUM> __global__ void reduce_columns(float *y, const float *x, int64_t n, int64_t inner)
+// x (outer, n, inner) -> y (outer, parts, inner), each part of n rows / parts: N columns a thread, 32 threads side by side,
+// 8 that share a column's rows.
+template <bool SUM, int N, typename T, typename U>
+__global__ void reduce_columns(U *y, const T *x, int64_t n, int64_t inner, int64_t parts)
 {
-    __shared__ float part[8][32];
-    int64_t column = blockIdx.x * 32 + threadIdx.x;
-    const float *from = x + blockIdx.y * n * inner + column;
-    float v = SUM ? 0.0f : -INFINITY;
+    using J = joins<SUM>;
+    __shared__ float part[8][32][N];
+    int64_t column = (blockIdx.x * 32 + threadIdx.x) * N, outer = blockIdx.y / parts, index = blockIdx.y % parts;
+    int64_t first = n * index / parts, last = n * (index + 1) / parts;
+    float v[N];
+    for (int i = 0; i < N; i++) v[i] = J::none();
     if (column < inner)
-        for (int64_t k = threadIdx.y; k < n; k += 8) v = join<SUM>(v, from[k * inner]);
-    part[threadIdx.y][threadIdx.x] = v;
+#pragma unroll 4
+        for (int64_t k = first + threadIdx.y; k < last; k += 8) {
+            pack<T, N> row = load_pack<N>(x + (outer * n + k) * inner + column);
+#pragma unroll
+            for (int i = 0; i < N; i++) v[i] = J::join(v[i], to_float(row.at[i]));
+        }
+    for (int i = 0; i < N; i++) part[threadIdx.y][threadIdx.x][i] = v[i];
     __syncthreads();
     if (threadIdx.y || column >= inner) return;
-    for (int k = 1; k < 8; k++) v = join<SUM>(v, part[k][threadIdx.x]);
-    y[blockIdx.y * inner + column] = v;
+    for (int i = 0; i < N; i++) {
+        for (int k = 1; k < 8; k++) v[i] = J::join(v[i], part[k][threadIdx.x][i]);
+        y[(int64_t)blockIdx.y * inner + column + i] = to<U>(v[i]);
+    }
 }
 
 // A long sum in two rounds: fixed blocks, then their sums.
 enum { PARTS = 1024 };
 
-__global__ void sum_parts(float *parts, const float *x, int64_t n)
+template <typename T> __global__ void __launch_bounds__(CUDA_THREADS) sum_parts(float *parts, const T *x, int64_t n)
 {
     float v = 0;
     int64_t each = (n + gridDim.x - 1) / gridDim.x, first = blockIdx.x * each,
             last = first + each < n ? first + each : n;
-    for (int64_t i = first + threadIdx.x; i < last; i += blockDim.x) v += x[i];
-    v = block_join<true>(v);
+    for (int64_t i = first + threadIdx.x; i < last; i += CUDA_THREADS) v += to_float(x[i]);
+    v = group_sum<CUDA_THREADS>(v);
     if (threadIdx.x == 0) parts[blockIdx.x] = v;
+}
+
+struct reduce_shape {
+    int64_t outer, n, inner;
+};
+
+static reduce_shape shape_of(const node *node)
+{
+    shape x = node->in[0]->shape;
+    const reduce_attrs *a = ATTRS_OF(reduce_attrs, node);
+    reduce_shape r = {1, x.dim[a->axis], 1};
+    for (int64_t i = a->axis + 1; i < x.rank; i++) r.inner *= x.dim[i];
+    for (int64_t i = 0; i < a->axis; i++) r.outer *= x.dim[i];
+    return r;
+}
+
+// Parts of the rows of each column: enough blocks for a large GPU, 64 rows a part at least.
+static int64_t parts_of(reduce_shape r)
+{
+    int64_t blocks = (r.inner + 127) / 128 * r.outer, wanted = 512 / blocks, most = r.n / 64;
+    int64_t parts = wanted < most ? wanted : most;
+    return parts < 2 ? 1 : parts;
 }
 
 static int64_t scratch(const node *n, const device_caps *)
 {
-    return shape_count(n->out[0]->shape) == 1 ? PARTS * (int64_t)sizeof(float) : 0;
+    reduce_shape r = shape_of(n);
+    if (r.inner == 1) return r.outer == 1 && r.n > 16384 ? PARTS * (int64_t)sizeof(float) : 0;
+    int64_t parts = parts_of(r);
+    return parts > 1 ? r.outer * parts * r.inner * (int64_t)sizeof(float) : 0;
+}
+
+template <bool SUM, int N, typename T>
+static void launch_columns(const step *s, queue *q, const T *x, T *y, reduce_shape r)
+{
+    int64_t parts = parts_of(r);
+    float *partial = (float *)s->scratch;
+    dim3 threads(32, 8);
+    unsigned blocks = (unsigned)((r.inner + 32 * N - 1) / (32 * N));
+    if (parts == 1) {
+        reduce_columns<SUM, N><<<dim3(blocks, (unsigned)r.outer), threads, 0, q->stream>>>(y, x, r.n, r.inner, 1);
+        return;
+    }
+    reduce_columns<SUM, N>
+        <<<dim3(blocks, (unsigned)(r.outer * parts)), threads, 0, q->stream>>>(partial, x, r.n, r.inner, parts);
+    reduce_columns<SUM, N><<<dim3(blocks, (unsigned)r.outer), threads, 0, q->stream>>>(y, partial, parts, r.inner, 1);
+}
+
+template <bool SUM, typename T> static void launch_rows(const step *s, queue *q, const T *x, T *y, reduce_shape r)
+{
+    unsigned blocks = (unsigned)(r.outer < 65535 ? r.outer : 65535);
+    if (SUM && r.outer == 1 && r.n > 16384) {
+        sum_parts<<<PARTS, CUDA_THREADS, 0, q->stream>>>((float *)s->scratch, x, r.n);
+        reduce_rows<true, 256><<<1, 256, 0, q->stream>>>(y, (const float *)s->scratch, 1, PARTS);
+    } else if (r.n < 256) {
+        reduce_rows<SUM, 32><<<blocks, 32, 0, q->stream>>>(y, x, r.outer, r.n);
+    } else {
+        reduce_rows<SUM, 256><<<blocks, 256, 0, q->stream>>>(y, x, r.outer, r.n);
+    }
 }
 
 template <bool SUM> static void reduce(const step *s, queue *q)
 {
-    const reduce_attrs *a = ATTRS_OF(reduce_attrs, s->node);
-    const tensor *x = &s->in[0];
-    int64_t n = x->shape.dim[a->axis], inner = 1, outer = 1;
-    for (int64_t i = a->axis + 1; i < x->shape.rank; i++) inner *= x->shape.dim[i];
-    for (int64_t i = 0; i < a->axis; i++) outer *= x->shape.dim[i];
-    float *y = (float *)s->out[0].data;
-    const float *from = (const float *)x->data;
-    if (inner > 1) {
-        dim3 grid((unsigned)((inner + 31) / 32), (unsigned)outer);
-        reduce_columns<SUM><<<grid, dim3(32, 8), 0, q->stream>>>(y, from, n, inner);
-    } else if (SUM && outer == 1 && n > 16384) {
-        sum_parts<<<PARTS, CUDA_THREADS, 0, q->stream>>>((float *)s->scratch, from, n);
-        reduce_rows<true><<<1, CUDA_THREADS, 0, q->stream>>>(y, (const float *)s->scratch, 1, PARTS);
-    } else {
-        unsigned threads = n < 64 ? 32 : n < 256 ? 64 : 256, blocks = (unsigned)(outer < 65535 ? outer : 65535);
-        reduce_rows<SUM><<<blocks, threads, 0, q->stream>>>(y, from, outer, n);
-    }
+    reduce_shape r = shape_of(s->node);
+    by_dtype(s->in[0].dtype, [&](auto t) {
+        using T = decltype(t);
+        const T *x = (const T *)s->in[0].data;
+        T *y = (T *)s->out[0].data;
+        if (r.inner == 1)
+            launch_rows<SUM>(s, q, x, y, r);
+        else if (r.inner % 4 == 0)
+            launch_columns<SUM, 4>(s, q, x, y, r);
+        else
+            launch_columns<SUM, 1>(s, q, x, y, r);
+    });
 }
 
 static status launch(const step *s, queue *q)
@@ -96,13 +142,10 @@ static status launch(const step *s, queue *q)
     return INGOT_OK;
 }
 
-static bool match(const node *n, const device_caps *caps)
+static bool match(const node *n, const device_caps *)
 {
-    const reduce_attrs *a = ATTRS_OF(reduce_attrs, n);
-    int64_t outer = 1;
-    for (int64_t i = 0; i < a->axis; i++) outer *= n->in[0]->shape.dim[i];
-    bool columns = a->axis + 1 < n->in[0]->shape.rank;
-    return match_f32(n, caps) && n->in[0]->dtype == INGOT_F32 && (!columns || outer <= 65535);
+    ingot_dtype d = n->in[0]->dtype;
+    return cuda_float(d) && n->out[0]->dtype == d && (shape_of(n).inner == 1 || shape_of(n).outer <= 32768);
 }
 
 extern "C" const kernel_def reduce_cuda[] = {

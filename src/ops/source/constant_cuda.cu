@@ -1,5 +1,5 @@
 // Constants and counters on CUDA.
-#include "kit/cuda/cuda.h"
+#include "kit/cuda/values.cuh"
 #include "ops/source/source.h"
 
 template <typename T> __global__ void fill(T *y, T v, int64_t n)
@@ -9,12 +9,27 @@ template <typename T> __global__ void fill(T *y, T v, int64_t n)
 
 template <typename T> __global__ void count(T *y, int64_t inner, int64_t dim, int64_t n)
 {
-    for (CUDA_EACH(i, n)) y[i] = (T)(i / inner % dim);
+    for (CUDA_EACH(i, n)) {
+        int64_t index = i / inner % dim;
+        if constexpr (sizeof(T) == 2)
+            y[i] = to<T>((float)index);
+        else
+            y[i] = (T)index;
+    }
 }
 
 static bool match(const node *n, const device_caps *)
 {
-    return n->out[0]->dtype == INGOT_F32 || n->out[0]->dtype == INGOT_I32;
+    return cuda_float(n->out[0]->dtype) || n->out[0]->dtype == INGOT_I32;
+}
+
+// Calls f with a value of the output's type.
+template <typename F> static void by_type(const tensor *y, F f)
+{
+    if (y->dtype == INGOT_I32)
+        f(int32_t());
+    else
+        by_dtype(y->dtype, f);
 }
 
 static status launch_constant(const step *s, queue *q)
@@ -22,10 +37,12 @@ static status launch_constant(const step *s, queue *q)
     const tensor *y = &s->out[0];
     int64_t n = shape_count(y->shape);
     double v = ATTRS_OF(constant_attrs, s->node)->value;
-    if (y->dtype == INGOT_F32)
-        fill<<<cuda_blocks(n), CUDA_THREADS, 0, q->stream>>>((float *)y->data, (float)v, n);
-    else
-        fill<<<cuda_blocks(n), CUDA_THREADS, 0, q->stream>>>((int32_t *)y->data, (int32_t)v, n);
+    by_type(y, [&](auto t) {
+        using T = decltype(t);
+        T element;
+        dtype_store(y->dtype, &element, 0, v);
+        fill<<<cuda_blocks(n), CUDA_THREADS, 0, q->stream>>>((T *)y->data, element, n);
+    });
     return INGOT_OK;
 }
 
@@ -34,10 +51,10 @@ static status launch_iota(const step *s, queue *q)
     const tensor *y = &s->out[0];
     int64_t axis = ATTRS_OF(iota_attrs, s->node)->axis, inner = 1, n = shape_count(y->shape);
     for (int64_t i = axis + 1; i < y->shape.rank; i++) inner *= y->shape.dim[i];
-    if (y->dtype == INGOT_F32)
-        count<<<cuda_blocks(n), CUDA_THREADS, 0, q->stream>>>((float *)y->data, inner, y->shape.dim[axis], n);
-    else
-        count<<<cuda_blocks(n), CUDA_THREADS, 0, q->stream>>>((int32_t *)y->data, inner, y->shape.dim[axis], n);
+    by_type(y, [&](auto t) {
+        using T = decltype(t);
+        count<<<cuda_blocks(n), CUDA_THREADS, 0, q->stream>>>((T *)y->data, inner, y->shape.dim[axis], n);
+    });
     return INGOT_OK;
 }
 

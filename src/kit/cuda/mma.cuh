@@ -1,0 +1,145 @@
+// Tiles of 16-bit numbers in shared memory, and the tensor cores' products of 16 x 16 by 16 x 8 (sm_80 on).
+//
+// A tile is rows of WIDTH elements, in chunks of 16 bytes that are swapped around within a row by an exclusive or with the
+// row's number, so that eight rows' chunks of one column lie in eight different banks. ldmatrix then reads without
+// conflicts in both directions.
+#ifndef KIT_CUDA_MMA_CUH
+#define KIT_CUDA_MMA_CUH
+
+#include "kit/cuda/values.cuh"
+
+template <int WIDTH> __device__ __forceinline__ int tile_at(int row, int chunk)
+{
+    constexpr int CHUNKS = WIDTH / 8;
+    int turn = CHUNKS >= 8 ? row & 7 : row >> 1 & (CHUNKS - 1);
+    return (row * CHUNKS + (chunk ^ turn)) * 8;
+}
+
+__device__ __forceinline__ unsigned shared_address(const void *p)
+{
+    return (unsigned)__cvta_generic_to_shared(p);
+}
+
+// 16 bytes from global to shared memory, without the threads' registers; zeros when not `valid`.
+__device__ __forceinline__ void copy_async(void *to, const void *from, bool valid)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
+                 "r"(valid ? 16 : 0));
+}
+__device__ __forceinline__ void copy_commit()
+{
+    asm volatile("cp.async.commit_group;");
+}
+template <int LEFT> __device__ __forceinline__ void copy_wait()
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(LEFT));
+}
+
+// A matrix of rows in global memory, `stride` elements apart; `wide`: every row begins at 16 bytes, in whole chunks.
+template <typename T> struct rows_in {
+    const T *at;
+    int64_t stride;
+    int rows, columns;
+    bool wide;
+};
+
+// Rows [first, first + ROWS) into a tile; rows and columns beyond the matrix become zeros.
+template <int ROWS, int WIDTH, int THREADS, typename T>
+__device__ __forceinline__ void load_tile(T *tile, const rows_in<T> &from, int first)
+{
+    constexpr int CHUNKS = WIDTH / 8;
+#pragma unroll
+    for (int i = 0; i < ROWS * CHUNKS / THREADS; i++) {
+        int item = i * THREADS + (int)threadIdx.x, row = item / CHUNKS, chunk = item % CHUNKS;
+        bool inside = first + row < from.rows && chunk * 8 < from.columns;
+        const T *source = from.at + (inside ? (int64_t)(first + row) * from.stride + chunk * 8 : 0);
+        T *to_tile = tile + tile_at<WIDTH>(row, chunk);
+        if (from.wide) {
+            copy_async(to_tile, source, inside);
+        } else {
+            pack<T, 8> v;
+            for (int k = 0; k < 8; k++) v.at[k] = inside && chunk * 8 + k < from.columns ? source[k] : to<T>(0.0f);
+            store_pack<8>(to_tile, v);
+        }
+    }
+}
+
+__device__ __forceinline__ void load_matrices(uint32_t (&r)[4], const void *p)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(shared_address(p)));
+}
+__device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4], const void *p)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(shared_address(p)));
+}
+
+// Rows [row, row + 16), columns [16 k, 16 k + 16) as the left side of a product.
+template <int WIDTH, typename T> __device__ __forceinline__ void left_side(uint32_t (&a)[4], const T *tile, int row, int k)
+{
+    int lane = threadIdx.x % 32;
+    load_matrices(a, tile + tile_at<WIDTH>(row + lane % 16, k * 2 + lane / 16));
+}
+
+// Two right sides, 16 deep and 8 wide each. Of a tile whose rows are the product's columns: rows [row, row + 16), 16 columns.
+template <int WIDTH, typename T> __device__ __forceinline__ void right_sides(uint32_t (&b)[4], const T *tile, int row, int k)
+{
+    int lane = threadIdx.x % 32;
+    load_matrices(b, tile + tile_at<WIDTH>(row + lane % 8 + lane / 16 * 8, k * 2 + (lane / 8 & 1)));
+}
+// Of a tile whose rows are summed over: rows [row, row + 16), columns [16 n, 16 n + 16).
+template <int WIDTH, typename T>
+__device__ __forceinline__ void right_sides_of_rows(uint32_t (&b)[4], const T *tile, int row, int n)
+{
+    int lane = threadIdx.x % 32;
+    load_matrices_transposed(b, tile + tile_at<WIDTH>(row + lane % 16, n * 2 + lane / 16));
+}
+
+template <typename T>
+__device__ __forceinline__ void multiply_add(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
+{
+    if constexpr (sizeof(T) == 2 && !std::is_same_v<T, f16>)
+        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+                     "{%0,%1,%2,%3};"
+                     : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    else
+        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+                     "{%0,%1,%2,%3};"
+                     : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+template <typename T> __device__ __forceinline__ uint32_t pair(float low, float high)
+{
+    pack<T, 2> p = {to<T>(low), to<T>(high)};
+    return *reinterpret_cast<uint32_t *>(&p);
+}
+
+// Two results side by side, 16 x 16, as the left side of the next product.
+template <typename T> __device__ __forceinline__ void as_left_side(uint32_t (&a)[4], const float (&c)[4], const float (&d)[4])
+{
+    a[0] = pair<T>(c[0], c[1]);
+    a[1] = pair<T>(c[2], c[3]);
+    a[2] = pair<T>(d[0], d[1]);
+    a[3] = pair<T>(d[2], d[3]);
+}
+
+// A result of 16 rows x N columns in this warp: element i of c[j] is at row (lane / 4 + i / 2 * 8), column 8 j + lane % 4 * 2 + i % 2.
+
+// Sums and maxima over the four threads that share a row of a result.
+__device__ __forceinline__ float quad_sum(float v)
+{
+    v += __shfl_xor_sync(0xffffffffu, v, 1);
+    return v + __shfl_xor_sync(0xffffffffu, v, 2);
+}
+__device__ __forceinline__ float quad_max(float v)
+{
+    v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, 1));
+    return fmaxf(v, __shfl_xor_sync(0xffffffffu, v, 2));
+}
+
+#endif

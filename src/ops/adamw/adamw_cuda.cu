@@ -1,0 +1,92 @@
+// AdamW on CUDA: one launch for a flat group, 16 bytes of each of its four tensors a thread.
+#include "kit/cuda/values.cuh"
+#include "ops/adamw/adamw.h"
+
+#include <math.h>
+
+struct adamw_numbers {
+    float log_beta1, log_beta2; // 0 where beta is 0
+    float beta2, rest1, rest2;  // 1 - beta1, 1 - beta2
+    float eps, weight_decay;
+    bool decoupled;
+};
+
+struct adamw_tensors {
+    const float *w, *g, *m, *v, *lr, *scale, *step, *apply;
+    float *new_w, *new_m, *new_v;
+};
+
+// 1 - beta^t without losing what is left of it in the first steps.
+__device__ __forceinline__ float correction(float log_beta, float t)
+{
+    return log_beta == 0 ? 1 : -expm1f(t * log_beta);
+}
+
+template <int N> __global__ void adamw_update(adamw_tensors t, adamw_numbers u, int64_t packs)
+{
+    float lr = *t.lr, scale = *t.scale, time = *t.step;
+    bool apply = *t.apply != 0;
+    float rate = lr / correction(u.log_beta1, time), root = rsqrtf(correction(u.log_beta2, time));
+    float decay = u.decoupled ? 1 - lr * u.weight_decay : 1, l2 = u.decoupled ? 0 : u.weight_decay;
+    for (CUDA_EACH(i, packs)) {
+        pack<float, N> w = load_pack<N>(t.w + i * N), m = load_pack<N>(t.m + i * N), v = load_pack<N>(t.v + i * N);
+        pack<float, N> g = load_pack<N>(t.g + i * N);
+#pragma unroll
+        for (int k = 0; k < N; k++) {
+            if (!apply) continue; // not even as NaN
+            float grad = g.at[k] * scale + w.at[k] * l2;
+            m.at[k] += (grad - m.at[k]) * u.rest1;
+            v.at[k] = v.at[k] * u.beta2 + grad * grad * u.rest2;
+            w.at[k] = w.at[k] * decay - rate * m.at[k] / (sqrtf(v.at[k]) * root + u.eps);
+        }
+        store_pack<N>(t.new_w + i * N, w);
+        store_pack<N>(t.new_m + i * N, m);
+        store_pack<N>(t.new_v + i * N, v);
+    }
+}
+
+static float log_of(double beta)
+{
+    return beta > 0 ? (float)log(beta) : 0;
+}
+
+static status launch(const step *s, queue *q)
+{
+    const adamw_attrs *a = ATTRS_OF(adamw_attrs, s->node);
+    adamw_numbers u = {log_of(a->beta1),      log_of(a->beta2), (float)a->beta2,        (float)(1 - a->beta1),
+                       (float)(1 - a->beta2), (float)a->eps,    (float)a->weight_decay, a->decoupled != 0};
+    const float *in[8];
+    for (int i = 0; i < 8; i++) in[i] = (const float *)s->in[i].data;
+    adamw_tensors t = {in[0],
+                       in[1],
+                       in[2],
+                       in[3],
+                       in[4],
+                       in[5],
+                       in[6],
+                       in[7],
+                       (float *)s->out[0].data,
+                       (float *)s->out[1].data,
+                       (float *)s->out[2].data};
+    int64_t n = shape_count(s->out[0].shape);
+    if (n % 4 == 0)
+        adamw_update<4><<<cuda_blocks(n / 4), CUDA_THREADS, 0, q->stream>>>(t, u, n / 4);
+    else
+        adamw_update<1><<<cuda_blocks(n), CUDA_THREADS, 0, q->stream>>>(t, u, n);
+    return INGOT_OK;
+}
+
+static bool match(const node *n, const device_caps *caps)
+{
+    return match_f32(n, caps) && n->in[6]->dtype == INGOT_F32;
+}
+
+extern "C" const kernel_def adamw_cuda[] = {
+    {.op = &op_adamw_def,
+     .name = "adamw.cuda",
+     .level = LEVEL_BEST,
+     .match = match,
+     .launch = launch,
+     .error = ERROR_POINTWISE},
+    {},
+};

@@ -1,0 +1,356 @@
+// The gradient of attention of 16-bit numbers on CUDA, in tiles (Dao 2023) and without atomics: one pass over queries for dq,
+// one over keys for dk and dv. Each makes the probabilities again from lse; what heads of one kv head give is added in the
+// order of the heads. The first pass leaves delta, sum(do o) of each query, for the second.
+#include "ops/attention/attention_cuda.cuh"
+
+enum { WARPS = 4, THREADS = WARPS * 32 };
+
+struct attention_backward {
+    heads_of dout, q, k, v, o;
+    const float *lse; // (B, H, T)
+    float *delta;     // (B, H, T)
+    void *dq, *dk, *dv;
+    attention_numbers a;
+};
+
+template <int M, int N> __device__ __forceinline__ void clear(float (&x)[M][N][4])
+{
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+        for (int j = 0; j < N; j++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) x[m][j][i] = 0;
+}
+
+// y += left right^T, both tiles of rows: MT * 16 rows of the left from `row`, BN rows of the right.
+template <typename T, int WIDTH, int MT, int BN>
+__device__ __forceinline__ void multiply_rows(float (&y)[MT][BN / 8][4], const T *left, int row, const T *right)
+{
+#pragma unroll
+    for (int d = 0; d < WIDTH / 16; d++) {
+        uint32_t a[MT][4];
+#pragma unroll
+        for (int m = 0; m < MT; m++) left_side<WIDTH>(a[m], left, row + m * 16, d);
+#pragma unroll
+        for (int j = 0; j < BN / 16; j++) {
+            uint32_t b[4];
+            right_sides<WIDTH>(b, right, j * 16, d);
+#pragma unroll
+            for (int m = 0; m < MT; m++) {
+                multiply_add<T>(y[m][2 * j], a[m], b[0], b[1]);
+                multiply_add<T>(y[m][2 * j + 1], a[m], b[2], b[3]);
+            }
+        }
+    }
+}
+
+// y += p tile, p as it lies in the registers, the tile's BN rows summed over.
+template <typename T, int WIDTH, int MT, int BN>
+__device__ __forceinline__ void multiply_by(float (&y)[MT][WIDTH / 8][4], const float (&p)[MT][BN / 8][4], const T *tile)
+{
+#pragma unroll
+    for (int j = 0; j < BN / 16; j++) {
+        uint32_t a[MT][4];
+#pragma unroll
+        for (int m = 0; m < MT; m++) as_left_side<T>(a[m], p[m][2 * j], p[m][2 * j + 1]);
+#pragma unroll
+        for (int d = 0; d < WIDTH / 16; d++) {
+            uint32_t b[4];
+            right_sides_of_rows<WIDTH>(b, tile, j * 16, d);
+#pragma unroll
+            for (int m = 0; m < MT; m++) {
+                multiply_add<T>(y[m][2 * d], a[m], b[0], b[1]);
+                multiply_add<T>(y[m][2 * d + 1], a[m], b[2], b[3]);
+            }
+        }
+    }
+}
+
+// Rows of a result into a contiguous (B, T, heads, D), times `scale`.
+template <typename T, int WIDTH, int MT>
+__device__ __forceinline__ void store_rows(void *to_all, const float (&y)[MT][WIDTH / 8][4], const attention_numbers &a,
+                                           int batch, int head, int heads, int row, float scale)
+{
+    int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int m = 0; m < MT; m++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            int token = row + m * 16 + lane / 4 + h * 8;
+            if (token >= a.tokens) continue;
+            T *to_row = (T *)to_all + (((int64_t)batch * a.tokens + token) * heads + head) * a.dim;
+#pragma unroll
+            for (int d = 0; d < WIDTH / 8; d++) {
+                int column = d * 8 + lane % 4 * 2;
+                float left = y[m][d][2 * h] * scale, right = y[m][d][2 * h + 1] * scale;
+                if (a.dim % 2 == 0 && column < a.dim) {
+                    *reinterpret_cast<uint32_t *>(to_row + column) = pair<T>(left, right);
+                } else {
+                    if (column < a.dim) to_row[column] = to<T>(left);
+                    if (column + 1 < a.dim) to_row[column + 1] = to<T>(right);
+                }
+            }
+        }
+}
+
+// ---- dq: a block has queries and walks over keys ----
+
+template <typename T, int WIDTH, int MT, int BN> struct query_tiles {
+    static constexpr int BM = WARPS * MT * 16;
+    T q[BM * WIDTH], dout[BM * WIDTH], k[2][BN * WIDTH], v[2][BN * WIDTH];
+};
+
+// Each row of this block: sum(do o), by the four threads that have the row in results.
+template <typename T>
+__device__ __forceinline__ float delta_of(const attention_backward &f, int batch, int head, int token)
+{
+    const attention_numbers &a = f.a;
+    if (token >= a.tokens) return 0;
+    const T *d = (const T *)f.dout.at + batch * f.dout.batch + token * f.dout.token + head * f.dout.head;
+    const T *o = (const T *)f.o.at + batch * f.o.batch + token * f.o.token + head * f.o.head;
+    float sum = 0;
+    if (f.dout.wide && f.o.wide) {
+        for (int column = (int)threadIdx.x % 4 * 8; column < a.dim; column += 32) {
+            pack<T, 8> x = load_pack<8>(d + column), y = load_pack<8>(o + column);
+#pragma unroll
+            for (int i = 0; i < 8; i++) sum += to_float(x.at[i]) * to_float(y.at[i]);
+        }
+    } else {
+        for (int column = (int)threadIdx.x % 4; column < a.dim; column += 4) sum += to_float(d[column]) * to_float(o[column]);
+    }
+    return sum;
+}
+
+template <typename T, int WIDTH, int MT, int BN> __global__ void __launch_bounds__(THREADS) grad_queries(attention_backward f)
+{
+    using tiles = query_tiles<T, WIDTH, MT, BN>;
+    constexpr int BM = tiles::BM;
+    extern __shared__ __align__(128) unsigned char memory[];
+    tiles &t = *reinterpret_cast<tiles *>(memory);
+    const attention_numbers &a = f.a;
+    int head = blockIdx.y, batch = blockIdx.z, lane = threadIdx.x % 32;
+    int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * BM, row = (int)threadIdx.x / 32 * MT * 16;
+    rows_in<T> q = rows_of_head<T>(f.q, a, batch, head), dout = rows_of_head<T>(f.dout, a, batch, head);
+    rows_in<T> k = rows_of_head<T>(f.k, a, batch, head / a.group), v = rows_of_head<T>(f.v, a, batch, head / a.group);
+
+    int last = first + BM < a.tokens ? first + BM : a.tokens;
+    key_range starts = first_keys<THREADS>(a, batch, first, last);
+    int from = starts.low / BN * BN, until = a.causal ? last : a.tokens;
+    load_tile<BM, WIDTH, THREADS>(t.q, q, first);
+    load_tile<BM, WIDTH, THREADS>(t.dout, dout, first);
+    load_tile<BN, WIDTH, THREADS>(t.k[0], k, from);
+    load_tile<BN, WIDTH, THREADS>(t.v[0], v, from);
+    copy_commit();
+
+    float dq[MT][WIDTH / 8][4], lse[MT][2], delta[MT][2], c = a.scale * LOG2_E;
+    int query[MT][2], start[MT][2];
+    clear(dq);
+#pragma unroll
+    for (int m = 0; m < MT; m++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            int token = query[m][h] = first + row + m * 16 + lane / 4 + h * 8;
+            int64_t at = ((int64_t)batch * a.heads + head) * a.tokens + token;
+            start[m][h] = first_key(a, batch, token);
+            lse[m][h] = token < a.tokens ? f.lse[at] * LOG2_E : INFINITY;
+            delta[m][h] = quad_sum(delta_of<T>(f, batch, head, token));
+            if (lane % 4 == 0 && token < a.tokens) f.delta[at] = delta[m][h];
+        }
+    for (int at = from, turn = 0; at < until; at += BN, turn ^= 1) {
+        copy_wait<0>();
+        __syncthreads();
+        if (at + BN < until) {
+            load_tile<BN, WIDTH, THREADS>(t.k[turn ^ 1], k, at + BN);
+            load_tile<BN, WIDTH, THREADS>(t.v[turn ^ 1], v, at + BN);
+        }
+        copy_commit();
+        float s[MT][BN / 8][4], dp[MT][BN / 8][4];
+        clear(s);
+        multiply_rows<T, WIDTH, MT, BN>(s, t.q, row, t.k[turn]);
+        clear(dp);
+        multiply_rows<T, WIDTH, MT, BN>(dp, t.dout, row, t.v[turn]);
+        bool whole = at >= starts.high && at + BN <= a.tokens && (!a.causal || at + BN - 1 <= first + row);
+#pragma unroll
+        for (int m = 0; m < MT; m++)
+#pragma unroll
+            for (int j = 0; j < BN / 8; j++)
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    int key = at + j * 8 + lane % 4 * 2 + i % 2, h = i / 2;
+                    bool seen = whole ||
+                                (key >= start[m][h] && key < a.tokens && (!a.causal || key <= query[m][h]));
+                    float p = seen ? exp2f(s[m][j][i] * c - lse[m][h]) : 0;
+                    s[m][j][i] = seen ? p * (dp[m][j][i] - delta[m][h]) : 0;
+                }
+        multiply_by<T, WIDTH, MT, BN>(dq, s, t.k[turn]);
+    }
+    store_rows<T, WIDTH, MT>(f.dq, dq, a, batch, head, a.heads, first + row, a.scale);
+}
+
+// ---- dk, dv: a block has keys and values and walks over the queries of all heads that read them ----
+
+template <typename T, int WIDTH, int MT, int BN> struct key_tiles {
+    static constexpr int BM = WARPS * MT * 16;
+    T k[BM * WIDTH], v[BM * WIDTH], q[2][BN * WIDTH], dout[2][BN * WIDTH];
+    float lse[2][BN], delta[2][BN];
+    int start[2][BN];
+};
+
+// The numbers of BN queries, a thread each.
+template <int BN>
+__device__ __forceinline__ void load_numbers(float *lse, float *delta, int *start, const attention_backward &f, int batch,
+                                             int head, int first)
+{
+    int query = first + (int)threadIdx.x;
+    if (threadIdx.x >= BN) return;
+    bool inside = query < f.a.tokens;
+    int64_t at = ((int64_t)batch * f.a.heads + head) * f.a.tokens + query;
+    lse[threadIdx.x] = inside ? f.lse[at] * LOG2_E : INFINITY;
+    delta[threadIdx.x] = inside ? f.delta[at] : 0;
+    start[threadIdx.x] = inside ? first_key(f.a, batch, query) : 0x7fffffff;
+}
+
+template <typename T, int WIDTH, int MT, int BN> __global__ void __launch_bounds__(THREADS) grad_keys(attention_backward f)
+{
+    using tiles = key_tiles<T, WIDTH, MT, BN>;
+    constexpr int BM = tiles::BM;
+    extern __shared__ __align__(128) unsigned char memory[];
+    tiles &t = *reinterpret_cast<tiles *>(memory);
+    const attention_numbers &a = f.a;
+    int kv_head = blockIdx.y, batch = blockIdx.z, lane = threadIdx.x % 32;
+    int first = (int)blockIdx.x * BM, row = (int)threadIdx.x / 32 * MT * 16; // long columns first
+    load_tile<BM, WIDTH, THREADS>(t.k, rows_of_head<T>(f.k, a, batch, kv_head), first);
+    load_tile<BM, WIDTH, THREADS>(t.v, rows_of_head<T>(f.v, a, batch, kv_head), first);
+
+    int from = a.causal ? first / BN * BN : 0, tiles_a_head = (a.tokens - from + BN - 1) / BN;
+    int count = tiles_a_head * a.group;
+    auto load = [&](int index, int turn) {
+        int head = kv_head * a.group + index / tiles_a_head, at = from + index % tiles_a_head * BN;
+        load_tile<BN, WIDTH, THREADS>(t.q[turn], rows_of_head<T>(f.q, a, batch, head), at);
+        load_tile<BN, WIDTH, THREADS>(t.dout[turn], rows_of_head<T>(f.dout, a, batch, head), at);
+        load_numbers<BN>(t.lse[turn], t.delta[turn], t.start[turn], f, batch, head, at);
+    };
+    load(0, 0);
+    copy_commit();
+    float dk[MT][WIDTH / 8][4], dv[MT][WIDTH / 8][4], c = a.scale * LOG2_E;
+    clear(dk);
+    clear(dv);
+    for (int index = 0; index < count; index++) {
+        int turn = index & 1, at = from + index % tiles_a_head * BN;
+        copy_wait<0>();
+        __syncthreads();
+        if (index + 1 < count) load(index + 1, turn ^ 1);
+        copy_commit();
+        float s[MT][BN / 8][4], dp[MT][BN / 8][4];
+        clear(s);
+        multiply_rows<T, WIDTH, MT, BN>(s, t.k, row, t.q[turn]); // keys by queries
+        bool whole = !a.starts && at + BN <= a.tokens && (!a.causal || at >= first + row + MT * 16 - 1);
+#pragma unroll
+        for (int m = 0; m < MT; m++)
+#pragma unroll
+            for (int j = 0; j < BN / 8; j++)
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    int column = j * 8 + lane % 4 * 2 + i % 2, key = first + row + m * 16 + lane / 4 + i / 2 * 8;
+                    bool seen = whole || (key >= t.start[turn][column] && at + column < a.tokens &&
+                                          (!a.causal || key <= at + column));
+                    s[m][j][i] = seen ? exp2f(s[m][j][i] * c - t.lse[turn][column]) : 0;
+                }
+        multiply_by<T, WIDTH, MT, BN>(dv, s, t.dout[turn]);
+        clear(dp);
+        multiply_rows<T, WIDTH, MT, BN>(dp, t.v, row, t.dout[turn]);
+#pragma unroll
+        for (int m = 0; m < MT; m++)
+#pragma unroll
+            for (int j = 0; j < BN / 8; j++)
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    int column = j * 8 + lane % 4 * 2 + i % 2;
+                    s[m][j][i] *= dp[m][j][i] - t.delta[turn][column];
+                }
+        multiply_by<T, WIDTH, MT, BN>(dk, s, t.q[turn]);
+    }
+    store_rows<T, WIDTH, MT>(f.dk, dk, a, batch, kv_head, a.kv_heads, first + row, a.scale);
+    store_rows<T, WIDTH, MT>(f.dv, dv, a, batch, kv_head, a.kv_heads, first + row, 1);
+}
+
+template <typename TILES, typename K> static void launch_tiles(K kernel, const attention_backward &f, int heads, int batch, queue *q)
+{
+    static_assert(sizeof(TILES) <= 227 * 1024);
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)sizeof(TILES));
+    dim3 grid((unsigned)((f.a.tokens + TILES::BM - 1) / TILES::BM), (unsigned)heads, (unsigned)batch);
+    kernel<<<grid, THREADS, sizeof(TILES), q->stream>>>(f);
+}
+
+template <typename T, int WIDTH, int MQ, int NQ, int MK, int NK>
+static void launch_width(const attention_backward &f, int batch, queue *q)
+{
+    launch_tiles<query_tiles<T, WIDTH, MQ, NQ>>(grad_queries<T, WIDTH, MQ, NQ>, f, f.a.heads, batch, q);
+    launch_tiles<key_tiles<T, WIDTH, MK, NK>>(grad_keys<T, WIDTH, MK, NK>, f, f.a.kv_heads, batch, q);
+}
+
+template <typename T> static void launch_type(const attention_backward &f, int batch, queue *q)
+{
+    if (f.a.dim <= 32)
+        launch_width<T, 32, 1, 64, 1, 64>(f, batch, q);
+    else if (f.a.dim <= 64)
+        launch_width<T, 64, 2, 32, 2, 32>(f, batch, q);
+    else
+        launch_width<T, 128, 1, 64, 1, 32>(f, batch, q);
+}
+
+static status launch(const step *s, queue *q)
+{
+    heads_of in[5];
+    for (int i = 0; i < 5; i++) in[i] = heads_of_tensor(&s->in[i]);
+    attention_backward f = {in[0],
+                            in[1],
+                            in[2],
+                            in[3],
+                            in[4],
+                            (const float *)s->in[5].data,
+                            (float *)s->scratch,
+                            s->out[ATTENTION_GRAD_DQ].data,
+                            s->out[ATTENTION_GRAD_DK].data,
+                            s->out[ATTENTION_GRAD_DV].data,
+                            attention_numbers_of(s, 1, 6)};
+    int batch = (int)s->in[1].shape.dim[0];
+    if (s->in[0].dtype == INGOT_BF16)
+        launch_type<bf16>(f, batch, q);
+    else
+        launch_type<f16>(f, batch, q);
+    return INGOT_OK;
+}
+
+static bool match(const node *n, const device_caps *caps)
+{
+    shape q = n->in[1]->shape;
+    ingot_dtype d = n->in[0]->dtype;
+    if (caps->major < 8 || (d != INGOT_BF16 && d != INGOT_F16) || n->in[5]->dtype != INGOT_F32) return false;
+    for (int i = 1; i < 5; i++)
+        if (n->in[i]->dtype != d) return false;
+    return q.dim[3] <= 128 && q.dim[0] <= 65535 && q.dim[2] <= 65535 && q.dim[1] < 1 << 30;
+}
+
+static int64_t scratch(const node *n, const device_caps *)
+{
+    return shape_count(n->in[5]->shape) * (int64_t)sizeof(float);
+}
+
+#define ROWS_OF_HEADS                                                                                                  \
+    {                                                                                                                  \
+        STORAGE_LAST_CONTIGUOUS, STORAGE_LAST_CONTIGUOUS, STORAGE_LAST_CONTIGUOUS, STORAGE_LAST_CONTIGUOUS,            \
+            STORAGE_LAST_CONTIGUOUS                                                                                    \
+    }
+extern "C" const kernel_def attention_grad_cuda[] = {
+    {.op = &op_attention_grad_def,
+     .name = "attention_grad.mma",
+     .level = LEVEL_BEST,
+     .match = match,
+     .wants = ROWS_OF_HEADS,
+     .scratch = scratch,
+     .launch = launch,
+     .error = ERROR_SUM},
+    {},
+};

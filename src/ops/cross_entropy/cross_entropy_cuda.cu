@@ -1,0 +1,164 @@
+// Cross-entropy on CUDA: a block for each row of logits, which is read once; the gradient reads and writes it once. Rows of
+// an odd vocabulary begin anywhere, so the elements before the first whole 16 bytes and after the last go one by one.
+#include "kit/cuda/values.cuh"
+#include "ops/cross_entropy/cross_entropy.h"
+
+enum { THREADS = 512 };
+
+struct row_split {
+    int head, packs; // elements before the first pack; packs
+};
+
+template <typename T> __device__ __forceinline__ row_split split_row(const T *row, int columns)
+{
+    int head = (int)((16 - (uintptr_t)row % 16) % 16 / sizeof(T));
+    head = head < columns ? head : columns;
+    return {head, (columns - head) / WIDE<T>};
+}
+
+// A running maximum and the sum of e^(x - max).
+struct running {
+    float max = -INFINITY, sum = 0;
+
+    __device__ __forceinline__ void join(float other_max, float other_sum)
+    {
+        if (other_max > max) {
+            sum *= __expf(max - other_max);
+            max = other_max;
+        }
+        sum += other_max == -INFINITY ? 0 : other_sum * __expf(other_max - max);
+        if (other_max != other_max) max = other_max; // NaN stays
+    }
+};
+
+template <typename T> __device__ __forceinline__ running scan_row(const T *row, int columns)
+{
+    running r;
+    row_split split = split_row(row, columns);
+    int tail = split.head + split.packs * WIDE<T>;
+    for (int i = threadIdx.x; i < split.head; i += THREADS) r.join(to_float(row[i]), 1);
+    for (int i = tail + threadIdx.x; i < columns; i += THREADS) r.join(to_float(row[i]), 1);
+    for (int i = threadIdx.x; i < split.packs; i += THREADS) {
+        pack<T, WIDE<T>> v = load_pack<WIDE<T>>(row + split.head + (int64_t)i * WIDE<T>);
+        float max = -INFINITY, sum = 0;
+#pragma unroll
+        for (int k = 0; k < WIDE<T>; k++) max = max_floats::join(max, to_float(v.at[k]));
+        if (max == -INFINITY) continue;
+#pragma unroll
+        for (int k = 0; k < WIDE<T>; k++) sum += expf(to_float(v.at[k]) - max);
+        r.join(max, sum);
+    }
+    return r;
+}
+
+__device__ __forceinline__ running join_block(running r)
+{
+    __shared__ running part[THREADS / 32];
+    for (int offset = 16; offset; offset /= 2)
+        r.join(__shfl_xor_sync(0xffffffffu, r.max, offset), __shfl_xor_sync(0xffffffffu, r.sum, offset));
+    if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = r;
+    __syncthreads();
+    running all = part[0];
+    for (int i = 1; i < THREADS / 32; i++) all.join(part[i].max, part[i].sum);
+    return all;
+}
+
+template <typename T>
+__global__ void __launch_bounds__(THREADS)
+    losses_of_rows(float *losses, float *lses, const T *logits, const int32_t *targets, int columns)
+{
+    int64_t row = blockIdx.x;
+    const T *x = logits + row * columns;
+    int32_t target = targets[row];
+    bool counts = target >= 0 && target < columns;
+    running r = counts ? join_block(scan_row(x, columns)) : running();
+    if (threadIdx.x) return;
+    losses[row] = counts ? r.max - to_float(x[target]) + logf(r.sum) : 0;
+    if (lses) lses[row] = counts ? r.max + logf(r.sum) : 0;
+}
+
+// dx may lie over x: a thread reads its elements before it writes them.
+template <typename T>
+__global__ void __launch_bounds__(THREADS) gradients_of_rows(T *dlogits, const T *logits, const int32_t *targets,
+                                                             const float *lses, const float *dlosses, int columns)
+{
+    int64_t row = blockIdx.x;
+    const T *x = logits + row * columns;
+    T *dx = dlogits + row * columns;
+    int32_t target = targets[row];
+    bool counts = target >= 0 && target < columns;
+    float lse = lses[row], d = counts ? dlosses[row] : 0;
+    auto gradient = [&](T v, int column) {
+        return to<T>(counts ? (expf(to_float(v) - lse) - (column == target ? 1.0f : 0.0f)) * d : 0.0f);
+    };
+    row_split split = split_row(x, columns);
+    int tail = split.head + split.packs * WIDE<T>;
+    for (int i = threadIdx.x; i < split.head; i += THREADS) dx[i] = gradient(x[i], i);
+    for (int i = tail + threadIdx.x; i < columns; i += THREADS) dx[i] = gradient(x[i], i);
+    for (int i = threadIdx.x; i < split.packs; i += THREADS) {
+        int from = split.head + i * WIDE<T>;
+        pack<T, WIDE<T>> v = load_pack<WIDE<T>>(x + from);
+#pragma unroll
+        for (int k = 0; k < WIDE<T>; k++) v.at[k] = gradient(v.at[k], from + k);
+        store_pack<WIDE<T>>(dx + from, v);
+    }
+}
+
+static status launch(const step *s, queue *q)
+{
+    const tensor *x = &s->in[0];
+    by_dtype(x->dtype, [&](auto t) {
+        using T = decltype(t);
+        losses_of_rows<T><<<(unsigned)x->shape.dim[0], THREADS, 0, q->stream>>>(
+            (float *)s->out[CROSS_ENTROPY_LOSSES].data, (float *)s->out[CROSS_ENTROPY_LSE].data, (const T *)x->data,
+            (const int32_t *)s->in[1].data, (int)x->shape.dim[1]);
+    });
+    return INGOT_OK;
+}
+
+static status launch_grad(const step *s, queue *q)
+{
+    const tensor *x = &s->in[0];
+    by_dtype(x->dtype, [&](auto t) {
+        using T = decltype(t);
+        gradients_of_rows<T><<<(unsigned)x->shape.dim[0], THREADS, 0, q->stream>>>(
+            (T *)s->out[0].data, (const T *)x->data, (const int32_t *)s->in[1].data, (const float *)s->in[2].data,
+            (const float *)s->in[3].data, (int)x->shape.dim[1]);
+    });
+    return INGOT_OK;
+}
+
+static bool fits(const node *n)
+{
+    shape s = n->in[0]->shape;
+    return cuda_match_like(n, 0) && s.dim[0] <= INT32_MAX && s.dim[1] < INT32_MAX / 2;
+}
+
+static bool match(const node *n, const device_caps *)
+{
+    return fits(n) && n->out[CROSS_ENTROPY_LOSSES]->dtype == INGOT_F32;
+}
+
+static bool match_grad(const node *n, const device_caps *)
+{
+    return fits(n) && n->in[2]->dtype == INGOT_F32 && n->in[3]->dtype == INGOT_F32 &&
+           n->out[0]->dtype == n->in[0]->dtype;
+}
+
+extern "C" const kernel_def cross_entropy_cuda[] = {
+    {.op = &op_cross_entropy_def,
+     .name = "cross_entropy.cuda",
+     .level = LEVEL_BEST,
+     .traits = KERNEL_ROW_INVARIANT,
+     .match = match,
+     .launch = launch,
+     .error = ERROR_SUM},
+    {.op = &op_cross_entropy_grad_def,
+     .name = "cross_entropy_grad.cuda",
+     .level = LEVEL_BEST,
+     .traits = KERNEL_ROW_INVARIANT,
+     .match = match_grad,
+     .launch = launch_grad,
+     .error = ERROR_SUM},
+    {},
+};

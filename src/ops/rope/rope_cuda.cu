@@ -1,0 +1,75 @@
+// Rotary positions on CUDA: a thread turns one pack of pairs, so that y may lie over x.
+#include "kit/cuda/values.cuh"
+#include "ops/rope/rope.h"
+
+struct rope_numbers {
+    int64_t items; // rows * heads * (packs of pairs + packs that stay)
+    int heads, dim, turned, positions, inverse;
+};
+
+template <typename T, int N, bool INTERLEAVED>
+__global__ void rope_turn(T *y, const T *x, const int32_t *position, weights table, rope_numbers r)
+{
+    int pairs = r.turned / 2, packs = pairs / N, each = packs + (r.dim - r.turned) / N;
+    for (CUDA_EACH(i, r.items)) {
+        int64_t head = i / each;
+        int item = (int)(i - head * each);
+        const T *from = x + head * r.dim;
+        T *to_y = y + head * r.dim;
+        if (item >= packs) {
+            int at = r.turned + (item - packs) * N;
+            store_pack<N>(to_y + at, load_pack<N>(from + at));
+            continue;
+        }
+        int32_t where = position[head / r.heads];
+        float c[N] = {}, s[N] = {};
+        if (where >= 0 && where < r.positions) {
+            load_weights<T>(c, table, (int64_t)where * r.turned + item * N);
+            load_weights<T>(s, table, (int64_t)where * r.turned + pairs + item * N);
+        }
+        int one = INTERLEAVED ? 2 * item : item * N, other = INTERLEAVED ? one + 1 : one + pairs;
+        pack<T, N> a = load_pack<N>(from + one), b = load_pack<N>(from + other);
+#pragma unroll
+        for (int k = 0; k < N; k++) {
+            float u = to_float(a.at[k]), v = to_float(b.at[k]), sine = r.inverse ? -s[k] : s[k];
+            a.at[k] = to<T>(u * c[k] - v * sine);
+            b.at[k] = to<T>(v * c[k] + u * sine);
+        }
+        store_pack<N>(to_y + one, a);
+        store_pack<N>(to_y + other, b);
+    }
+}
+
+static status launch(const step *s, queue *q)
+{
+    const rope_attrs *a = ATTRS_OF(rope_attrs, s->node);
+    rope_shape p = rope_shape_of(s);
+    by_dtype(s->in[0].dtype, [&](auto t) {
+        using T = decltype(t);
+        constexpr int N = WIDE<T>;
+        bool wide = !a->interleaved && p.turned / 2 % N == 0 && p.dim % N == 0;
+        int64_t each = (p.turned / 2 + p.dim - p.turned) / (wide ? N : 1);
+        rope_numbers r = {p.rows * p.heads * each, (int)p.heads,     (int)p.dim,
+                          (int)p.turned,           (int)p.positions, (int)a->inverse};
+        auto turn = wide ? rope_turn<T, N, false> : a->interleaved ? rope_turn<T, 1, true> : rope_turn<T, 1, false>;
+        turn<<<cuda_blocks(r.items), CUDA_THREADS, 0, q->stream>>>(
+            (T *)s->out[0].data, (const T *)s->in[0].data, (const int32_t *)s->in[1].data, weights_of(&s->in[2]), r);
+    });
+    return INGOT_OK;
+}
+
+static bool match(const node *n, const device_caps *)
+{
+    return cuda_match_like(n, 0) && n->out[0]->dtype == n->in[0]->dtype && shape_count(n->in[0]->shape) < INT32_MAX;
+}
+
+extern "C" const kernel_def rope_cuda[] = {
+    {.op = &op_rope_def,
+     .name = "rope.cuda",
+     .level = LEVEL_BEST,
+     .traits = KERNEL_ROW_INVARIANT,
+     .match = match,
+     .launch = launch,
+     .error = ERROR_POINTWISE},
+    {},
+};
