@@ -26,6 +26,7 @@ typedef struct device_def {
     bool lowers_all;      /* takes only primitives: the oracle again */
     bool by_name_only;    /* --device auto does not take it: the oracle, the null device */
     bool runs_nothing;    /* results are not written: the null device */
+    bool side_by_side;    /* steps that share no memory run at the same time */
     status (*open)(context *ctx, const ingot_device_options *options, device *d); /* sets caps, kernels, self */
     void (*close)(device *d);
     status (*alloc)(device *d, int64_t bytes, allocation *out);

@@ -6,8 +6,9 @@
  */
 #include "engine/program.h"
 
-#define ALIGN 64
-#define GUARD 64 /* bytes of NaN behind every buffer when memory is poisoned */
+#define ALIGN  64
+#define PLENTY ((int64_t)512 << 20)
+#define GUARD  64 /* bytes of NaN behind every buffer when memory is poisoned */
 
 static int64_t aligned(int64_t bytes)
 {
@@ -73,7 +74,7 @@ static bool dies_here(ingot_program *p, const node *n, int j, const value *out, 
 
 static bool reuse_input(ingot_program *p, const node *n, value *out, int64_t step, const int64_t *last_read)
 {
-    if (kind_of(p, out) != BUFFER_ARENA || p->device->poison) return false;
+    if (kind_of(p, out) != BUFFER_ARENA || p->device->poison || p->spread) return false;
     int may = n->op->outputs[out->output].may_reuse;
     for (int j = 0; j < n->inputs; j++) {
         if (may != INPUT(j) && !(n->op->traits & OP_POINTWISE)) continue;
@@ -160,8 +161,9 @@ static status plan_arena(ingot_program *p)
     for (int64_t i = 0; i < count; i++) {
         const buffer *b = &p->buffers.at[i];
         if (b->kind != BUFFER_ARENA) continue;
-        in[used++] = p->device->poison ? (plan_interval){b->bytes + GUARD, 0, p->main.count, 0}
-                                       : (plan_interval){b->bytes, b->first, b->last, 0};
+        bool apart = p->device->poison || p->spread;
+        in[used++] = apart ? (plan_interval){b->bytes + GUARD, 0, p->main.count, 0}
+                           : (plan_interval){b->bytes, b->first, b->last, 0};
     }
     bool done = plan_offsets(in, used, ALIGN, &p->arena_bytes);
     p->lower_bound_bytes = plan_lower_bound(in, used, ALIGN);
@@ -218,8 +220,23 @@ static status fill_steps(ingot_program *p)
     return INGOT_OK;
 }
 
+/* Whether every value may have memory of its own: where steps run side by side, reuse would make them wait for each other,
+ * and a small program does not need it. */
+static bool memory_is_plenty(const ingot_program *p)
+{
+    int64_t bytes = 0;
+    if (!p->device->def->side_by_side) return false;
+    for (const node *n = p->graph->first; n; n = n->after) {
+        if (!n->kernel) continue;
+        for (int i = 0; i < NODE_MAX_OUTPUTS; i++) bytes += n->out[i] ? value_bytes(n->out[i]) : 0;
+        if (n->kernel->scratch) bytes += n->kernel->scratch(n, p->device->caps);
+    }
+    return bytes <= PLENTY;
+}
+
 status program_assign(ingot_program *p)
 {
+    p->spread = memory_is_plenty(p);
     for (const node *n = p->graph->first; n; n = n->after) {
         if (!n->kernel) continue;
         p->main.count += !n->hoisted;

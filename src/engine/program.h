@@ -34,6 +34,7 @@ struct ingot_program {
     int *scratch_of;    /* by step of main, then of prepare: buffer of the scratch, or -1 */
     void *compiled;
     bool prepared;
+    bool spread; /* no memory of the arena is used twice, so that steps may run side by side */
     bool bound;
     int64_t groups, *group_ends, *group_ns; /* program_time_groups; groups 0: not asked for */
     ARRAY(store_group *) derived, updates;  /* groups that it reads as they were made, and those it changes */

@@ -1,9 +1,9 @@
 /* NVIDIA GPUs: memory, one stream, a program as one CUDA graph.
  *
- * A program's steps are captured when it is compiled and replayed by one launch. The first error sticks to the device: CUDA
+ * A program's steps are captured when it is compiled and replayed by one launch (graph.c). The first error sticks to the device: CUDA
  * itself refuses everything after it, and the message with the program's name is kept and returned again.
  */
-#include "device/device.h"
+#include "device/cuda/graph.h"
 #include "kit/cuda/nvrtc.h"
 
 #include <pthread.h>
@@ -19,8 +19,6 @@ static const kernel_def *const kernels[] = {
 #undef KERNELS
     NULL,
 };
-
-enum { WORKSPACE = 32 << 20 };
 
 typedef struct gpu {
     struct device_caps caps;
@@ -75,7 +73,6 @@ static void close_cuda(device *d)
     gpu *g = d->self;
     if (g->queue.stream) cudaStreamDestroy(g->queue.stream);
     if (g->caps.blas) cublasLtDestroy(g->caps.blas);
-    if (g->caps.workspace) cudaFree(g->caps.workspace);
     nvrtc_cache_free(g->caps.compiled);
     pthread_mutex_destroy(&g->lock);
     free(g);
@@ -86,8 +83,6 @@ static status open_gpu(context *ctx, gpu *g)
     TRY(describe_device(ctx, &g->caps));
     TRY(cuda_check(ctx, cudaStreamCreateWithFlags(&g->queue.stream, cudaStreamNonBlocking), "making a stream"));
     if (cublasLtCreate(&g->caps.blas)) return ingot_fail(ctx, INGOT_ERROR_DEVICE, "cuda: cublasLt does not start");
-    g->caps.workspace_bytes = WORKSPACE;
-    TRY(cuda_check(ctx, cudaMalloc(&g->caps.workspace, WORKSPACE), "taking cublasLt's workspace"));
     g->caps.compiled = nvrtc_cache_new();
     return g->caps.compiled ? INGOT_OK : fail_memory(ctx, "a device", sizeof *g);
 }
@@ -203,15 +198,6 @@ static status launch_steps(device *d, const work *w)
     return INGOT_OK;
 }
 
-static status capture(device *d, const work *w, cudaGraph_t *graph)
-{
-    gpu *g = d->self;
-    TRY(CUDA(d, cudaStreamBeginCapture(g->queue.stream, cudaStreamCaptureModeThreadLocal), "capturing a program"));
-    status s = launch_steps(d, w);
-    cudaError_t ended = cudaStreamEndCapture(g->queue.stream, graph);
-    return s ? s : CUDA(d, ended, "capturing a program");
-}
-
 static status compile(device *d, const work *w, void **out)
 {
     gpu *g = d->self;
@@ -221,7 +207,7 @@ static status compile(device *d, const work *w, void **out)
     TRY(still_good(d));
     if (w->count == 0) return INGOT_OK;
     pthread_mutex_lock(&g->lock);
-    status s = capture(d, w, &graph);
+    status s = stick(d, graph_capture(d, w, g->queue.stream, launch_steps, &graph));
     if (!s) s = CUDA(d, cudaGraphInstantiate(&ready, graph, 0), "making a program ready");
     if (graph) cudaGraphDestroy(graph);
     pthread_mutex_unlock(&g->lock);
@@ -286,6 +272,7 @@ const char ingot_cuda_stamp[] = INGOT_BUILD_STAMP;
 const device_def ingot_cuda_device = {
     .name = "cuda",
     .summary = "NVIDIA GPUs",
+    .side_by_side = true,
     .open = open_cuda,
     .close = close_cuda,
     .alloc = alloc,

@@ -26,8 +26,6 @@ struct device_caps {
     int64_t memory_bytes, l2_bytes;
     char name[256];
     cublasLtHandle_t blas;
-    void *workspace; /* of cublasLt */
-    int64_t workspace_bytes;
     struct nvrtc_cache *compiled;
 };
 

@@ -78,14 +78,16 @@ __device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4], const
 }
 
 // Rows [row, row + 16), columns [16 k, 16 k + 16) as the left side of a product.
-template <int WIDTH, typename T> __device__ __forceinline__ void left_side(uint32_t (&a)[4], const T *tile, int row, int k)
+template <int WIDTH, typename T>
+__device__ __forceinline__ void left_side(uint32_t (&a)[4], const T *tile, int row, int k)
 {
     int lane = threadIdx.x % 32;
     load_matrices(a, tile + tile_at<WIDTH>(row + lane % 16, k * 2 + lane / 16));
 }
 
 // Two right sides, 16 deep and 8 wide each. Of a tile whose rows are the product's columns: rows [row, row + 16), 16 columns.
-template <int WIDTH, typename T> __device__ __forceinline__ void right_sides(uint32_t (&b)[4], const T *tile, int row, int k)
+template <int WIDTH, typename T>
+__device__ __forceinline__ void right_sides(uint32_t (&b)[4], const T *tile, int row, int k)
 {
     int lane = threadIdx.x % 32;
     load_matrices(b, tile + tile_at<WIDTH>(row + lane % 8 + lane / 16 * 8, k * 2 + (lane / 8 & 1)));
@@ -120,7 +122,8 @@ template <typename T> __device__ __forceinline__ uint32_t pair(float low, float 
 }
 
 // Two results side by side, 16 x 16, as the left side of the next product.
-template <typename T> __device__ __forceinline__ void as_left_side(uint32_t (&a)[4], const float (&c)[4], const float (&d)[4])
+template <typename T>
+__device__ __forceinline__ void as_left_side(uint32_t (&a)[4], const float (&c)[4], const float (&d)[4])
 {
     a[0] = pair<T>(c[0], c[1]);
     a[1] = pair<T>(c[2], c[3]);

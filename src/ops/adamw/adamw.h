@@ -18,6 +18,11 @@ typedef struct adamw_step {
     bool apply;
 } adamw_step;
 adamw_step adamw_step_of(const step *s);
-bool adamw_match(const node *n, const device_caps *caps); /* float32, `low` apart */
+
+#ifdef __cplusplus
+extern "C"
+#endif
+    bool
+    adamw_match(const node *n, const device_caps *caps); /* float32, `low` apart */
 
 #endif

@@ -14,6 +14,7 @@ struct adamw_numbers {
 struct adamw_tensors {
     const float *w, *g, *m, *v, *lr, *scale, *step, *apply;
     float *new_w, *new_m, *new_v;
+    void *low; // new_w in 16 bits, or NULL
 };
 
 // 1 - beta^t without losing what is left of it in the first steps.
@@ -22,7 +23,7 @@ __device__ __forceinline__ float correction(float log_beta, float t)
     return log_beta == 0 ? 1 : -expm1f(t * log_beta);
 }
 
-template <int N> __global__ void adamw_update(adamw_tensors t, adamw_numbers u, int64_t packs)
+template <int N, typename L> __global__ void adamw_update(adamw_tensors t, adamw_numbers u, int64_t packs)
 {
     float lr = *t.lr, scale = *t.scale, time = *t.step;
     bool apply = *t.apply != 0;
@@ -42,6 +43,11 @@ template <int N> __global__ void adamw_update(adamw_tensors t, adamw_numbers u, 
         store_pack<N>(t.new_w + i * N, w);
         store_pack<N>(t.new_m + i * N, m);
         store_pack<N>(t.new_v + i * N, v);
+        if (!t.low) continue;
+        pack<L, N> low;
+#pragma unroll
+        for (int k = 0; k < N; k++) low.at[k] = to<L>(w.at[k]);
+        store_pack<N>((L *)t.low + i * N, low);
     }
 }
 
@@ -67,18 +73,20 @@ static status launch(const step *s, queue *q)
                        in[7],
                        (float *)s->out[0].data,
                        (float *)s->out[1].data,
-                       (float *)s->out[2].data};
+                       (float *)s->out[2].data,
+                       s->out[3].data};
     int64_t n = shape_count(s->out[0].shape);
-    if (n % 4 == 0)
-        adamw_update<4><<<cuda_blocks(n / 4), CUDA_THREADS, 0, q->stream>>>(t, u, n / 4);
-    else
-        adamw_update<1><<<cuda_blocks(n), CUDA_THREADS, 0, q->stream>>>(t, u, n);
+    bool half = s->out[3].dtype == INGOT_F16;
+    auto update = n % 4 ? (half ? adamw_update<1, f16> : adamw_update<1, bf16>)
+                        : (half ? adamw_update<4, f16> : adamw_update<4, bf16>);
+    int64_t packs = n % 4 ? n : n / 4;
+    update<<<cuda_blocks(packs), CUDA_THREADS, 0, q->stream>>>(t, u, packs);
     return INGOT_OK;
 }
 
 static bool match(const node *n, const device_caps *caps)
 {
-    return match_f32(n, caps) && n->in[6]->dtype == INGOT_F32;
+    return adamw_match(n, caps) && n->in[6]->dtype == INGOT_F32;
 }
 
 extern "C" const kernel_def adamw_cuda[] = {

@@ -67,8 +67,7 @@ __device__ __forceinline__ void add_values(float (&o)[MT][WIDTH / 8][4], const f
     }
 }
 
-template <typename T, int WIDTH, int MT, int BN>
-__global__ void __launch_bounds__(THREADS) attend(attention_forward f)
+template <typename T, int WIDTH, int MT, int BN> __global__ void __launch_bounds__(THREADS) attend(attention_forward f)
 {
     using tiles = forward_tiles<T, WIDTH, MT, BN>;
     constexpr int BM = tiles::BM;
@@ -107,6 +106,7 @@ __global__ void __launch_bounds__(THREADS) attend(attention_forward f)
             load_tile<BN, WIDTH, THREADS>(t.v[turn ^ 1], v, at + BN);
         }
         copy_commit();
+        if (a.causal && at > first + row + MT * 16 - 1) continue; // nothing here for this warp
         float s[MT][BN / 8][4];
         score<T, WIDTH, MT, BN>(s, t.q, t.k[turn], row);
         bool whole = at >= starts.high && at + BN <= a.tokens && (!a.causal || at + BN - 1 <= first + row);
@@ -127,13 +127,13 @@ __global__ void __launch_bounds__(THREADS) attend(attention_forward f)
 #pragma unroll
                 for (int j = 0; j < BN / 8; j++) top = fmaxf(top, fmaxf(s[m][j][2 * h], s[m][j][2 * h + 1]));
                 top = quad_max(top);
-                float base = top == -INFINITY ? 0 : top * c, shrink = exp2f(max[m][h] * c - base), part = 0;
+                float base = top == -INFINITY ? 0 : top * c, shrink = power_of_two(max[m][h] * c - base), part = 0;
                 max[m][h] = top;
 #pragma unroll
                 for (int j = 0; j < BN / 8; j++)
 #pragma unroll
                     for (int i = 2 * h; i < 2 * h + 2; i++) {
-                        s[m][j][i] = exp2f(s[m][j][i] * c - base);
+                        s[m][j][i] = power_of_two(s[m][j][i] * c - base);
                         part += s[m][j][i];
                     }
                 sum[m][h] = sum[m][h] * shrink + part;
@@ -169,7 +169,8 @@ __global__ void __launch_bounds__(THREADS) attend(attention_forward f)
         }
 }
 
-template <typename T, int WIDTH, int MT, int BN> static void launch_tiles(const attention_forward &f, int batch, queue *q)
+template <typename T, int WIDTH, int MT, int BN>
+static void launch_tiles(const attention_forward &f, int batch, queue *q)
 {
     using tiles = forward_tiles<T, WIDTH, MT, BN>;
     static_assert(sizeof(tiles) <= 227 * 1024);
@@ -184,15 +185,15 @@ template <typename T> static void launch_type(const attention_forward &f, int ba
     if (f.a.dim <= 32)
         launch_tiles<T, 32, 1, 64>(f, batch, q);
     else if (f.a.dim <= 64)
-        launch_tiles<T, 64, 2, 64>(f, batch, q);
+        launch_tiles<T, 64, 1, 64>(f, batch, q);
     else
-        launch_tiles<T, 128, 2, 64>(f, batch, q);
+        launch_tiles<T, 128, 2, 32>(f, batch, q);
 }
 
 static status launch(const step *s, queue *q)
 {
-    attention_forward f = {heads_of_tensor(&s->in[0]),         heads_of_tensor(&s->in[1]),
-                           heads_of_tensor(&s->in[2]),         s->out[ATTENTION_O].data,
+    attention_forward f = {heads_of_tensor(&s->in[0]),          heads_of_tensor(&s->in[1]),
+                           heads_of_tensor(&s->in[2]),          s->out[ATTENTION_O].data,
                            (float *)s->out[ATTENTION_LSE].data, attention_numbers_of(s, 0, 3)};
     int batch = (int)s->in[0].shape.dim[0];
     if (s->in[0].dtype == INGOT_BF16)

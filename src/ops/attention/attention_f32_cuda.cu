@@ -6,7 +6,8 @@ enum { THREADS = 256, BN = 64, LP = BN + 4 };
 
 template <int WIDTH> constexpr int LD = WIDTH + 4; // of a row in shared memory, so that rows begin in different banks
 
-template <int ROWS, int WIDTH> __device__ __forceinline__ void load_rows(float *tile, const rows_in<float> &from, int first)
+template <int ROWS, int WIDTH>
+__device__ __forceinline__ void load_rows(float *tile, const rows_in<float> &from, int first)
 {
     for (int item = threadIdx.x; item < ROWS * WIDTH / 4; item += THREADS) {
         int row = item / (WIDTH / 4), column = item % (WIDTH / 4) * 4;
@@ -137,7 +138,8 @@ template <int WIDTH, int R> __global__ void __launch_bounds__(THREADS) attend_f3
     tiles &t = *reinterpret_cast<tiles *>(memory);
     const attention_numbers &a = f.a;
     int head = blockIdx.y, batch = blockIdx.z, first = ((int)gridDim.x - 1 - (int)blockIdx.x) * tiles::BM;
-    rows_in<float> k = rows_of_head<float>(f.k, a, batch, head / a.group), v = rows_of_head<float>(f.v, a, batch, head / a.group);
+    rows_in<float> k = rows_of_head<float>(f.k, a, batch, head / a.group),
+                   v = rows_of_head<float>(f.v, a, batch, head / a.group);
     int last = first + tiles::BM < a.tokens ? first + tiles::BM : a.tokens;
     key_range starts = first_keys<THREADS>(a, batch, first, last);
     load_rows<tiles::BM, WIDTH>(t.q, rows_of_head<float>(f.q, a, batch, head), first);
@@ -211,7 +213,8 @@ template <int WIDTH, int R> __global__ void __launch_bounds__(THREADS) grad_quer
     tiles &t = *reinterpret_cast<tiles *>(memory);
     const attention_numbers &a = f.a;
     int head = blockIdx.y, batch = blockIdx.z, first = ((int)gridDim.x - 1 - (int)blockIdx.x) * tiles::BM;
-    rows_in<float> k = rows_of_head<float>(f.k, a, batch, head / a.group), v = rows_of_head<float>(f.v, a, batch, head / a.group);
+    rows_in<float> k = rows_of_head<float>(f.k, a, batch, head / a.group),
+                   v = rows_of_head<float>(f.v, a, batch, head / a.group);
     rows_in<float> results = rows_of_head<float>(f.o, a, batch, head);
     int last = first + tiles::BM < a.tokens ? first + tiles::BM : a.tokens;
     key_range starts = first_keys<THREADS>(a, batch, first, last);
@@ -315,7 +318,8 @@ template <int WIDTH, int R> __global__ void __launch_bounds__(THREADS) grad_keys
     store_result<WIDTH, R>(f.dv, dv, a, batch, kv_head, a.kv_heads, first, one);
 }
 
-template <typename TILES, typename K, typename F> static void launch_tiles(K kernel, const F &f, int heads, int batch, queue *q)
+template <typename TILES, typename K, typename F>
+static void launch_tiles(K kernel, const F &f, int heads, int batch, queue *q)
 {
     static_assert(sizeof(TILES) <= 227 * 1024);
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)sizeof(TILES));
@@ -343,8 +347,8 @@ template <typename F> static void by_size(const attention_numbers &a, int heads,
 
 static status launch(const step *s, queue *q)
 {
-    attention_forward f = {heads_of_tensor(&s->in[0]),           heads_of_tensor(&s->in[1]),
-                           heads_of_tensor(&s->in[2]),           s->out[ATTENTION_O].data,
+    attention_forward f = {heads_of_tensor(&s->in[0]),          heads_of_tensor(&s->in[1]),
+                           heads_of_tensor(&s->in[2]),          s->out[ATTENTION_O].data,
                            (float *)s->out[ATTENTION_LSE].data, attention_numbers_of(s, 0, 3)};
     int batch = (int)s->in[0].shape.dim[0];
     by_size(f.a, f.a.heads, batch, q, [&](auto width, auto rows) {

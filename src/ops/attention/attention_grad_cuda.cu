@@ -47,7 +47,8 @@ __device__ __forceinline__ void multiply_rows(float (&y)[MT][BN / 8][4], const T
 
 // y += p tile, p as it lies in the registers, the tile's BN rows summed over.
 template <typename T, int WIDTH, int MT, int BN>
-__device__ __forceinline__ void multiply_by(float (&y)[MT][WIDTH / 8][4], const float (&p)[MT][BN / 8][4], const T *tile)
+__device__ __forceinline__ void multiply_by(float (&y)[MT][WIDTH / 8][4], const float (&p)[MT][BN / 8][4],
+                                            const T *tile)
 {
 #pragma unroll
     for (int j = 0; j < BN / 16; j++) {
@@ -117,12 +118,14 @@ __device__ __forceinline__ float delta_of(const attention_backward &f, int batch
             for (int i = 0; i < 8; i++) sum += to_float(x.at[i]) * to_float(y.at[i]);
         }
     } else {
-        for (int column = (int)threadIdx.x % 4; column < a.dim; column += 4) sum += to_float(d[column]) * to_float(o[column]);
+        for (int column = (int)threadIdx.x % 4; column < a.dim; column += 4)
+            sum += to_float(d[column]) * to_float(o[column]);
     }
     return sum;
 }
 
-template <typename T, int WIDTH, int MT, int BN> __global__ void __launch_bounds__(THREADS) grad_queries(attention_backward f)
+template <typename T, int WIDTH, int MT, int BN>
+__global__ void __launch_bounds__(THREADS) grad_queries(attention_backward f)
 {
     using tiles = query_tiles<T, WIDTH, MT, BN>;
     constexpr int BM = tiles::BM;
@@ -165,6 +168,7 @@ template <typename T, int WIDTH, int MT, int BN> __global__ void __launch_bounds
             load_tile<BN, WIDTH, THREADS>(t.v[turn ^ 1], v, at + BN);
         }
         copy_commit();
+        if (a.causal && at > first + row + MT * 16 - 1) continue; // nothing here for this warp
         float s[MT][BN / 8][4], dp[MT][BN / 8][4];
         clear(s);
         multiply_rows<T, WIDTH, MT, BN>(s, t.q, row, t.k[turn]);
@@ -178,9 +182,8 @@ template <typename T, int WIDTH, int MT, int BN> __global__ void __launch_bounds
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
                     int key = at + j * 8 + lane % 4 * 2 + i % 2, h = i / 2;
-                    bool seen = whole ||
-                                (key >= start[m][h] && key < a.tokens && (!a.causal || key <= query[m][h]));
-                    float p = seen ? exp2f(s[m][j][i] * c - lse[m][h]) : 0;
+                    bool seen = whole || (key >= start[m][h] && key < a.tokens && (!a.causal || key <= query[m][h]));
+                    float p = seen ? power_of_two(s[m][j][i] * c - lse[m][h]) : 0;
                     s[m][j][i] = seen ? p * (dp[m][j][i] - delta[m][h]) : 0;
                 }
         multiply_by<T, WIDTH, MT, BN>(dq, s, t.k[turn]);
@@ -199,8 +202,8 @@ template <typename T, int WIDTH, int MT, int BN> struct key_tiles {
 
 // The numbers of BN queries, a thread each.
 template <int BN>
-__device__ __forceinline__ void load_numbers(float *lse, float *delta, int *start, const attention_backward &f, int batch,
-                                             int head, int first)
+__device__ __forceinline__ void load_numbers(float *lse, float *delta, int *start, const attention_backward &f,
+                                             int batch, int head, int first)
 {
     int query = first + (int)threadIdx.x;
     if (threadIdx.x >= BN) return;
@@ -211,7 +214,8 @@ __device__ __forceinline__ void load_numbers(float *lse, float *delta, int *star
     start[threadIdx.x] = inside ? first_key(f.a, batch, query) : 0x7fffffff;
 }
 
-template <typename T, int WIDTH, int MT, int BN> __global__ void __launch_bounds__(THREADS) grad_keys(attention_backward f)
+template <typename T, int WIDTH, int MT, int BN>
+__global__ void __launch_bounds__(THREADS) grad_keys(attention_backward f)
 {
     using tiles = key_tiles<T, WIDTH, MT, BN>;
     constexpr int BM = tiles::BM;
@@ -242,6 +246,7 @@ template <typename T, int WIDTH, int MT, int BN> __global__ void __launch_bounds
         __syncthreads();
         if (index + 1 < count) load(index + 1, turn ^ 1);
         copy_commit();
+        if (a.causal && at + BN - 1 < first + row) continue; // nothing here for this warp
         float s[MT][BN / 8][4], dp[MT][BN / 8][4];
         clear(s);
         multiply_rows<T, WIDTH, MT, BN>(s, t.k, row, t.q[turn]); // keys by queries
@@ -255,7 +260,7 @@ template <typename T, int WIDTH, int MT, int BN> __global__ void __launch_bounds
                     int column = j * 8 + lane % 4 * 2 + i % 2, key = first + row + m * 16 + lane / 4 + i / 2 * 8;
                     bool seen = whole || (key >= t.start[turn][column] && at + column < a.tokens &&
                                           (!a.causal || key <= at + column));
-                    s[m][j][i] = seen ? exp2f(s[m][j][i] * c - t.lse[turn][column]) : 0;
+                    s[m][j][i] = seen ? power_of_two(s[m][j][i] * c - t.lse[turn][column]) : 0;
                 }
         multiply_by<T, WIDTH, MT, BN>(dv, s, t.dout[turn]);
         clear(dp);
@@ -275,7 +280,8 @@ template <typename T, int WIDTH, int MT, int BN> __global__ void __launch_bounds
     store_rows<T, WIDTH, MT>(f.dv, dv, a, batch, kv_head, a.kv_heads, first + row, 1);
 }
 
-template <typename TILES, typename K> static void launch_tiles(K kernel, const attention_backward &f, int heads, int batch, queue *q)
+template <typename TILES, typename K>
+static void launch_tiles(K kernel, const attention_backward &f, int heads, int batch, queue *q)
 {
     static_assert(sizeof(TILES) <= 227 * 1024);
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)sizeof(TILES));
@@ -295,7 +301,7 @@ template <typename T> static void launch_type(const attention_backward &f, int b
     if (f.a.dim <= 32)
         launch_width<T, 32, 1, 64, 1, 64>(f, batch, q);
     else if (f.a.dim <= 64)
-        launch_width<T, 64, 2, 32, 2, 32>(f, batch, q);
+        launch_width<T, 64, 1, 32, 1, 32>(f, batch, q);
     else
         launch_width<T, 128, 1, 64, 1, 32>(f, batch, q);
 }

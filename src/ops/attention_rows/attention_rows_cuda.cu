@@ -194,8 +194,8 @@ static status launch(const step *s, queue *q)
                .head_groups = (int)((a.group + together - 1) / together),
                .scale = a.scale,
                .wide = a.dim % 8 == 0};
-    p.shares = shares_of(s->in[ROWS_Q].shape, s->in[ROWS_K_POOL].shape, s->in[ROWS_BLOCK_TABLE].shape, a.page_size,
-                         q->caps);
+    p.shares =
+        shares_of(s->in[ROWS_Q].shape, s->in[ROWS_K_POOL].shape, s->in[ROWS_BLOCK_TABLE].shape, a.page_size, q->caps);
     p.part = p.shares > 1 ? (float *)s->scratch : nullptr;
     by_dtype(s->in[ROWS_Q].dtype, [&](auto t) {
         using T = decltype(t);

@@ -1,7 +1,7 @@
 // Cross-entropy on CUDA: a block for each row of logits, which is read once; the gradient reads and writes it once. Rows of
 // an odd vocabulary begin anywhere, so the elements before the first whole 16 bytes and after the last go one by one.
 #include "kit/cuda/values.cuh"
-#include "ops/cross_entropy/cross_entropy.h"
+#include "ops/cross_entropy/cross_entropy_cuda.h"
 
 enum { THREADS = 512 };
 
@@ -63,33 +63,31 @@ __device__ __forceinline__ running join_block(running r)
     return all;
 }
 
-template <typename T>
-__global__ void __launch_bounds__(THREADS)
-    losses_of_rows(float *losses, float *lses, const T *logits, const int32_t *targets, int columns)
+// Losses, and gradients where `dlogits` is given. lses is what the losses leave, and, without `losses`, what they left.
+// dlogits may lie over the logits: a thread reads its elements before it writes them.
+template <typename T> __global__ void __launch_bounds__(THREADS) rows_of_logits(cross_entropy_rows r)
 {
+    __shared__ float shared_lse;
     int64_t row = blockIdx.x;
-    const T *x = logits + row * columns;
-    int32_t target = targets[row];
+    const T *x = (const T *)r.logits + row * r.stride;
+    int columns = (int)r.columns;
+    int32_t target = r.targets[row];
     bool counts = target >= 0 && target < columns;
-    running r = counts ? join_block(scan_row(x, columns)) : running();
-    if (threadIdx.x) return;
-    losses[row] = counts ? r.max - to_float(x[target]) + logf(r.sum) : 0;
-    if (lses) lses[row] = counts ? r.max + logf(r.sum) : 0;
-}
-
-// dx may lie over x: a thread reads its elements before it writes them.
-template <typename T>
-__global__ void __launch_bounds__(THREADS) gradients_of_rows(T *dlogits, const T *logits, const int32_t *targets,
-                                                             const float *lses, const float *dlosses, int columns)
-{
-    int64_t row = blockIdx.x;
-    const T *x = logits + row * columns;
-    T *dx = dlogits + row * columns;
-    int32_t target = targets[row];
-    bool counts = target >= 0 && target < columns;
-    float lse = lses[row], d = counts ? dlosses[row] : 0;
+    if (r.losses) {
+        running all = counts ? join_block(scan_row(x, columns)) : running();
+        if (threadIdx.x == 0) {
+            float log_sum = logf(all.sum), lse = counts ? all.max + log_sum : 0;
+            r.losses[row] = counts ? all.max - to_float(x[target]) + log_sum : 0;
+            if (r.lses) r.lses[row] = lse;
+            shared_lse = lse;
+        }
+        __syncthreads();
+    }
+    if (!r.dlogits) return;
+    T *dx = (T *)r.dlogits + row * r.stride;
+    float lse = r.losses ? shared_lse : r.lses[row], d = !counts ? 0 : r.dlosses ? r.dlosses[row] : 1;
     auto gradient = [&](T v, int column) {
-        return to<T>(counts ? (expf(to_float(v) - lse) - (column == target ? 1.0f : 0.0f)) * d : 0.0f);
+        return to<T>(counts ? (__expf(to_float(v) - lse) - (column == target ? 1.0f : 0.0f)) * d : 0.0f);
     };
     row_split split = split_row(x, columns);
     int tail = split.head + split.packs * WIDE<T>;
@@ -102,29 +100,44 @@ __global__ void __launch_bounds__(THREADS) gradients_of_rows(T *dlogits, const T
         for (int k = 0; k < WIDE<T>; k++) v.at[k] = gradient(v.at[k], from + k);
         store_pack<WIDE<T>>(dx + from, v);
     }
+    for (int i = columns + (int)threadIdx.x; i < r.padded; i += THREADS) dx[i] = to<T>(0.0f);
+}
+
+extern "C" void cross_entropy_cuda_rows(const cross_entropy_rows *r, const queue *q)
+{
+    by_dtype(r->dtype, [&](auto t) {
+        using T = decltype(t);
+        rows_of_logits<T><<<(unsigned)r->rows, THREADS, 0, q->stream>>>(*r);
+    });
+}
+
+static cross_entropy_rows rows_of(const step *s)
+{
+    const tensor *x = &s->in[0];
+    return {.dtype = x->dtype,
+            .rows = x->shape.dim[0],
+            .columns = x->shape.dim[1],
+            .stride = x->shape.dim[1],
+            .logits = x->data,
+            .targets = (const int32_t *)s->in[1].data};
 }
 
 static status launch(const step *s, queue *q)
 {
-    const tensor *x = &s->in[0];
-    by_dtype(x->dtype, [&](auto t) {
-        using T = decltype(t);
-        losses_of_rows<T><<<(unsigned)x->shape.dim[0], THREADS, 0, q->stream>>>(
-            (float *)s->out[CROSS_ENTROPY_LOSSES].data, (float *)s->out[CROSS_ENTROPY_LSE].data, (const T *)x->data,
-            (const int32_t *)s->in[1].data, (int)x->shape.dim[1]);
-    });
+    cross_entropy_rows r = rows_of(s);
+    r.losses = (float *)s->out[CROSS_ENTROPY_LOSSES].data;
+    r.lses = (float *)s->out[CROSS_ENTROPY_LSE].data;
+    cross_entropy_cuda_rows(&r, q);
     return INGOT_OK;
 }
 
 static status launch_grad(const step *s, queue *q)
 {
-    const tensor *x = &s->in[0];
-    by_dtype(x->dtype, [&](auto t) {
-        using T = decltype(t);
-        gradients_of_rows<T><<<(unsigned)x->shape.dim[0], THREADS, 0, q->stream>>>(
-            (T *)s->out[0].data, (const T *)x->data, (const int32_t *)s->in[1].data, (const float *)s->in[2].data,
-            (const float *)s->in[3].data, (int)x->shape.dim[1]);
-    });
+    cross_entropy_rows r = rows_of(s);
+    r.lses = (float *)s->in[2].data;
+    r.dlosses = (const float *)s->in[3].data;
+    r.dlogits = s->out[0].data;
+    cross_entropy_cuda_rows(&r, q);
     return INGOT_OK;
 }
 

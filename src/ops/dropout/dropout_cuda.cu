@@ -12,7 +12,7 @@ __global__ void drop(T *y, const T *x, const int32_t *rng, uint32_t stream, floa
 #pragma unroll
         for (int k = 0; k < 4; k++) {
             int64_t at = i * 4 + k;
-            if (at < n) y[at] = to<T>(to_float(to<T>(philox_float(word[k]))) < p ? 0 : to_float(x[at]) * scale);
+            if (at < n) y[at] = to<T>(philox_float(word[k]) < p ? 0 : to_float(x[at]) * scale);
         }
     }
 }

@@ -231,7 +231,8 @@ template <typename T> static void overwrite(const step *s, queue *q)
     if (ids <= MOST_OVERWRITTEN) {
         const int32_t *id = (const int32_t *)s->in[1].data;
         unsigned threads = row < 256 ? 64 : 256;
-        overwrite_rows<T><<<(unsigned)ids, threads, 0, q->stream>>>(y, x, id, s->out[0].shape.dim[0], (int)row, (int)ids);
+        overwrite_rows<T>
+            <<<(unsigned)ids, threads, 0, q->stream>>>(y, x, id, s->out[0].shape.dim[0], (int)row, (int)ids);
         return;
     }
     sorted_ids i = sort_ids(s, q);

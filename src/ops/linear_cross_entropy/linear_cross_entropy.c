@@ -3,21 +3,11 @@
  * twice; else the backward pass makes each chunk again. It lowers to products and cross_entropy of chunks, whose kernels do
  * the work; the plan gives all chunks the same memory.
  */
-#include "ops/cross_entropy/cross_entropy.h"
+#include "ops/linear_cross_entropy/linear_cross_entropy.h"
 #include "ops/matmul/matmul.h"
 #include "ops/source/source.h"
 
 #define CHUNK_BYTES (100 << 20) /* of logits: beyond caches anyway, and rows enough to keep products busy */
-
-typedef struct linear_cross_entropy_attrs {
-    int64_t chunk; /* rows */
-} linear_cross_entropy_attrs;
-
-/* Outputs after losses and lse: the gradient of the sum of all losses. */
-enum { SUM_DX = CROSS_ENTROPY_LSE + 1, SUM_DW };
-
-/* linear_cross_entropy_grad: x, w, targets, lse, dlosses -> dx, dw. */
-enum { GRAD_DX, GRAD_DW };
 
 static dtype statistic(dtype d)
 {
@@ -41,8 +31,8 @@ static status infer(build *b, const node *n, inferred *out)
     TRY(check(b, n));
     out[CROSS_ENTROPY_LOSSES] = (inferred){.dtype = statistic(n->in[0]->dtype), .shape = n->in[2]->shape};
     out[CROSS_ENTROPY_LSE] = out[CROSS_ENTROPY_LOSSES];
-    out[SUM_DX] = (inferred){.dtype = n->in[0]->dtype, .shape = n->in[0]->shape};
-    out[SUM_DW] = (inferred){.dtype = statistic(n->in[1]->dtype), .shape = n->in[1]->shape};
+    out[LINEAR_SUM_DX] = (inferred){.dtype = n->in[0]->dtype, .shape = n->in[0]->shape};
+    out[LINEAR_SUM_DW] = (inferred){.dtype = statistic(n->in[1]->dtype), .shape = n->in[1]->shape};
     return INGOT_OK;
 }
 
@@ -78,14 +68,14 @@ static value *joined(build *b, const parts *p)
 /* The gradient of one chunk's losses by its logits, which may lie over them, and what follows from it. */
 static void add_gradients(build *b, const node *n, value *d, value *part, parts *dx, value **dw)
 {
-    if (n->out[SUM_DX]) dx->at[dx->count++] = ingot_matmul(b, d, n->in[1]);
-    if (n->out[SUM_DW]) *dw = matmul_wide(b, d, part, *dw, 1, 0); /* adds to the chunks before */
+    if (n->out[LINEAR_SUM_DX]) dx->at[dx->count++] = ingot_matmul(b, d, n->in[1]);
+    if (n->out[LINEAR_SUM_DW]) *dw = matmul_wide(b, d, part, *dw, 1, 0); /* adds to the chunks before */
 }
 
 static void lower(build *b, const node *n, value **out)
 {
     int64_t rows = n->in[0]->shape.dim[0], chunk = chunk_of(n);
-    bool keeps = n->out[CROSS_ENTROPY_LSE], both = n->out[SUM_DX] || n->out[SUM_DW];
+    bool keeps = n->out[CROSS_ENTROPY_LSE], both = n->out[LINEAR_SUM_DX] || n->out[LINEAR_SUM_DW];
     parts losses, lses, dx;
     if (!parts_start(b, &losses, rows, chunk) || !parts_start(b, &lses, rows, chunk) ||
         !parts_start(b, &dx, rows, chunk))
@@ -99,12 +89,12 @@ static void lower(build *b, const node *n, value **out)
         if (!both) continue;
         value *ones = ingot_constant(b, 1, loss->dtype, loss->shape);
         value *d = APPLY(b, &op_cross_entropy_grad_def, NULL, logits, target, lse, ones);
-        add_gradients(b, n, d, part, &dx, &out[SUM_DW]);
+        add_gradients(b, n, d, part, &dx, &out[LINEAR_SUM_DW]);
     }
     if (b->status) return;
     out[CROSS_ENTROPY_LOSSES] = joined(b, &losses);
     if (keeps) out[CROSS_ENTROPY_LSE] = joined(b, &lses);
-    if (n->out[SUM_DX]) out[SUM_DX] = joined(b, &dx);
+    if (n->out[LINEAR_SUM_DX]) out[LINEAR_SUM_DX] = joined(b, &dx);
 }
 
 /* Whether all elements are one constant: what the gradient of a sum looks like. */
@@ -126,7 +116,7 @@ static void grad(build *b, node *n, value *const *dout, const bool *need, value 
     double scale;
     if (all_equal(dout[CROSS_ENTROPY_LOSSES], &scale)) {
         for (int i = 0; i < 2; i++) {
-            value *d = need[i] ? node_output(b, n, SUM_DX + i) : NULL;
+            value *d = need[i] ? node_output(b, n, LINEAR_SUM_DX + i) : NULL;
             if (d) din[i] = ingot_cast(b, scale == 1 ? d : ingot_mul_scalar(b, d, scale), n->in[i]->dtype);
         }
         return;
@@ -134,8 +124,8 @@ static void grad(build *b, node *n, value *const *dout, const bool *need, value 
     value *lse = node_output(b, n, CROSS_ENTROPY_LSE);
     value *in[] = {n->in[0], n->in[1], n->in[2], lse, dout[CROSS_ENTROPY_LOSSES]};
     node *g = node_new(b, &op_linear_cross_entropy_grad_def, in, 5, n->attrs);
-    if (g && need[0]) din[0] = node_output(b, g, GRAD_DX);
-    if (g && need[1]) din[1] = ingot_cast(b, node_output(b, g, GRAD_DW), n->in[1]->dtype);
+    if (g && need[0]) din[0] = node_output(b, g, LINEAR_GRAD_DX);
+    if (g && need[1]) din[1] = ingot_cast(b, node_output(b, g, LINEAR_GRAD_DW), n->in[1]->dtype);
 }
 
 static double product_flops(const node *n)
@@ -146,7 +136,7 @@ static double product_flops(const node *n)
 
 static op_cost cost(const node *n)
 {
-    double products = 1 + (n->out[SUM_DX] != NULL) + (n->out[SUM_DW] != NULL);
+    double products = 1 + (n->out[LINEAR_SUM_DX] != NULL) + (n->out[LINEAR_SUM_DW] != NULL);
     return (op_cost){.flops = products * product_flops(n),
                      .bytes = products * (double)(value_bytes(n->in[0]) + value_bytes(n->in[1]))};
 }
@@ -197,8 +187,8 @@ static status grad_infer(build *b, const node *n, inferred *out)
     if (!shape_equal(n->in[3]->shape, rows) || !shape_equal(n->in[4]->shape, rows))
         return infer_fail(b, n, "lse is %s, dlosses are %s", shape_print(one, n->in[3]->shape),
                           shape_print(other, n->in[4]->shape));
-    out[GRAD_DX] = (inferred){.dtype = n->in[0]->dtype, .shape = n->in[0]->shape};
-    out[GRAD_DW] = (inferred){.dtype = statistic(n->in[1]->dtype), .shape = n->in[1]->shape};
+    out[LINEAR_GRAD_DX] = (inferred){.dtype = n->in[0]->dtype, .shape = n->in[0]->shape};
+    out[LINEAR_GRAD_DW] = (inferred){.dtype = statistic(n->in[1]->dtype), .shape = n->in[1]->shape};
     return INGOT_OK;
 }
 
@@ -215,17 +205,18 @@ static void grad_lower(build *b, const node *n, value **out)
         if (!logits) return;
         logits->node->recomputed = true; /* equal to those of the forward pass, which are gone */
         value *d = APPLY(b, &op_cross_entropy_grad_def, NULL, logits, target, lse, dlosses);
-        if (n->out[GRAD_DX]) dx.at[dx.count++] = ingot_matmul(b, d, w);
-        if (n->out[GRAD_DW]) dw = matmul_wide(b, d, part, dw, 1, 0); /* adds to the chunks before */
+        if (n->out[LINEAR_GRAD_DX]) dx.at[dx.count++] = ingot_matmul(b, d, w);
+        if (n->out[LINEAR_GRAD_DW]) dw = matmul_wide(b, d, part, dw, 1, 0); /* adds to the chunks before */
     }
     if (b->status) return;
-    if (n->out[GRAD_DX]) out[GRAD_DX] = joined(b, &dx);
-    if (n->out[GRAD_DW]) out[GRAD_DW] = dw;
+    if (n->out[LINEAR_GRAD_DX]) out[LINEAR_GRAD_DX] = joined(b, &dx);
+    if (n->out[LINEAR_GRAD_DW]) out[LINEAR_GRAD_DW] = dw;
 }
 
 static op_cost grad_cost(const node *n)
 {
-    return (op_cost){.flops = (1 + (n->out[GRAD_DX] != NULL) + (n->out[GRAD_DW] != NULL)) * product_flops(n),
+    return (op_cost){.flops =
+                         (1 + (n->out[LINEAR_GRAD_DX] != NULL) + (n->out[LINEAR_GRAD_DW] != NULL)) * product_flops(n),
                      .bytes = 2.0 * (double)(value_bytes(n->in[0]) + value_bytes(n->in[1]))};
 }
 

@@ -1,28 +1,19 @@
-/* Products on CUDA by cuBLASLt. It thinks in columns: our y (M, N) by rows is its y (N, M) by columns, so b comes first.
- *
- * A batch is one strided batch when its offsets advance evenly (or stand still, for a side that is broadcast), else a
- * product at a time. The algorithm is the library's first choice for the shape.
+/* Products on CUDA by cuBLASLt. A batch is one strided batch when its offsets advance evenly (or stand still, for a side
+ * that is broadcast), else a product at a time.
  */
-#include "kit/cuda/cuda.h"
+#include "kit/cuda/product.h"
 #include "ops/matmul/matmul.h"
 
 typedef struct ready {
     matmul_shape shape;
-    cublasLtMatmulDesc_t how;
-    cublasLtMatrixLayout_t a, b, y;
-    cublasLtMatmulAlgo_t algorithm;
-    bool even; /* the batch in one call */
-    int64_t a_step, b_step;
+    product_plan *plan;
+    int64_t calls;
 } ready;
 
 static void unprepare(void *prepared)
 {
     ready *r = prepared;
-    if (!r) return;
-    if (r->how) cublasLtMatmulDescDestroy(r->how);
-    if (r->a) cublasLtMatrixLayoutDestroy(r->a);
-    if (r->b) cublasLtMatrixLayoutDestroy(r->b);
-    if (r->y) cublasLtMatrixLayoutDestroy(r->y);
+    if (r) product_free(r->plan);
     free(r);
 }
 
@@ -39,88 +30,35 @@ static bool advances_evenly(const step *s, const matmul_shape *p, int64_t *a_ste
     return true;
 }
 
-static cudaDataType type_of(dtype d)
-{
-    return d == INGOT_BF16 ? CUDA_R_16BF : d == INGOT_F16 ? CUDA_R_16F : CUDA_R_32F;
-}
-
-/* A matrix of ours, op(x) rows x cols with strides, as the library's column-major one. *transposed: it must be turned. */
-static cublasStatus_t make_layout(cublasLtMatrixLayout_t *out, cudaDataType type, int64_t rows, int64_t cols,
-                                  int64_t row, int64_t col, bool *transposed)
-{
-    *transposed = col != 1 && cols != 1; /* stored with rows side by side */
-    int64_t leading = *transposed ? col : row;
-    if (*transposed) return cublasLtMatrixLayoutCreate(out, type, (uint64_t)rows, (uint64_t)cols, MAX(leading, rows));
-    return cublasLtMatrixLayoutCreate(out, type, (uint64_t)cols, (uint64_t)rows, MAX(leading, cols));
-}
-
-static cublasStatus_t set_batch(cublasLtMatrixLayout_t layout, int64_t count, int64_t step)
-{
-    int32_t batch = (int32_t)count;
-    cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch, sizeof batch);
-    return cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &step, sizeof step);
-}
-
 static bool has_addend(const step *s)
 {
     return s->inputs > 2 && s->node->in[2];
 }
 
-/* The largest power of two, up to 256, that every product's matrix begins at a multiple of. */
-static uint32_t alignment_of(const ready *r, const tensor *t, int64_t step)
+static product_shape shape_of(const step *s, const matmul_shape *m)
 {
-    int64_t at = t->byte_offset;
-    if (r->shape.batch > 1) at |= (r->even ? step : 1) * ingot_dtype_bytes(t->dtype);
-    uint32_t align = 256;
-    while (align > 1 && at % align) align /= 2;
-    return align;
-}
-
-static cublasStatus_t pick_algorithm(ready *r, const step *step, const device_caps *caps)
-{
-    cublasLtMatmulPreference_t preference;
-    cublasLtMatmulHeuristicResult_t found;
-    int count = 0;
-    cublasStatus_t s = cublasLtMatmulPreferenceCreate(&preference);
-    if (s) return s;
-    uint64_t workspace = (uint64_t)caps->workspace_bytes;
-    cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
-                                         sizeof workspace);
-    const matmul_shape *p = &r->shape;
-    uint32_t a = alignment_of(r, &step->in[1], r->b_step), b = alignment_of(r, &step->in[0], r->a_step);
-    uint32_t y = alignment_of(r, &step->out[0], p->m * p->n), c = y;
-    if (has_addend(step)) c = alignment_of(r, &step->in[2], p->m * p->n);
-    cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &a, sizeof a);
-    cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &b, sizeof b);
-    cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &c, sizeof c);
-    cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &y, sizeof y);
-    s = cublasLtMatmulAlgoGetHeuristic(caps->blas, r->how, r->b, r->a, r->y, r->y, preference, 1, &found, &count);
-    cublasLtMatmulPreferenceDestroy(preference);
-    if (s || count == 0) return s ? s : CUBLAS_STATUS_NOT_SUPPORTED;
-    r->algorithm = found.algo;
-    return CUBLAS_STATUS_SUCCESS;
-}
-
-static cublasStatus_t describe(ready *r, const step *s, const device_caps *caps)
-{
-    const matmul_shape *p = &r->shape;
-    bool turn_a, turn_b;
-    cudaDataType in = type_of(s->in[0].dtype), out = type_of(s->out[0].dtype);
-    cublasStatus_t e = cublasLtMatmulDescCreate(&r->how, CUBLAS_COMPUTE_32F, CUDA_R_32F);
-    if (!e) e = make_layout(&r->a, in, p->m, p->k, p->a_row, p->a_col, &turn_a);
-    if (!e) e = make_layout(&r->b, in, p->k, p->n, p->b_row, p->b_col, &turn_b);
-    if (!e) e = cublasLtMatrixLayoutCreate(&r->y, out, (uint64_t)p->n, (uint64_t)p->m, p->n);
-    if (e) return e;
-    cublasOperation_t first = turn_b ? CUBLAS_OP_T : CUBLAS_OP_N, second = turn_a ? CUBLAS_OP_T : CUBLAS_OP_N;
-    cublasLtMatmulDescSetAttribute(r->how, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first);
-    cublasLtMatmulDescSetAttribute(r->how, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second);
-    r->even = p->batch > 1 && advances_evenly(s, p, &r->a_step, &r->b_step);
-    if (r->even) {
-        set_batch(r->a, p->batch, r->a_step);
-        set_batch(r->b, p->batch, r->b_step);
-        set_batch(r->y, p->batch, p->m * p->n);
+    product_shape p = {.m = m->m,
+                       .n = m->n,
+                       .k = m->k,
+                       .a_row = m->a_row,
+                       .a_col = m->a_col,
+                       .b_row = m->b_row,
+                       .b_col = m->b_col,
+                       .in = s->in[0].dtype,
+                       .out = s->out[0].dtype,
+                       .adds = has_addend(s),
+                       .a_offset = s->in[0].byte_offset,
+                       .b_offset = s->in[1].byte_offset,
+                       .y_offset = s->out[0].byte_offset,
+                       .workspace = s->scratch_bytes};
+    if (p.adds) p.c_offset = s->in[2].byte_offset;
+    if (m->batch > 1 && advances_evenly(s, m, &p.a_step, &p.b_step)) {
+        p.batch = m->batch;
+    } else if (m->batch > 1) { /* one by one, beginning anywhere */
+        p.a_offset = p.b_offset = ingot_dtype_bytes(p.in);
+        p.c_offset = p.y_offset = ingot_dtype_bytes(p.out);
     }
-    return pick_algorithm(r, s, caps);
+    return p;
 }
 
 static status prepare(context *ctx, const step *s, const device_caps *caps, void **out)
@@ -128,46 +66,44 @@ static status prepare(context *ctx, const step *s, const device_caps *caps, void
     ready *r = calloc(1, sizeof *r);
     if (!r) return fail_memory(ctx, "a product", sizeof *r);
     r->shape = matmul_shape_of(s);
-    cublasStatus_t e = describe(r, s, caps);
-    if (e) {
-        const matmul_shape p = r->shape;
-        unprepare(r);
-        return ingot_fail(ctx, INGOT_ERROR_DEVICE, "cuda: cublasLt cannot multiply (%lld, %lld) by (%lld, %lld): %s",
-                          (long long)p.m, (long long)p.k, (long long)p.k, (long long)p.n, cublasLtGetStatusString(e));
-    }
-    *out = r;
-    return INGOT_OK;
+    product_shape p = shape_of(s, &r->shape);
+    r->calls = p.batch > 1 ? 1 : r->shape.batch;
+    status failed = product_new(ctx, caps, &p, &r->plan);
+    if (failed)
+        free(r);
+    else
+        *out = r;
+    return failed;
 }
 
 static status launch(const step *s, queue *q)
 {
     const ready *r = s->prepared;
-    const matmul_shape *p = &r->shape;
-    const float one = 1, beta = has_addend(s) ? 1 : 0;
-    int64_t calls = r->even ? 1 : p->batch, size = ingot_dtype_bytes(s->in[0].dtype);
-    int64_t result = p->m * p->n * ingot_dtype_bytes(s->out[0].dtype); /* bytes */
-    for (int64_t i = 0; i < calls; i++) {
+    int64_t size = ingot_dtype_bytes(s->in[0].dtype);
+    int64_t result = r->shape.m * r->shape.n * ingot_dtype_bytes(s->out[0].dtype); /* bytes */
+    for (int64_t i = 0; i < r->calls; i++) {
         int64_t a, b;
         matmul_offsets(s, i, &a, &b);
-        char *y = (char *)s->out[0].data + i * result;
-        const char *c = has_addend(s) ? (const char *)s->in[2].data + i * result : y;
-        cublasStatus_t e =
-            cublasLtMatmul(q->caps->blas, r->how, &one, (const char *)s->in[1].data + b * size, r->b,
-                           (const char *)s->in[0].data + a * size, r->a, &beta, c, r->y, y, r->y, &r->algorithm,
-                           q->caps->workspace, (size_t)q->caps->workspace_bytes, q->stream);
-        if (e) return INGOT_ERROR_DEVICE;
+        const char *c = has_addend(s) ? (const char *)s->in[2].data + i * result : NULL;
+        TRY(product_run(r->plan, q, (const char *)s->in[0].data + a * size, (const char *)s->in[1].data + b * size, c,
+                        (char *)s->out[0].data + i * result, s->scratch));
     }
     return INGOT_OK;
 }
 
-/* All of one dtype that the library multiplies, summed in float32. */
+static int64_t scratch(const node *n, const device_caps *caps)
+{
+    (void)caps;
+    return product_workspace(node_cost(n).flops);
+}
+
+/* Both sides of one dtype that the library multiplies, summed in float32; the result of theirs, or float32. */
 static bool match(const node *n, const device_caps *caps)
 {
     (void)caps;
-    dtype d = n->in[0]->dtype;
-    for (int i = 1; i < n->inputs; i++)
-        if (n->in[i] && n->in[i]->dtype != d) return false;
-    return (d == INGOT_F32 || d == INGOT_BF16 || d == INGOT_F16) && n->out[0]->dtype == d;
+    dtype d = n->in[0]->dtype, out = n->out[0]->dtype;
+    if (n->in[1]->dtype != d || (n->inputs > 2 && n->in[2] && n->in[2]->dtype != out)) return false;
+    return (d == INGOT_F32 || d == INGOT_BF16 || d == INGOT_F16) && (out == d || out == INGOT_F32);
 }
 
 extern const kernel_def matmul_cuda[];
@@ -177,6 +113,7 @@ const kernel_def matmul_cuda[] = {
      .level = LEVEL_BEST,
      .match = match,
      .wants = {STORAGE_LAST_CONTIGUOUS, STORAGE_LAST_CONTIGUOUS},
+     .scratch = scratch,
      .prepare = prepare,
      .unprepare = unprepare,
      .launch = launch,

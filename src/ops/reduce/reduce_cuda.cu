@@ -88,8 +88,8 @@ static int64_t scratch(const node *n, const device_caps *)
     return parts > 1 ? r.outer * parts * r.inner * (int64_t)sizeof(float) : 0;
 }
 
-template <bool SUM, int N, typename T>
-static void launch_columns(const step *s, queue *q, const T *x, T *y, reduce_shape r)
+template <bool SUM, int N, typename T, typename U>
+static void launch_columns(const step *s, queue *q, const T *x, U *y, reduce_shape r)
 {
     int64_t parts = parts_of(r);
     float *partial = (float *)s->scratch;
@@ -104,7 +104,8 @@ static void launch_columns(const step *s, queue *q, const T *x, T *y, reduce_sha
     reduce_columns<SUM, N><<<dim3(blocks, (unsigned)r.outer), threads, 0, q->stream>>>(y, partial, parts, r.inner, 1);
 }
 
-template <bool SUM, typename T> static void launch_rows(const step *s, queue *q, const T *x, T *y, reduce_shape r)
+template <bool SUM, typename T, typename U>
+static void launch_rows(const step *s, queue *q, const T *x, U *y, reduce_shape r)
 {
     unsigned blocks = (unsigned)(r.outer < 65535 ? r.outer : 65535);
     if (SUM && r.outer == 1 && r.n > 16384) {
@@ -117,19 +118,27 @@ template <bool SUM, typename T> static void launch_rows(const step *s, queue *q,
     }
 }
 
-template <bool SUM> static void reduce(const step *s, queue *q)
+template <bool SUM, typename T, typename U> static void reduce_to(const step *s, queue *q)
 {
     reduce_shape r = shape_of(s->node);
+    const T *x = (const T *)s->in[0].data;
+    U *y = (U *)s->out[0].data;
+    if (r.inner == 1)
+        launch_rows<SUM>(s, q, x, y, r);
+    else if (r.inner % 4 == 0)
+        launch_columns<SUM, 4>(s, q, x, y, r);
+    else
+        launch_columns<SUM, 1>(s, q, x, y, r);
+}
+
+template <bool SUM> static void reduce(const step *s, queue *q)
+{
     by_dtype(s->in[0].dtype, [&](auto t) {
         using T = decltype(t);
-        const T *x = (const T *)s->in[0].data;
-        T *y = (T *)s->out[0].data;
-        if (r.inner == 1)
-            launch_rows<SUM>(s, q, x, y, r);
-        else if (r.inner % 4 == 0)
-            launch_columns<SUM, 4>(s, q, x, y, r);
+        if (s->out[0].dtype == INGOT_F32)
+            reduce_to<SUM, T, float>(s, q);
         else
-            launch_columns<SUM, 1>(s, q, x, y, r);
+            reduce_to<SUM, T, T>(s, q);
     });
 }
 
@@ -145,7 +154,7 @@ static status launch(const step *s, queue *q)
 static bool match(const node *n, const device_caps *)
 {
     ingot_dtype d = n->in[0]->dtype;
-    return cuda_float(d) && n->out[0]->dtype == d && (shape_of(n).inner == 1 || shape_of(n).outer <= 32768);
+    return cuda_float(d) && (n->out[0]->dtype == d || n->out[0]->dtype == INGOT_F32) && (shape_of(n).inner == 1 || shape_of(n).outer <= 32768);
 }
 
 extern "C" const kernel_def reduce_cuda[] = {

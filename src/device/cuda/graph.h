@@ -1,0 +1,12 @@
+/* Capturing a program's steps as one CUDA graph. */
+#ifndef DEVICE_CUDA_GRAPH_H
+#define DEVICE_CUDA_GRAPH_H
+
+#include "device/device.h"
+#include "kit/cuda/cuda.h"
+
+/* `launch` puts the steps of a work into `stream`; the graph is the caller's to destroy. */
+status graph_capture(device *d, const work *w, cudaStream_t stream, status (*launch)(device *d, const work *one),
+                     cudaGraph_t *out);
+
+#endif
