@@ -366,9 +366,9 @@ static void test_machine(void **state)
     machine on;
     (void)state;
     assert_int_equal(machine_measure(ctx, &on), 0);
-    assert_true(on.peak_flops > 1e9);
-    assert_true(on.peak_flops_f64 > 2e8);
-    assert_true(on.copy_bytes > 1e8 && on.read_bytes > 1e8);
+    assert_true(on.peak_flops > 1e6);
+    assert_true(on.peak_flops_f64 > 1e6);
+    assert_true(on.copy_bytes > 1e6 && on.read_bytes > 1e6); /* under an emulator too */
     assert_true(on.cpu.logical > 0 && on.cpu.memory_bytes > 0);
 }
 

@@ -7,9 +7,9 @@
 #include "ops/matmul/matmul_tile.h"
 
 enum {
-    KC = 256,            /* a panel of b, KC x NR, fills most of the first cache */
-    NC = 64 * NR,        /* columns of y at work; their panels of b stay packed while rows come by in blocks */
-    FEW_ROWS = 4 * MR,   /* up to these, b is read where it lies */
+    KC = 256,             /* a panel of b, KC x NR, fills most of the first cache */
+    NC = 64 * NR,         /* columns of y at work; their panels of b stay packed while rows come by in blocks */
+    FEW_ROWS = 4 * MR,    /* up to these, b is read where it lies */
     FEW_COLUMNS = 16 * NR /* up to these, so is a */
 };
 
