@@ -4,15 +4,8 @@
 #include "kit/cpu/cpu.h"
 #include "kit/cpu/narrow.h"
 #include "kit/cpu/stream.h"
+#include "kit/cpu/sums.h"
 #include "ops/layer_norm/layer_norm.h"
-
-static float row_mean(const float *x, int64_t columns)
-{
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < columns; j++) sum += x[j];
-    return sum / (float)columns;
-}
 
 typedef struct row_numbers {
     float mean, rest, rstd;
@@ -41,15 +34,10 @@ static void rows(const step *s, int64_t first, int64_t last, int worker)
     for (int64_t i = first; i < last; i++) {
         const float *x = row_read(&s->in[0], tensor_row(&s->in[0], i), columns, room);
         float *y = row_place(&s->out[LAYER_NORM_Y], i * columns, room + columns);
-        float mean = row_mean(x, columns), rest = 0, squares = 0;
+        float mean = sum_row(x, columns) / (float)columns;
+        sum_moments m = sum_deviations(x, mean, columns);
         /* What rounding left of the mean: more than the deviations, where a row has a large offset. */
-#pragma omp simd reduction(+ : squares, rest)
-        for (int64_t j = 0; j < columns; j++) {
-            rest += x[j] - mean;
-            squares += (x[j] - mean) * (x[j] - mean);
-        }
-        rest /= (float)columns;
-        squares -= rest * rest * (float)columns;
+        float rest = m.first / (float)columns, squares = m.second - rest * rest * (float)columns;
         float rstd = 1 / sqrtf(MAX(squares, 0) / (float)columns + (float)ATTRS_OF(layer_norm_attrs, s->node)->eps);
         row_numbers r = {mean, rest, rstd};
         if (rstds) rstds[i] = rstd;
@@ -113,7 +101,7 @@ static void grad_chunks(const step *s, int64_t first, int64_t last, int worker)
             const float *dy = row_read(&s->in[0], i * columns, columns, room);
             const float *x = row_read(&s->in[1], tensor_row(&s->in[1], i), columns, room + columns);
             float *dx = row_place(&s->out[LAYER_NORM_GRAD_DX], i * columns, room + 2 * columns);
-            float rstd = f32(&s->in[3])[i], mean = row_mean(x, columns), rest = 0, level = 0, along = 0;
+            float rstd = f32(&s->in[3])[i], mean = sum_row(x, columns) / (float)columns, rest = 0, level = 0, along = 0;
 #pragma omp simd reduction(+ : level, along, rest)
             for (int64_t j = 0; j < columns; j++) {
                 level += dy[j] * w[j];

@@ -4,6 +4,7 @@
 #include "kit/cpu/cpu.h"
 #include "kit/cpu/narrow.h"
 #include "kit/cpu/stream.h"
+#include "kit/cpu/sums.h"
 #include "ops/rms_norm/rms_norm.h"
 
 /* y may lie over x. */
@@ -11,14 +12,6 @@ static void scale_row(float *y, const float *x, const float *restrict w, float s
 {
 #pragma omp simd
     for (int64_t j = 0; j < columns; j++) y[j] = x[j] * scale * w[j];
-}
-
-static float row_squares(const float *x, int64_t columns)
-{
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < columns; j++) sum += x[j] * x[j];
-    return sum;
 }
 
 static void rows(const step *s, int64_t first, int64_t last, int worker)
@@ -31,8 +24,8 @@ static void rows(const step *s, int64_t first, int64_t last, int worker)
     for (int64_t i = first; i < last; i++) {
         const float *x = row_read(&s->in[0], tensor_row(&s->in[0], i), columns, room);
         float *y = row_place(&s->out[RMS_NORM_Y], i * columns, room + columns);
-        float scale =
-            1 / sqrtf(row_squares(x, columns) / (float)columns + (float)ATTRS_OF(rms_norm_attrs, s->node)->eps);
+        float scale = 1 / sqrtf(sum_deviations(x, 0, columns).second / (float)columns +
+                                (float)ATTRS_OF(rms_norm_attrs, s->node)->eps);
         if (rstd) rstd[i] = scale;
         if (!past) {
             scale_row(y, x, w, scale, columns);
