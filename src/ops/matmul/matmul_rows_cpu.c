@@ -1,7 +1,7 @@
 /* Rung simd, few rows: what decoding does all the time, and then reading the weights is all the work.
  *
- * Idea: no packing. Each element of b is read once, where it lies, and used for all rows of a at once: dot products where
- * b's columns lie along memory (trans_b), sums of scaled rows where its rows do. Threads take columns. The sums run in
+ * Idea: no packing. Each element of b is read once, where it lies and in the order of memory, and used for all rows of a
+ * at once: dot products where b's columns lie along memory (trans_b), sums of scaled rows where its rows do. Threads take columns. The sums run in
  * another order than matmul.simd's, so a row's bits would depend on how many others there are: not row-invariant.
  * Expertise 3, effort 80 lines.
  */
@@ -15,7 +15,7 @@ enum { LANES = 8 };
 #else
 enum { LANES = 4 };
 #endif
-enum { MOST_ROWS = 8, COLUMNS = 4, VECS = 4, WIDE = VECS * LANES, ROWS_AT_ONCE = 4 };
+enum { MOST_ROWS = 8, COLUMNS = 4, WIDE = 4 * LANES, ROWS_AT_ONCE = 8, STRIPE = 1024 };
 
 typedef float vec __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));
 
@@ -33,7 +33,10 @@ static inline void dot_columns(int64_t k, const float *a, const float *b, int64_
     int64_t i = 0;
     for (; i + LANES <= k; i += LANES) {
         vec x = *(const vec *)(a + i);
-        for (int c = 0; c < COLUMNS; c++) acc[c] += x * *(const vec *)(b + c * b_col + i);
+        for (int c = 0; c < COLUMNS; c++) {
+            __builtin_prefetch(b + (COLUMNS + c) * b_col + i, 0, 2);
+            acc[c] += x * *(const vec *)(b + c * b_col + i);
+        }
     }
     for (int c = 0; c < COLUMNS; c++) {
         float sum = sum_lanes(acc[c]);
@@ -67,42 +70,41 @@ static void dots(const step *s, const matmul_shape *p, int64_t first, int64_t la
             dot_column(p->k, a + i * p->a_row, b + j * p->b_col, from ? from + i * p->n + j : NULL, y + i * p->n + j);
 }
 
-/* WIDE columns of `rows` rows, which is a constant where this is inlined. */
-static inline __attribute__((always_inline)) void scale_rows(const int rows, const matmul_shape *p, const float *a,
-                                                             const float *b, const float *from, float *y)
+/* y (m, columns) += `rows` rows of b from k on, scaled by a's elements; the same rows further on are asked for. `rows` is
+ * a constant where this is inlined. */
+static inline __attribute__((always_inline)) void add_rows(const int rows, const matmul_shape *p, const float *a,
+                                                           const float *b, float *y, int64_t columns)
 {
-    vec acc[ROWS_AT_ONCE][VECS] = {{{0}}};
-    for (int64_t k = 0; k < p->k; k++)
-        for (int i = 0; i < rows; i++)
-            for (int v = 0; v < VECS; v++)
-                acc[i][v] += a[i * p->a_row + k] * *(const vec *)(b + k * p->b_row + v * LANES);
-    for (int i = 0; i < rows; i++)
-        for (int v = 0; v < VECS; v++) {
-            vec sum = acc[i][v];
-            if (from) sum += *(const vec *)(from + i * p->n + v * LANES);
-            *(vec *)(y + i * p->n + v * LANES) = sum;
+    for (int64_t j = 0; j + LANES <= columns; j += LANES) {
+        vec x[ROWS_AT_ONCE];
+        for (int r = 0; r < rows; r++) {
+            x[r] = *(const vec *)(b + r * p->b_row + j);
+            __builtin_prefetch(b + (rows + r) * p->b_row + j, 0, 2);
         }
+        for (int64_t i = 0; i < p->m; i++) {
+            vec sum = *(vec *)(y + i * p->n + j);
+            for (int r = 0; r < rows; r++) sum += a[i * p->a_row + r] * x[r];
+            *(vec *)(y + i * p->n + j) = sum;
+        }
+    }
+    for (int64_t j = columns / LANES * LANES; j < columns; j++)
+        for (int64_t i = 0; i < p->m; i++)
+            for (int r = 0; r < rows; r++) y[i * p->n + j] += a[i * p->a_row + r] * b[r * p->b_row + j];
 }
 
-/* Rows of b lie along memory: (K, N). */
+/* Rows of b lie along memory: (K, N). Stripes of them are read in order, a few rows side by side; y stays in cache. */
 static void sums(const step *s, const matmul_shape *p, int64_t first, int64_t last)
 {
     const float *a = f32(&s->in[0]), *b = f32(&s->in[1]), *from = s->inputs > 2 ? s->in[2].data : NULL;
-    float *y = f32(&s->out[0]);
-    int64_t j = first;
-    for (; j + WIDE <= last; j += WIDE) {
-        int64_t i = 0;
-        for (; i + ROWS_AT_ONCE <= p->m; i += ROWS_AT_ONCE)
-            scale_rows(ROWS_AT_ONCE, p, a + i * p->a_row, b + j, from ? from + i * p->n + j : NULL, y + i * p->n + j);
-        for (; i < p->m; i++)
-            scale_rows(1, p, a + i * p->a_row, b + j, from ? from + i * p->n + j : NULL, y + i * p->n + j);
+    for (int64_t j = first; j < last; j += STRIPE) {
+        float *y = f32(&s->out[0]) + j;
+        int64_t columns = MIN((int64_t)STRIPE, last - j), k = 0;
+        for (int64_t i = 0; i < p->m; i++)
+            for (int64_t c = 0; c < columns; c++) y[i * p->n + c] = from ? from[i * p->n + j + c] : 0;
+        for (; k + ROWS_AT_ONCE <= p->k; k += ROWS_AT_ONCE)
+            add_rows(ROWS_AT_ONCE, p, a + k, b + k * p->b_row + j, y, columns);
+        for (; k < p->k; k++) add_rows(1, p, a + k, b + k * p->b_row + j, y, columns);
     }
-    for (int64_t i = 0; i < p->m; i++)
-        for (int64_t c = j; c < last; c++) {
-            float sum = 0;
-            for (int64_t k = 0; k < p->k; k++) sum += a[i * p->a_row + k] * b[k * p->b_row + c];
-            y[i * p->n + c] = sum + (from ? from[i * p->n + c] : 0);
-        }
 }
 
 static void blocks(const step *s, int64_t first, int64_t last, int worker)
@@ -119,7 +121,9 @@ static void blocks(const step *s, int64_t first, int64_t last, int worker)
 static status launch(const step *s, queue *q)
 {
     matmul_shape p = matmul_shape_of(s);
-    return cpu_for(s, q, (p.n + WIDE - 1) / WIDE, MAX(1, 4 * CPU_GRAIN / (p.k * WIDE)), blocks);
+    int64_t wides = (p.n + WIDE - 1) / WIDE, threads = cpu_threads(q);
+    /* One long stripe a thread, as far as it goes: memory likes to be read in order. */
+    return cpu_for(s, q, wides, MAX((wides + threads - 1) / threads, 4 * CPU_GRAIN / (p.k * WIDE)), blocks);
 }
 
 /* One product of few rows, large enough for the weights to be the work. */
