@@ -56,6 +56,10 @@ INGOT_API void ingot_model_free(ingot_model *m);
  * them, with float32 masters, sums, statistics, losses, gradients and moments (Micikevicius et al. 2018). */
 INGOT_API ingot_status ingot_model_set_dtype(ingot_model *m, ingot_dtype dtype);
 
+/* Rows beyond the positions that a rotary family was trained with can be computed: `positions` is what its files will say
+ * from here on. Refused for learned positions, whose table has a size. */
+INGOT_API ingot_status ingot_model_set_context(ingot_model *m, int64_t positions);
+
 typedef struct ingot_model_info {
     const char *family, *model_type; /* model_type: as in config.json */
     const char *directory;           /* of its weights; NULL when it was made by ingot_model_new */

@@ -102,9 +102,10 @@ static status read_lines(context *ctx, const char *path, const text *bytes, json
 static status parse_rows(context *ctx, const char *path, const text *bytes, json_t *rows)
 {
     json_t *whole = json_loadb(bytes->at ? bytes->at : "", bytes->length, JSON_REJECT_DUPLICATES, NULL);
+    json_t *results = json_object_get(whole, "results"); /* as --json prints them */
     status s = INGOT_OK;
-    if (json_is_array(whole))
-        json_array_extend(rows, whole);
+    if (json_is_array(whole) || json_is_array(results))
+        json_array_extend(rows, results ? results : whole);
     else if (whole)
         json_array_append(rows, whole);
     else

@@ -173,6 +173,10 @@ static status print_verdicts(call *c, const output_flags *o, const json_t *rows)
 
 status bench_finish(call *c, const output_flags *o, const json_t *rows, const report_column *columns, size_t count)
 {
+    if (c->json) {
+        TRY(print_json(c, json_pack("{s:O}", "results", rows)));
+        return o->against ? print_verdicts(c, o, rows) : INGOT_OK;
+    }
     text out = {0};
     terminal_clear(c->terminal);
     report_print(rows, format_of(c, o), columns, count, &out);

@@ -25,7 +25,7 @@ static const option lines[] = {
     {"n-depth", INT_AT(infer_options, depth), "N", "tokens in the cache before the test", .short_name = "d",
      .initial = "0", .range = AT_LEAST(0)},
     {"dtype", LIST_AT(infer_options, dtypes), "NAME,..", "float32, bfloat16, float16: what is computed in",
-     .initial_help = "float32"},
+     .initial_help = "float32", .names = names_of_dtypes},
     {"no-cache", BOOL_AT(infer_options, no_cache), NULL,
      "also write without the cache: everything again for each token", .initial = "true"},
     {"cap", DOUBLE_AT(infer_options, cap), "S", "without the cache fewer tokens are written where it would take longer",

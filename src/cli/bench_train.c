@@ -21,7 +21,7 @@ static const option lines[] = {
     {"image", STRING_AT(train_bench_options, image), "CxHxW", "size of the pictures (convnet): 3x32x32",
      .initial_help = "3x32x32"},
     {"dtype", LIST_AT(train_bench_options, dtypes), "NAME,..", "float32, bfloat16, float16: what is computed in",
-     .initial_help = "float32"},
+     .initial_help = "float32", .names = names_of_dtypes},
     {"optimizer", LIST_AT(train_bench_options, optimizers), "NAME,..", "adamw, adam, sgd; each gives a row",
      .initial_help = "adamw"},
     {"recompute", BOOL_AT(train_bench_options, recompute), NULL, "recompute activations in the backward pass"},
@@ -108,12 +108,16 @@ static status bench_shape(call *c, const train_bench_options *o, ingot_device *d
     ingot_model_options shape = shape_model_options(c, &o->shape);
     ingot_model *m;
     TRY(parse_image(c, o->image, &shape.image));
-    if (how->context) shape.context = how->context;
     TRY(ingot_model_new(c->ctx, &shape, &m));
+    if (how->context > ingot_model_describe(m).context) { /* else the positions are the preset's */
+        ingot_model_free(m);
+        shape.context = how->context;
+        TRY(ingot_model_new(c->ctx, &shape, &m));
+    }
     ingot_model_info info = ingot_model_describe(m);
     status s = ingot_model_set_dtype(m, how->dtype);
     if (!s && o->image && !info.image) s = fail_usage(c, "--image: %s is no family of pictures", info.family);
-    how->context = info.context;
+    if (!how->context) how->context = info.context;
     for (int64_t i = 0; i < lists->optimizers.count && !s; i++) {
         json_t *row;
         s = parse_optimizer(c, lists->optimizers.at[i], &how->optimizer);

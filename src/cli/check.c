@@ -1,7 +1,7 @@
 /* ingot check: every op of the table on a device, against the oracle and against finite differences. */
 #include "check/check.h"
 #include "cli/terminal.h"
-#include "cli/verb.h"
+#include "cli/model_options.h"
 
 #include <stdio.h>
 
@@ -12,10 +12,13 @@ typedef struct check_verb_options {
 } check_verb_options;
 
 static const option options[] = {
-    {"device", STRING_AT(check_verb_options, device), "NAME", "device to check", .initial = "cpu"},
+    {"device", STRING_AT(check_verb_options, device), "NAME", "device to check", .initial = "cpu",
+     .names = names_of_devices},
     {"cpu-level", STRING_AT(check_verb_options, level), "LEVEL",
-     "rung of the cpu ladder: naive, parallel, tiled, tiled-parallel, simd, blas, best", .initial = "best"},
-    {"dtype", STRING_AT(check_verb_options, dtype), "DTYPE", "of float inputs", .initial = "float32"},
+     "rung of the cpu ladder: naive, parallel, tiled, tiled-parallel, simd, blas, best", .initial = "best",
+     .names = names_of_levels},
+    {"dtype", STRING_AT(check_verb_options, dtype), "DTYPE", "of float inputs", .initial = "float32",
+     .names = names_of_dtypes},
     {"ops", LIST_AT(check_verb_options, ops), "OP[,OP...]", "only these",
      .initial_help = "all, and a small model of each family"},
     {"seed", INT_AT(check_verb_options, seed), "N", "of values, weights and directions", .initial = "1"},

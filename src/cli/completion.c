@@ -14,8 +14,20 @@ static void put_escaped(const char *plain, const char *special)
     }
 }
 
+static bool has_words(const option *o)
+{
+    return o->kind == OPTION_CHOICE || o->names;
+}
+
 static void put_choices(const option *o)
 {
+    if (o->names) {
+        text all = {0};
+        o->names(&all);
+        fputs(all.at ? all.at + 1 : "", stdout); /* without the first space */
+        text_free(&all);
+        return;
+    }
     for (size_t i = 0; o->choices[i]; i++) printf("%s%s", i ? " " : "", o->choices[i]);
 }
 
@@ -37,7 +49,7 @@ static void put_paths(void)
 static void bash_choices_of(const option *o, const char *title, const char *words)
 {
     (void)title;
-    if (o->positional || o->kind != OPTION_CHOICE) return;
+    if (o->positional || !has_words(o)) return;
     printf("    '%s --%s') mapfile -t COMPREPLY < <(compgen -W '", words, o->name);
     put_choices(o);
     puts("' -- \"$current\"); return ;;");
@@ -106,7 +118,7 @@ static void zsh_flag(const option *o, const char *title, const char *words)
     printf("        '%s--%s[", o->kind == OPTION_LIST ? "*" : "", o->name);
     put_escaped(o->help, "[]:\\");
     printf("]");
-    if (o->kind == OPTION_CHOICE) {
+    if (has_words(o)) {
         printf(":%s:(", o->name);
         put_choices(o);
         printf(")");
@@ -172,7 +184,7 @@ static void fish_flag(const option *o, const char *title, const char *words)
     if (o->positional) return;
     printf("complete -c ingot -n '__ingot_in %s' -l %s", words, o->name);
     if (o->short_name) printf(o->short_name[1] ? " -o %s" : " -s %s", o->short_name);
-    if (o->kind == OPTION_CHOICE) {
+    if (has_words(o)) {
         printf(" -x -a '");
         put_choices(o);
         printf("'");

@@ -74,7 +74,8 @@ static status read_mapping(reader *r)
         TRY(scalar(r, &key));
         size_t line = r->event.start_mark.line + 1;
         option_slot *slot = options_find(set, key);
-        if (!slot || !strcmp(key, "help") || !strcmp(key, "config"))
+        if (!strcmp(key, "config")) return refuse(r, "a file of options cannot name another: config is a flag only");
+        if (!slot || !strcmp(key, "help"))
             return ingot_fail(set->ctx, INGOT_ERROR_ARGUMENT, "%s, line %zu: %s has no option '%s'%s", r->path, line,
                               set->command, key, options_suggest(set, key, ""));
         if (seen[slot - set->slots.at]) return refuse(r, "this key was given before");

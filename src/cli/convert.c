@@ -1,5 +1,5 @@
 /* ingot convert: a model's directory, written anew for others or for a run's weights alone. */
-#include "cli/verb.h"
+#include "cli/model_options.h"
 
 #include "base/file.h"
 #include "ingot/model.h"
@@ -48,8 +48,8 @@ static const option options[] = {
     {"from", STRING_AT(convert_options, from), "DIR",
      "a run (its last checkpoint), a checkpoint or a Hugging Face folder", .required = true},
     {"to", STRING_AT(convert_options, to), "DIR", "the Hugging Face folder to make", .required = true},
-    {"dtype", STRING_AT(convert_options, dtype), "DTYPE", "float32, bfloat16 or float16",
-     .initial_help = "as they are"},
+    {"dtype", STRING_AT(convert_options, dtype), "DTYPE", "float32, bfloat16 or float16", .initial_help = "as they are",
+     .names = names_of_dtypes},
     {"overwrite", BOOL_AT(convert_options, overwrite), NULL, "replace the model that --to holds", .transient = true},
 };
 

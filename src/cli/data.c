@@ -44,16 +44,17 @@ static void print_split(call *c, const char *name, const ingot_split_info *info)
 
 static void print_cause(call *c, int64_t count, const char *what)
 {
-    if (count) print_line(c, "  %12lld %s", (long long)count, what);
+    int noun = (int)strcspn(what, " "); /* plural */
+    if (count) print_line(c, "  %12lld %.*s%s", (long long)count, noun - (count == 1), what, what + noun);
 }
 
 static void print_cleaned(call *c, const prepare_options *o, const ingot_prepare_report *r)
 {
     print_line(c, "cleaned:");
-    print_cause(c, r->broken_sequences, "broken UTF-8 sequences replaced by U+FFFD");
+    print_cause(c, r->broken_sequences, "sequences of broken UTF-8 replaced by U+FFFD");
     print_cause(c, r->control_bytes, "bytes of control characters stripped");
     print_cause(c, r->markup_bytes, "bytes of markup stripped");
-    print_cause(c, r->line_ends, "line ends made \\n");
+    print_cause(c, r->line_ends, "ends of lines made \\n");
     print_cause(c, r->nfc_documents, "documents normalised to NFC");
     print_cause(c, r->dropped_broken, "documents dropped: broken UTF-8");
     text cause = {0};

@@ -15,12 +15,17 @@ typedef struct stories_options {
 
 typedef struct sink {
     call *c;
-    file_writer *file; /* NULL: standard output */
+    file_writer *file; /* NULL: standard output, or with --json `text` */
+    text *text;
 } sink;
 
 static status put(const sink *out, const char *bytes, uint64_t count)
 {
     if (out->file) return file_write(out->file, bytes, count);
+    if (out->text) {
+        text_add(out->text, bytes, (size_t)count);
+        return out->text->failed ? fail_memory(out->c->ctx, "stories", count) : INGOT_OK;
+    }
     return fwrite(bytes, 1, count, stdout) == count ? INGOT_OK : fail_errno(out->c->ctx, "write", "standard output");
 }
 
@@ -46,11 +51,18 @@ static status write_stories(call *c, const stories_options *o, const sink *out, 
 
 static status make(call *c, const stories_options *o)
 {
-    sink out = {.c = c};
+    text whole = {0};
+    sink out = {.c = c, .text = c->json ? &whole : NULL};
     ingot_story_check made = {0};
     if (o->output) TRY(file_create(c->ctx, o->output, &out.file));
     status s = write_stories(c, o, &out, &made);
-    if (!o->output) return s;
+    if (!o->output) {
+        if (!s && c->json)
+            s = print_json(c, json_pack("{s:I, s:f, s:o}", "stories", (json_int_t)made.documents, "bits_per_byte",
+                                        made.bits / (double)made.bytes, "text", json_text(whole.at, whole.length)));
+        text_free(&whole);
+        return s;
+    }
     if (s) {
         file_abandon(out.file);
         return s;

@@ -3,6 +3,7 @@
 #include "bench/report.h"
 #include "bench/tune.h"
 #include "cli/model_options.h"
+#include "device/device.h"
 
 #include <stdio.h>
 
@@ -20,8 +21,10 @@ static const option options[] = {
      .initial_help = "~/.cache/ingot/tuning-DEVICE.json, where it is looked for"},
     {"seconds", DOUBLE_AT(devices_options, seconds), "S", "of --tune for each op, dtype and size", .initial = "0.3",
      .range = MORE_THAN(0)},
-    {"device", STRING_AT(devices_options, device), "NAME", "the device whose kernels are listed", .initial = "auto"},
-    {"cpu-level", STRING_AT(devices_options, level), "LEVEL", "the highest rung of the CPU ladder", .initial = "best"},
+    {"device", STRING_AT(devices_options, device), "NAME", "the device whose kernels are listed", .initial = "auto",
+     .names = names_of_devices},
+    {"cpu-level", STRING_AT(devices_options, level), "LEVEL", "the highest rung of the CPU ladder", .initial = "best",
+     .names = names_of_levels},
 };
 
 static json_t *describe_one(context *ctx, const device_def *def)
@@ -44,7 +47,7 @@ static status list_devices(call *c)
     json_t *all = json_array();
     for (const device_def *const *def = device_table; *def; def++)
         json_array_append_new(all, describe_one(c->ctx, *def));
-    if (c->json) return print_json(c, all);
+    if (c->json) return print_json(c, json_pack("{s:o}", "devices", all));
     size_t i;
     json_t *one;
     json_array_foreach(all, i, one)
@@ -99,9 +102,10 @@ static status list_kernels(call *c, const devices_options *o)
         json_array_extend(all, rows);
         json_decref(rows);
     }
+    json_t *root = json_pack("{s:s, s:s, s:o}", "device", d->def->name, "cpu_level", o->level, "kernels", all);
     ingot_device_close(d);
-    if (c->json) return print_json(c, all);
-    json_decref(all);
+    if (c->json) return print_json(c, root);
+    json_decref(root);
     return INGOT_OK;
 }
 

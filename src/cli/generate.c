@@ -162,6 +162,9 @@ static status open_session(call *c, generation *g, const ingot_model *m, ingot_d
     if (info.image) return ingot_session_new(m, d, NULL, &g->session); /* says why not */
     TRY(ingot_tokenizer_load(c->ctx, info.directory, &g->tokenizer));
     int64_t context = o->context ? o->context : info.context, needed = context;
+    if (context > info.context && info.rotary)
+        log_line(c->ctx, INGOT_LOG_WARNING, "--context %lld is more than the %lld positions that %s was trained with",
+                 (long long)context, (long long)info.context, o->model);
     /* A context that is too large is the session's to refuse. */
     if (context <= info.context || info.rotary) TRY(tokens_needed(g, g->tokenizer, context, &needed));
     int64_t all = g->count * o->samples;

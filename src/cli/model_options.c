@@ -2,11 +2,13 @@
 
 #include "base/file.h"
 #include "device/device.h"
+#include "models/model.h"
 
 const option shape_lines[SHAPE_LINES] = {
-    {"preset", STRING_AT(shape_options, preset), "NAME", "a shape by name: tiny-1m, gpt2-124m, ...", .kept = true},
+    {"preset", STRING_AT(shape_options, preset), "NAME", "a shape by name: tiny-1m, gpt2-124m, ...",
+     .names = names_of_presets, .kept = true},
     {"family", STRING_AT(shape_options, family), "NAME", "gpt2, llama or convnet",
-     .initial_help = "the preset's, or llama", .kept = true},
+     .initial_help = "the preset's, or llama", .names = names_of_families, .kept = true},
     {"vocab-size", INT_AT(shape_options, vocab_size), "V", "entries of the embedding",
      .initial_help = "the tokenizer's", .range = AT_LEAST(1), .kept = true},
     {"layers", INT_AT(shape_options, layers), "L", "blocks", .range = AT_LEAST(1), .kept = true},
@@ -64,7 +66,8 @@ static const char *const levels[] = {"naive", "parallel",    "tiled", "tiled-par
 static const char *const dtypes[] = {"float32", "bfloat16", "float16", NULL};
 
 const option device_lines[DEVICE_LINES] = {
-    {"device", STRING_AT(device_flags, device), "NAME", "auto, cpu, ref (float64 oracle) or null", .initial = "auto"},
+    {"device", STRING_AT(device_flags, device), "NAME", "auto, cuda, cpu, ref (float64 oracle) or null",
+     .initial = "auto", .names = names_of_devices},
     {"cpu-level", CHOICE_AT(device_flags, cpu_level), "LEVEL", "how far up the ladder of CPU kernels to go",
      .initial = "best", .choices = levels},
     {"tuning", STRING_AT(device_flags, tuning), "FILE",
@@ -163,4 +166,33 @@ status device_keep_tuning(const ingot_device *d, const char *run)
     free(path);
     free(place);
     return s;
-}
+
+    /* ---- for completion ---- */
+
+    void names_of_presets(text * out)
+    {
+        for (const model_family *const *f = model_families; *f; f++)
+            for (const preset *shape = (*f)->presets; shape && shape->name; shape++)
+                text_printf(out, " %s", shape->name);
+    }
+
+    void names_of_families(text * out)
+    {
+        for (const model_family *const *f = model_families; *f; f++) text_printf(out, " %s", (*f)->name);
+    }
+
+    void names_of_devices(text * out)
+    {
+        text_puts(out, " auto");
+        for (const device_def *const *d = device_table; *d; d++) text_printf(out, " %s", (*d)->name);
+    }
+
+    void names_of_levels(text * out)
+    {
+        for (const char *const *name = levels; *name; name++) text_printf(out, " %s", *name);
+    }
+
+    void names_of_dtypes(text * out)
+    {
+        for (const char *const *name = dtypes; *name; name++) text_printf(out, " %s", *name);
+    }

@@ -18,6 +18,13 @@ typedef struct shape_options {
 enum { SHAPE_LINES = 16 };
 extern const option shape_lines[SHAPE_LINES];
 
+/* For completion. */
+void names_of_presets(text *out);
+void names_of_families(text *out);
+void names_of_devices(text *out);
+void names_of_levels(text *out);
+void names_of_dtypes(text *out); /* those that models compute in */
+
 /* Fills what the shape says; context, dropout and end tokens are the caller's to add. */
 ingot_model_options shape_model_options(const call *c, const shape_options *o);
 

@@ -62,6 +62,7 @@ typedef struct option {
     const char *initial;        /* the default, written as on the command line */
     const char *initial_help;   /* what --help says where there is no `initial`: "the physical cores" */
     const char *const *choices; /* ended by NULL */
+    void (*names)(text *out);   /* what completion offers where any word is taken: names, a space before each */
     option_range range;
     bool required, positional;
     bool transient; /* about this call only: not written to run.yaml (--overwrite, --json) */

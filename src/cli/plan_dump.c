@@ -74,7 +74,11 @@ status plan_dump(call *c, ingot_device *d, const ingot_model *m, const ingot_tra
     if (!s && graph && format == DUMP_SVG) s = plot_graph(c->ctx, &dump, &svg);
     const text *shown = svg.at ? &svg : &dump;
     terminal_clear(c->terminal);
-    if (!s) fwrite(shown->at, 1, shown->length, stdout);
+    if (!s && c->json)
+        s = print_json(c, json_pack("{s:s, s:s, s:o}", "dump", dump_kinds[kind], "format", dump_formats[format], "text",
+                                    json_text(shown->at ? shown->at : "", shown->length)));
+    else if (!s)
+        fwrite(shown->at, 1, shown->length, stdout);
     text_free(&dump);
     text_free(&svg);
     return s;

@@ -94,10 +94,24 @@ static status options_from_data(call *c, const train_options *o, ingot_model_opt
     return fail_usage(c, "%s does not say how large its vocabulary is: give --vocab-size", o->data);
 }
 
+/* Longer rows than the model knows: rotary positions go on, and the checkpoint says so. Learned ones are refused later. */
+static status lengthen(call *c, const train_options *o, const char *from, ingot_model *m)
+{
+    ingot_model_info info = ingot_model_describe(m);
+    if (!info.rotary || o->batch.context <= info.context) return INGOT_OK;
+    log_line(c->ctx, INGOT_LOG_WARNING,
+             "--context %lld is more than the %lld positions that %s was trained with: its checkpoints will have %lld",
+             (long long)o->batch.context, (long long)info.context, from, (long long)o->batch.context);
+    return ingot_model_set_context(m, o->batch.context);
+}
+
 static status make_model(call *c, const train_options *o, ingot_model **out)
 {
     const char *from = o->resume ? o->resume : o->model;
-    if (from) return ingot_model_load(c->ctx, from, out);
+    if (from) {
+        TRY(ingot_model_load(c->ctx, from, out));
+        return lengthen(c, o, from, *out);
+    }
     ingot_model_options m = shape_model_options(c, &o->shape);
     int32_t eos;
     m.dropout = o->batch.dropout;

@@ -46,13 +46,7 @@ status fail_usage(call *c, const char *format, ...)
 json_t *json_text(const char *bytes, size_t length)
 {
     text clean = {0};
-    const uint8_t *at = (const uint8_t *)bytes;
-    for (size_t i = 0; i < length;) {
-        size_t valid = utf8_valid(at + i, length - i);
-        text_add(&clean, bytes + i, valid);
-        i += valid;
-        if (i < length) text_puts(&clean, "\xEF\xBF\xBD"), i++;
-    }
+    utf8_repair(&clean, bytes, length);
     json_t *string = clean.failed ? NULL : json_stringn(clean.at ? clean.at : "", clean.length);
     text_free(&clean);
     return string;

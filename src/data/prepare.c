@@ -204,10 +204,10 @@ static status check_result(preparation *p)
     if (!p->train.info.tokens) {
         int64_t dropped = r->dropped_broken + r->dropped_short + r->dropped_duplicate;
         return dropped ? ingot_fail(p->ctx, INGOT_ERROR_ARGUMENT,
-                                    "nothing is left to train on: --clean dropped %lld documents (%lld short, %lld "
+                                    "nothing is left to train on: --clean dropped %lld document%s (%lld short, %lld "
                                     "broken, %lld duplicate)",
-                                    (long long)dropped, (long long)r->dropped_short, (long long)r->dropped_broken,
-                                    (long long)r->dropped_duplicate)
+                                    (long long)dropped, dropped == 1 ? "" : "s", (long long)r->dropped_short,
+                                    (long long)r->dropped_broken, (long long)r->dropped_duplicate)
                        : ingot_fail(p->ctx, INGOT_ERROR_ARGUMENT, "there is no text in %s%s", p->options->inputs[0],
                                     p->options->input_count > 1 ? " and the other inputs" : "");
     }
@@ -216,8 +216,8 @@ static status check_result(preparation *p)
                  p->options->val_fraction);
     if (!p->clean.enabled && r->broken_documents)
         log_line(p->ctx, INGOT_LOG_WARNING,
-                 "%lld documents hold broken UTF-8, which was encoded byte by byte; --clean repairs it",
-                 (long long)r->broken_documents);
+                 "%lld document%s broken UTF-8, which was encoded byte by byte; --clean repairs it",
+                 (long long)r->broken_documents, r->broken_documents == 1 ? " holds" : "s hold");
     return INGOT_OK;
 }
 

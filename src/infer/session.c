@@ -35,7 +35,7 @@ static status check_context(session *s)
                           "Use --context %lld or less, or train a family with rotary positions (--family llama).",
                           (long long)s->context_tokens, (long long)positions, model_name(s), s->info.family,
                           (long long)positions);
-    log_line(s->ctx, INGOT_LOG_WARNING, "context %lld is more than the %lld positions that %s was made for",
+    log_line(s->ctx, INGOT_LOG_WARNING, "context %lld is more than the %lld positions that %s was trained with",
              (long long)s->context_tokens, (long long)positions, model_name(s));
     return INGOT_OK;
 }

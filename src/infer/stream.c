@@ -65,7 +65,7 @@ static status give(stream *s, const char *more, int64_t bytes, bool last, const 
                    bool *stopped)
 {
     drop_given(s);
-    text_add(&s->held, more, (size_t)bytes);
+    utf8_repair(&s->held, more, (size_t)bytes);
     if (s->held.failed) return fail_memory(s->ctx, "generated text", (uint64_t)bytes);
     size_t length = s->held.length, end = length ? first_stop(s) : 0;
     *stopped = end < length;
@@ -88,7 +88,7 @@ status stream_next(stream *s, int32_t token, const char **bytes, int64_t *count,
 
 status stream_end(stream *s, const char **bytes, int64_t *count)
 {
-    bool stopped; /* never: the decoder's last bytes are no UTF-8, and stop strings are */
+    bool stopped; /* it is the end anyway */
     const char *more = "";
     int64_t more_bytes = 0;
     if (s->decoder) ingot_decoder_end(s->decoder, &more, &more_bytes);

@@ -1,4 +1,4 @@
-/* Tokens to text while they come: whole UTF-8 sequences only, and nothing that may be the beginning of a stop string.
+/* Tokens to text while they come: whole UTF-8 sequences only (bytes that never become one are U+FFFD), and nothing that may be the beginning of a stop string.
  *
  * What is held back is the longest end of the text that begins some stop string; a stop string that spans tokens is found
  * all the same, and none of it is ever given out.

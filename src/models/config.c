@@ -1,6 +1,8 @@
 /* config.json and generation_config.json of Hugging Face, read and written by the families' tables of keys. */
 #include "models/model.h"
 
+#include "ingot/tokenizer.h"
+
 #define MOST_CONFIG_BYTES (1u << 20)
 
 static const char *const activation_names[] = {
@@ -198,5 +200,35 @@ status generation_config_write(context *ctx, const char *directory, const config
     status s = path && root ? json_write_file(ctx, path, root) : fail_memory(ctx, "generation_config.json", 0);
     json_decref(root);
     free(path);
+    return s;
+}
+
+/* ---- tokenizer_config.json ---- */
+
+static status name_ends(context *ctx, const char *tokenizer, const config *c, json_t *root)
+{
+    ingot_tokenizer *t;
+    TRY(ingot_tokenizer_load(ctx, tokenizer, &t));
+    const char *bos = c->bos >= 0 ? ingot_token_spelling(t, (int)c->bos) : NULL;
+    const char *eos = c->eos_count ? ingot_token_spelling(t, c->eos[0]) : NULL;
+    if (bos) json_object_set_new(root, "bos_token", json_string(bos));
+    if (eos) json_object_set_new(root, "eos_token", json_string(eos));
+    ingot_tokenizer_free(t);
+    return INGOT_OK;
+}
+
+status tokenizer_config_write(context *ctx, const char *directory, const config *c)
+{
+    char *path = path_join(directory, "tokenizer_config.json"), *tokenizer = path_join(directory, "tokenizer.json");
+    status s = path && tokenizer ? INGOT_OK : fail_memory(ctx, "a path", 0);
+    if (!s && file_exists(tokenizer) && !file_exists(path)) {
+        json_t *root =
+            json_pack("{s:s, s:b}", "tokenizer_class", "PreTrainedTokenizerFast", "clean_up_tokenization_spaces", 0);
+        s = root ? name_ends(ctx, tokenizer, c, root) : fail_memory(ctx, path, 0);
+        if (!s) s = json_write_file(ctx, path, root);
+        json_decref(root);
+    }
+    free(path);
+    free(tokenizer);
     return s;
 }

@@ -167,6 +167,18 @@ ingot_status ingot_model_set_dtype(ingot_model *m, ingot_dtype d)
     return INGOT_OK;
 }
 
+ingot_status ingot_model_set_context(ingot_model *m, int64_t positions)
+{
+    if (positions < 1 || positions > CONFIG_MOST_SIZE)
+        return ingot_fail(m->ctx, INGOT_ERROR_ARGUMENT, "%lld positions; they must be from 1 to %d",
+                          (long long)positions, CONFIG_MOST_SIZE);
+    if (!m->config.family->rotary && positions != m->config.context)
+        return ingot_fail(m->ctx, INGOT_ERROR_ARGUMENT, "the %lld positions of a %s model are learned and stay",
+                          (long long)m->config.context, m->config.family->name);
+    m->config.context = positions;
+    return INGOT_OK;
+}
+
 ingot_model_info ingot_model_describe(const ingot_model *m)
 {
     const config *c = &m->config;
@@ -248,6 +260,8 @@ ingot_status ingot_model_save(const ingot_model *m, ingot_store *store, const ch
         TRY(adapter_write(m, store, directory));
     else
         TRY(save_whole(m, store, directory));
-    if (!tokenizer) tokenizer = m->adapter_directory ? m->adapter_directory : m->directory;
-    return tokenizer ? model_copy_tokenizer(m->ctx, tokenizer, directory) : INGOT_OK;
+    const char *own = m->adapter_directory ? m->adapter_directory : m->directory;
+    if (own) TRY(model_copy_tokenizer(m->ctx, own, directory)); /* its chat template, say */
+    if (tokenizer) TRY(model_copy_tokenizer(m->ctx, tokenizer, directory));
+    return tokenizer_config_write(m->ctx, directory, &m->config);
 }

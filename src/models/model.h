@@ -113,6 +113,8 @@ status model_of_config(context *ctx, const config *c, ingot_model **out);
 /* The directory with config.json or adapter_config.json that a --model argument means: itself, or its `last`. Freed by
  * the caller. */
 status model_resolve(context *ctx, const char *path, char **out);
+/* tokenizer_config.json beside a tokenizer.json that has none: which of its tokens begin and end a text. */
+status tokenizer_config_write(context *ctx, const char *directory, const config *c);
 status model_copy_tokenizer(context *ctx, const char *from, const char *directory);
 
 /* checksums.c: a checkpoint's training_state.json holds one of each of its files, and of itself. */

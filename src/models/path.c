@@ -46,8 +46,12 @@ status model_resolve(context *ctx, const char *path, char **out)
         *out = last;
         return INGOT_OK;
     }
-    bool begun = has(path, "run.yaml");
+    bool is_data = folder_holds(path) == FOLDER_DATA, begun = has(path, "run.yaml");
     free(last);
+    if (is_data)
+        return ingot_fail(ctx, INGOT_ERROR_FILE,
+                          "%s is a folder of data; a model is what `ingot train --data %s --output run` makes of it",
+                          path, path);
     if (begun) return ingot_fail(ctx, INGOT_ERROR_FILE, "%s is a run without a checkpoint yet (no `last`)", path);
     return ingot_fail(ctx, INGOT_ERROR_FILE, "%s holds no model: neither config.json nor a checkpoint `last`", path);
 }

@@ -59,13 +59,7 @@ static size_t unfinished(const uint8_t *bytes, size_t length)
     for (size_t back = 1; back <= 3 && back <= length; back++) {
         const uint8_t *lead = bytes + length - back;
         if ((*lead & 0xC0) == 0x80) continue;
-        size_t expected = utf8_expected(*lead);
-        if (expected <= back) return 0;
-        /* Completed with the least or the greatest continuation it is valid, or nothing completes it. */
-        uint8_t least[4] = {0x80, 0x80, 0x80, 0x80}, most[4] = {0xBF, 0xBF, 0xBF, 0xBF};
-        memcpy(least, lead, back);
-        memcpy(most, lead, back);
-        return utf8_sequence(least, expected) || utf8_sequence(most, expected) ? back : 0;
+        return back < utf8_expected(*lead) && utf8_begins(lead, back) ? back : 0;
     }
     return 0;
 }

@@ -248,6 +248,7 @@ static status train(context *ctx, const ingot_tokenizer_training *o, const split
 {
     word_counts words;
     TRY(count_words(ctx, cuts, source, user, &words));
+    bool has_text = words.used > 0; /* none is the caller's to refuse, not worth a warning */
     trainer t = {.ctx = ctx, .arena = arena_new()};
     status s = t.arena ? INGOT_OK : out_of_memory(&t);
     if (!s) s = first_tokens(&t, o);
@@ -255,7 +256,7 @@ static status train(context *ctx, const ingot_tokenizer_training *o, const split
     if (!s) s = first_pairs(&t);
     if (!s) s = merge_all(&t, o->vocab_size, o->min_frequency);
     if (!s) s = build(&t, o, parts, out);
-    if (!s && t.tokens.count < o->vocab_size)
+    if (!s && t.tokens.count < o->vocab_size && has_text)
         log_line(ctx, INGOT_LOG_WARNING, "the text gives %lld entries, not %d: no pair of its words is left to merge%s",
                  (long long)t.tokens.count, o->vocab_size,
                  o->min_frequency > 1 ? " (--min-frequency allows)" : "; more or other text would give more");

@@ -15,6 +15,31 @@ size_t utf8_sequence(const uint8_t *at, size_t length)
     return long_form || surrogate || too_high ? 0 : bytes;
 }
 
+bool utf8_begins(const uint8_t *at, size_t length)
+{
+    size_t expected = utf8_expected(*at);
+    if (length > expected) return false;
+    /* Completed with the least or the greatest continuation it is valid, or nothing completes it. */
+    uint8_t least[4] = {0x80, 0x80, 0x80, 0x80}, most[4] = {0xBF, 0xBF, 0xBF, 0xBF};
+    memcpy(least, at, length);
+    memcpy(most, at, length);
+    return utf8_sequence(least, expected) || utf8_sequence(most, expected);
+}
+
+void utf8_repair(text *out, const char *bytes, size_t length)
+{
+    const uint8_t *at = (const uint8_t *)bytes;
+    for (size_t i = 0; i < length;) {
+        size_t valid = utf8_valid(at + i, length - i), broken = 1;
+        text_add(out, bytes + i, valid);
+        i += valid;
+        if (i == length) return;
+        while (broken < 3 && i + broken < length && utf8_begins(at + i, broken + 1)) broken++;
+        text_puts(out, "\xEF\xBF\xBD");
+        i += broken;
+    }
+}
+
 size_t utf8_valid(const uint8_t *at, size_t length)
 {
     size_t i = 0;

@@ -14,6 +14,13 @@ size_t utf8_valid(const uint8_t *at, size_t length);
 /* Length of the valid sequence at `at`, 0 when there is none. length > 0. */
 size_t utf8_sequence(const uint8_t *at, size_t length);
 
+/* Can more bytes make a valid sequence of these? length from 1 to 4. */
+bool utf8_begins(const uint8_t *at, size_t length);
+
+/* Appends the bytes with U+FFFD in place of what is no UTF-8, one for each broken sequence: as Python's
+ * bytes.decode(errors="replace") and Hugging Face's decoders do it. */
+void utf8_repair(text *out, const char *bytes, size_t length);
+
 /* How many bytes the sequence that `lead` begins has; 0 when no sequence begins so. */
 static inline size_t utf8_expected(uint8_t lead)
 {

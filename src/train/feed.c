@@ -181,6 +181,9 @@ static status check_fit(token_feed *f, const ingot_model_info *m, const feed_opt
                           "%lld or less, or train a family with rotary positions (--family llama)",
                           (long long)f->base.length, (long long)m->context, m->directory ? m->directory : "the model",
                           m->family, (long long)m->context);
+    if (f->base.length > m->context && !o->quiet)
+        log_line(ctx, INGOT_LOG_WARNING, "--context %lld is more than the %lld positions that %s was trained with",
+                 (long long)f->base.length, (long long)m->context, m->directory ? m->directory : "the model");
     return m->directory ? check_tokenizer(f, m->directory, o->data) : INGOT_OK;
 }
 

@@ -15,6 +15,7 @@ typedef struct feed_options {
     bool shuffle;          /* training: without end. Otherwise in order, once */
     uint64_t seed;
     bool count_bytes; /* wants text_bytes; needs the tokenizer */
+    bool quiet;       /* what there is to warn of was said for another split */
 } feed_options;
 
 typedef struct feed feed;

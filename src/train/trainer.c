@@ -40,7 +40,7 @@ static status open_validation(ingot_trainer *t, feed_options o)
     o.split = "val";
     o.micros = 1;
     o.shuffle = false;
-    o.count_bytes = true;
+    o.count_bytes = o.quiet = true;
     if (directory_exists(o.data))
         s = feed_open(t->model, t->ctx, &o, &t->val);
     else
@@ -296,13 +296,31 @@ static double time_left(ingot_trainer *t, double seconds)
     return t->mean_seconds * (double)(t->options.steps - t->step);
 }
 
+/* Data that cannot be read: what was trained so far is worth more than the message, which stays the first. */
+static status data_failed(ingot_trainer *t, status failed)
+{
+    if (!t->run || t->step == t->saved_step || t->step < 1) return failed;
+    char message[900];
+    snprintf(message, sizeof message, "%s", ingot_message(t->ctx));
+    if (ingot_trainer_save(t))
+        return ingot_fail(t->ctx, failed, "%s (nor could step %lld be saved)", message, (long long)t->step);
+    return ingot_fail(t->ctx, failed,
+                      "%s. Step %lld was saved: once the data is mended, ingot train --resume %s goes on", message,
+                      (long long)t->step, t->options.output);
+}
+
 ingot_status ingot_trainer_step(ingot_trainer *t, ingot_train_event *e)
 {
     double begin = seconds_now();
     int64_t micros = t->options.accumulate;
     ingot_step_result r;
-    TRY(t->train->advance(t->train));
-    status s = ingot_stepper_step(t->stepper, t->train->inputs, t->train->count, (int)micros, &r);
+    ingot_batch_state here = t->train->next;
+    status s = t->train->advance(t->train);
+    if (s) {
+        t->train->next = here; /* of the step, not of those of its batches that were read */
+        return data_failed(t, s);
+    }
+    s = ingot_stepper_step(t->stepper, t->train->inputs, t->train->count, (int)micros, &r);
     if (s == INGOT_ERROR_NOT_FINITE && t->saved_step > 0) {
         char message[900];
         snprintf(message, sizeof message, "%s", ingot_message(t->ctx));
@@ -446,8 +464,7 @@ ingot_status ingot_trainer_run(ingot_trainer *t)
         bool last = t->step == o->steps, save = t->run && (last || is_due(t->step, o->save_every));
         if (t->val && (last || save || is_due(t->step, o->eval_every))) {
             status s = ingot_trainer_evaluate(t, &e);
-            if (s == INGOT_ERROR_INTERRUPTED) return interrupted(t);
-            TRY(s);
+            if (s) return s == INGOT_ERROR_INTERRUPTED ? interrupted(t) : data_failed(t, s);
         }
         if (save) TRY(ingot_trainer_save(t));
     }

@@ -61,10 +61,10 @@ printf '{"text": "x"}\n' >> dirty.jsonl
 head -1 dirty.jsonl >> dirty.jsonl
 prepare --clean dirty.jsonl > report
 check 'controls' grep -q '30 bytes of control characters' report
-check 'line ends' grep -q '30 line ends' report
+check 'line ends' grep -q '30 ends of lines' report
 check 'markup' grep -q 'bytes of markup' report
-check 'short' grep -q ' 1 documents dropped: shorter than 16 bytes' report
-check 'duplicates' grep -q ' 1 documents dropped: duplicates' report
+check 'short' grep -q ' 1 document dropped: shorter than 16 bytes' report
+check 'duplicates' grep -q ' 1 document dropped: duplicates' report
 refuses 'give --clean too' prepare --nfc book.txt
 
 # Pictures.

@@ -33,8 +33,17 @@ expect 2 "does not know what to do with 'two'" "$ingot" completion bash two
 expect 2 "cannot open none.yaml: No such file" "$ingot" man --config none.yaml
 echo "thread: 2" >"$scratch/bad.yaml"
 expect 2 "line 1: ingot man has no option 'thread'; did you mean threads?" "$ingot" man --config "$scratch/bad.yaml"
+echo "config: other.yaml" >"$scratch/nested.yaml"
+expect 2 "a file of options cannot name another" "$ingot" man --config "$scratch/nested.yaml"
 echo "threads: 2" >"$scratch/good.yaml"
 expect 0 ".SH NAME" "$ingot" man --config "$scratch/good.yaml"
+
+# --json prints one object.
+for words in devices "devices --kernels --device cpu" "plan --preset tiny-1m --dump model" "data stories --count 2"; do
+  # shellcheck disable=SC2086 # several words
+  json=$("$ingot" $words --json 2>/dev/null)
+  [[ ${json:0:1} == "{" && ${json: -1} == "}" ]] || { echo "FAILED: no object from $words --json"; failed=1; }
+done
 
 # Standard output: a full disk and a closed one are failures with a message, a reader that left is silent.
 if [[ -w /dev/full ]]; then
@@ -52,6 +61,10 @@ complete_words() { # what bash offers after these words
 }
 [[ $(complete_words ingot comp) == completion ]] || { echo "FAILED: completing a verb"; failed=1; }
 [[ $(complete_words ingot man --thr) == --threads ]] || { echo "FAILED: completing a flag"; failed=1; }
+[[ $(complete_words ingot train --preset gpt2-12) == gpt2-124m ]] || { echo "FAILED: completing a preset"; failed=1; }
+[[ $(complete_words ingot train --family co) == convnet ]] || { echo "FAILED: completing a family"; failed=1; }
+[[ $(complete_words ingot check --device nu) == null ]] || { echo "FAILED: completing a device"; failed=1; }
+[[ $(complete_words ingot devices --cpu-level na) == naive ]] || { echo "FAILED: completing a rung"; failed=1; }
 [[ $(complete_words ingot completion f) == fish ]] || { echo "FAILED: completing a choice"; failed=1; }
 "$ingot" man >"$scratch/ingot.1"
 if command -v groff >/dev/null; then

@@ -45,6 +45,7 @@ check 'separators are left out' test "$(grep -c endoftext s.json)" = 2
 "$ingot" tokenizer train --vocab-size 9999 --output big.json book.txt > /dev/null 2> err
 check 'a warning and the smaller tokenizer' grep -q 'warning: the text gives' err
 refuses 'there is no text' "$ingot" tokenizer train --vocab-size 300 --output x.json /dev/null
+check 'without a warning before it' test "$(wc -l < err)" = 1
 printf 'a\0b' > binary
 refuses 'zero bytes' "$ingot" tokenizer train --vocab-size 300 --output x.json binary
 refuses 'vocab-size' "$ingot" tokenizer train --vocab-size 12 --output x.json book.txt

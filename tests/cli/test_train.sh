@@ -100,6 +100,13 @@ refuses 'goes on as what it is' "$ingot" train --resume run --steps 166 --model 
 refuses 'leave --output out' "$ingot" train --resume run --steps 166 --output elsewhere
 check 'the same said again' "$ingot" train --resume run --steps 165 --dim 16
 refuses 'bfloat16' "$ingot" train "${llama[@]}" --steps 2 --cpu-level amx --output rung
+check 'an eval beyond its positions' "$ingot" eval --model run --data data --context 64 --batches 1
+says 'warning: --context 64 is more than the 32 positions' err
+check 'longer rows' "$ingot" train --model run --data data --context 64 --steps 2 --seed 1 --no-plot --output longer
+says 'warning: --context 64 is more than the 32 positions' err
+check 'are what its files say' grep -q '"max_position_embeddings": 64' longer/last/config.json
+check 'which of its tokens end a text' grep -q '"eos_token": "<|endoftext|>"' run/last/tokenizer_config.json
+refuses 'a folder of data' "$ingot" eval --model data --data data
 check 'plan' "$ingot" plan --preset gpt2-124m --batch-size 4 --context 64 --json
 says '"parameters": 124439808' out
 
@@ -142,6 +149,14 @@ refuses 'no weight was changed' "$ingot" train --resume bad --steps 100 --lr 1e3
 says 'such a value: op [a-z_]* (model' err
 says 'bad/last, of step 3' err
 check 'the last good one goes on' "$ingot" train --resume bad --steps 5 --lr 1e-3 --clip 1
+
+# Data that turns out to be broken: what was trained before is saved, and goes on once the data is mended.
+cp -r data torn
+printf '\377\377' | dd of=torn/train.bin bs=1 seek=20000 conv=notrunc 2> /dev/null
+refuses 'has id 65535' "$ingot" train "${llama[@]}" --data torn --rows stream --steps 5000 --output torn-run
+says 'was saved: once the data is mended, ingot train --resume torn-run' err
+cp data/train.bin torn/
+check 'mended' "$ingot" train --resume torn-run --steps $(($(readlink torn-run/last | tr -dc 0-9 | sed 's/^0*//') + 2))
 
 # A damaged checkpoint is found.
 cp -r six-best broken

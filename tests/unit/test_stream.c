@@ -59,6 +59,10 @@ static void test_utf8(void **state)
     assert_string_equal(out, "[n][a][\u00ef][v][e][ ][\u20ac][ ][\U0001F600][.]");
     assert_true(feed(t, "\u00e8\u00e9\u00e9!", stop, 1, true, out));
     assert_string_equal(out, "[\u00e8][\u00e9]");
+    const char *const replacement[] = {"\u20ac\xEF\xBF\xBD!"};
+    assert_false(feed(t, "a\xC3(\x80\xE2\x82\xE2\x82\xAC\xF0\x9F\x98", NULL, 0, true, out)); /* never whole */
+    assert_string_equal(out, "[a][\uFFFD(][\uFFFD][\uFFFD][\u20ac][\uFFFD]");
+    assert_true(feed(t, "\xE2\x82\xAC\xFF!", replacement, 1, false, out));
     ingot_tokenizer_free(t);
 }
 

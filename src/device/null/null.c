@@ -44,12 +44,12 @@ static status run(device *d, const work *w, void *compiled)
 static void describe(const device *d, text *out)
 {
     (void)d;
-    text_puts(out, "runs nothing; for tests and plans");
+    text_puts(out, "results are never written");
 }
 
 const device_def device_null = {
     .name = "null",
-    .summary = "runs nothing: for tests and plans",
+    .summary = "runs nothing, for tests and plans",
     .by_name_only = true,
     .runs_nothing = true,
     .open = open_null,

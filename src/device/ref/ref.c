@@ -41,7 +41,7 @@ static status run(device *d, const work *w, void *compiled)
 static void describe(const device *d, text *out)
 {
     (void)d;
-    text_puts(out, "float64 oracle, one thread");
+    text_puts(out, "one thread");
 }
 
 const device_def device_ref = {
