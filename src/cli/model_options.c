@@ -166,33 +166,33 @@ status device_keep_tuning(const ingot_device *d, const char *run)
     free(path);
     free(place);
     return s;
+}
 
-    /* ---- for completion ---- */
+/* ---- for completion ---- */
 
-    void names_of_presets(text * out)
-    {
-        for (const model_family *const *f = model_families; *f; f++)
-            for (const preset *shape = (*f)->presets; shape && shape->name; shape++)
-                text_printf(out, " %s", shape->name);
-    }
+void names_of_presets(text *out)
+{
+    for (const model_family *const *f = model_families; *f; f++)
+        for (const preset *shape = (*f)->presets; shape && shape->name; shape++) text_printf(out, " %s", shape->name);
+}
 
-    void names_of_families(text * out)
-    {
-        for (const model_family *const *f = model_families; *f; f++) text_printf(out, " %s", (*f)->name);
-    }
+void names_of_families(text *out)
+{
+    for (const model_family *const *f = model_families; *f; f++) text_printf(out, " %s", (*f)->name);
+}
 
-    void names_of_devices(text * out)
-    {
-        text_puts(out, " auto");
-        for (const device_def *const *d = device_table; *d; d++) text_printf(out, " %s", (*d)->name);
-    }
+void names_of_devices(text *out)
+{
+    text_puts(out, " auto");
+    for (const device_def *const *d = device_table; *d; d++) text_printf(out, " %s", (*d)->name);
+}
 
-    void names_of_levels(text * out)
-    {
-        for (const char *const *name = levels; *name; name++) text_printf(out, " %s", *name);
-    }
+void names_of_levels(text *out)
+{
+    for (const char *const *name = levels; *name; name++) text_printf(out, " %s", *name);
+}
 
-    void names_of_dtypes(text * out)
-    {
-        for (const char *const *name = dtypes; *name; name++) text_printf(out, " %s", *name);
-    }
+void names_of_dtypes(text *out)
+{
+    for (const char *const *name = dtypes; *name; name++) text_printf(out, " %s", *name);
+}
