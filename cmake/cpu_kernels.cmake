@@ -16,6 +16,9 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
   file(GLOB_RECURSE avx512bf16_sources CONFIGURE_DEPENDS src/*_avx512bf16.c)
   set_source_files_properties(${avx512bf16_sources} PROPERTIES COMPILE_OPTIONS
     "-O3;-ffp-contract=fast;-fno-trapping-math;-fopenmp-simd;${cpu_isa_flags_avx512};-mavx512bf16")
+  file(GLOB_RECURSE amx_sources CONFIGURE_DEPENDS src/*_amx.c)
+  set_source_files_properties(${amx_sources} PROPERTIES COMPILE_OPTIONS
+    "-O3;-ffp-contract=fast;-fno-trapping-math;-fopenmp-simd;${cpu_isa_flags_avx512};-mavx512bf16;-mamx-tile;-mamx-bf16")
 endif()
 
 set(cpu_kernel_objects "")

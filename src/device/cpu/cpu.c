@@ -77,7 +77,7 @@ static status check_level(context *ctx, const device *d, const device_caps *caps
     if (d->level == LEVEL_BLAS && !caps->blas)
         return ingot_fail(ctx, INGOT_ERROR_UNSUPPORTED,
                           "level blas: this build has no CBLAS; install OpenBLAS and build again, or use simd");
-    if ((d->level == LEVEL_AVX512_BF16 && !caps->avx512_bf16) || d->level == LEVEL_AMX)
+    if ((d->level == LEVEL_AVX512_BF16 && !caps->avx512_bf16) || (d->level == LEVEL_AMX && !caps->amx))
         return ingot_fail(ctx, INGOT_ERROR_UNSUPPORTED, "level %s: this processor lacks its instructions; use best",
                           kernel_level_name(d->level));
     return INGOT_OK;
@@ -94,6 +94,7 @@ static status open_cpu(context *ctx, const ingot_device_options *options, device
         return ingot_fail(ctx, INGOT_ERROR_MEMORY, "threads could not be started; try --threads 1");
     }
     self->caps = (device_caps){.isa = cpu_detect_isa(), .threads = pool_size(p), .avx512_bf16 = cpu_has_avx512_bf16()};
+    self->caps.amx = cpu_ask_for_amx();
 #ifdef INGOT_CBLAS
     self->caps.blas = true;
 #endif
@@ -133,8 +134,11 @@ static void describe(const device *d, text *out)
     static const char *const isas[] = {ISA_BASELINE, "AVX2", "AVX-512"};
     const device_caps *caps = d->caps;
     text_printf(out, "%d threads, %s kernels%s%s, caches %lld KB / %lld KB / %lld KB", caps->threads, isas[caps->isa],
-                caps->avx512_bf16 ? " with bfloat16" : "", caps->blas ? " and CBLAS" : "",
-                (long long)caps->l1_bytes >> 10, (long long)caps->l2_bytes >> 10, (long long)caps->l3_bytes >> 10);
+                caps->amx           ? " with AMX"
+                : caps->avx512_bf16 ? " with bfloat16"
+                                    : "",
+                caps->blas ? " and CBLAS" : "", (long long)caps->l1_bytes >> 10, (long long)caps->l2_bytes >> 10,
+                (long long)caps->l3_bytes >> 10);
 }
 
 const device_def device_cpu = {

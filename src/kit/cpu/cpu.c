@@ -1,5 +1,12 @@
 /* Loops of CPU kernels. */
+#define _GNU_SOURCE /* syscall */
 #include "kit/cpu/cpu.h"
+
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 bool cpu_match_narrow(const node *n, const device_caps *caps)
 {
@@ -63,6 +70,18 @@ void cpu_sum_chunks(queue *q, float *sum, const float *chunks, int64_t columns)
         pool_for(q->pool, columns, CPU_GRAIN / CPU_ROW_CHUNKS, sum_columns, &job);
     else
         sum_columns(&job, 0, columns, 0);
+}
+
+bool cpu_ask_for_amx(void)
+{
+#if defined(__x86_64__) && defined(__linux__)
+    enum { ASK = 0x1023, TILE_DATA = 18, BF16 = 1 << 22, TILES = 1 << 24 }; /* ARCH_REQ_XCOMP_PERM */
+    unsigned a, b, c, d;
+    if (!cpu_has_avx512_bf16() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+    return (d & BF16) && (d & TILES) && !syscall(SYS_arch_prctl, ASK, TILE_DATA);
+#else
+    return false;
+#endif
 }
 
 bool cpu_has_avx512_bf16(void)

@@ -6,7 +6,7 @@
  *     const kernel_def ISA_NAME(rms_norm_cpu)[] = {{.op = &op_rms_norm_def, .name = "rms_norm.simd", ...}, {0}};
  *
  * Files named *_cpu.c are compiled for each instruction set of cmake/cpu_kernels.cmake with INGOT_ISA set; other files of
- * the tree once, those named *_avx512bf16.c for the instructions in their name; such a kernel's match asks the caps.
+ * the tree once, those named *_avx512bf16.c and *_amx.c for the instructions in their name; such a kernel's match asks the caps.
  * device/cpu/kernels.def lists the arrays. The compiler vectorises a sum over floats only where it is told:
  *
  *     float sum = 0;
@@ -24,6 +24,7 @@ typedef enum cpu_isa { CPU_BASELINE, CPU_AVX2, CPU_AVX512 } cpu_isa;
 /* The widest instruction set that this build has kernels for and this machine runs. */
 cpu_isa cpu_detect_isa(void);
 bool cpu_has_avx512_bf16(void);
+bool cpu_ask_for_amx(void); /* whether it is here, and the system lets this process use it from now on */
 
 struct device_caps {
     cpu_isa isa;
@@ -31,6 +32,7 @@ struct device_caps {
     int64_t l1_bytes, l2_bytes, l3_bytes; /* of one core, one core, one package; 0 when unknown */
     bool blas;                            /* a CBLAS is linked */
     bool avx512_bf16;                     /* products of bfloat16 pairs: *_avx512bf16.c */
+    bool amx;                             /* tiles of them: *_amx.c */
 };
 
 struct queue {
