@@ -5,6 +5,7 @@ include(CMakePackageConfigHelpers)
 set_target_properties(ingot PROPERTIES EXPORT_NAME ingot)
 install(TARGETS ingot EXPORT ingot_targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS ingot_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(DIRECTORY include/ingot DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
 
 # ingot.pc finds its folder by itself, so that the tree may be moved and --prefix may come at install time.

@@ -150,8 +150,11 @@ static status tune(call *c, const devices_options *o)
     if (!s) machine_describe(context_pool(c->ctx), &on);
     if (!s) s = tune_device(d, o->seconds, &on, t, rows);
     if (!s) s = keep_tuning(c, d, o, t);
-    report_print(rows, c->json ? REPORT_JSON : REPORT_MD, tune_columns, COUNT(tune_columns), &out);
-    if (!s) fputs(out.at ? out.at : "", stdout);
+    report_print(rows, REPORT_MD, tune_columns, COUNT(tune_columns), &out);
+    if (!s && c->json)
+        s = print_json(c, json_pack("{s:O}", "results", rows));
+    else if (!s)
+        fputs(out.at ? out.at : "", stdout);
     text_free(&out);
     json_decref(rows);
     tuning_free(t);

@@ -25,6 +25,7 @@ if [[ -f $here/../../examples/matmul.c ]]; then
   [[ -s $scratch/matmul.out ]]
 fi
 
+[[ -n $(find "$tree" -name LICENSE) ]] || { echo "the licence is not installed"; exit 1; }
 mkdir "$scratch/project"
 cp "$here/outside.cpp" "$scratch/project"
 cat >"$scratch/project/CMakeLists.txt" <<'END'
