@@ -187,7 +187,7 @@ static status run_without_cache(infer_test *t, const ingot_model *m, const char 
     TRY(generate_anew(t, MIN(t->generated, (int64_t)8)));
     double a_row = (bench_now() - began) / 36;
     while (t->generated > 8 && a_row * (double)(t->generated * t->generated) / 2 > t->plan->cap) t->generated /= 2;
-    shorter.effort = (bench_effort){.warmup = 0, .repetitions = MIN(t->plan->effort.repetitions, (int64_t)2)};
+    shorter.effort = (bench_effort){.warmup = 1, .repetitions = MIN(t->plan->effort.repetitions, (int64_t)2)};
     t->plan = &shorter;
     return run_test(t, m, name, on, rows);
 }

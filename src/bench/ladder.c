@@ -155,6 +155,11 @@ static status probe(ladder *l)
     ingot_program *p;
     bench_stats stats = {0};
     if (l->plan->sizes[0] <= SMALL || build_product(l, SMALL, &p)) return INGOT_OK;
+    const kernel_def *k = product_kernel(p);
+    if (l->rung && k && k->level != l->rung->level) { /* measure_size will say so */
+        ingot_program_free(p);
+        return INGOT_OK;
+    }
     status s = timed_fill(p, NULL, NULL);
     if (!s) s = timed_program(p, &(bench_effort){.repetitions = 3}, NULL, NULL, NULL, &stats);
     if (!s) l->rate = product_flops(SMALL) / stats.median;
