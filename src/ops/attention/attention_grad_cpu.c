@@ -1,5 +1,7 @@
 /* The gradient of attention in tiles of 64 queries and 64 keys (Dao et al. 2022): probabilities are made again from lse. A
- * kv head with its group of query heads is one task, so that no two threads add to one dk; its sums have one order.
+ * kv head with its group of query heads is one task, so that no two threads add to one dk; its sums have one order. Where
+ * there are fewer such heads than threads want, each is several tasks with every second (third, ..) tile of keys, and a dq
+ * of its own, added in order at the end.
  *
  *     p (64 queries, 64 keys) = e^(q k^T - lse)        dv (64 keys, D)    += p^T do
  *     ds                      = p (do v^T - delta)     dk (64 keys, D)    += ds^T q
@@ -192,39 +194,87 @@ static void add_keys(const views *w, workspace *s, place at)
     tile_copy(head_at(&w->dv, at.b, at.key, at.kv), w->dv.token, s->dv, wide, at.keys, dim, dim, 1);
 }
 
-static void heads(const step *step, int64_t first, int64_t last, int worker)
+/* Tasks that one kv head is cut into: from shape and threads alone. */
+static int64_t parts_of(int64_t kv_heads, int64_t tokens, int64_t threads)
 {
-    views w = views_of(step);
+    int64_t tiles = (tokens + SPAN - 1) / SPAN;
+    if (threads < 2 || kv_heads >= 2 * threads) return 1;
+    return MIN(tiles, (2 * threads + kv_heads - 1) / kv_heads);
+}
+
+typedef struct job {
+    const step *step;
+    int64_t parts, elements; /* of dq */
+    float *dq;               /* of all parts but the first, one after the other */
+} job;
+
+/* One kv head, every `parts`th tile of keys from `part` on. */
+static void head(const views *w, workspace *s, place at, int64_t part, int64_t parts)
+{
+    const attention_shape *a = &w->a;
+    for (int64_t g = 0; g < a->group; g++) {
+        int64_t h = at.kv * a->group + g;
+        for (int64_t t = 0; t < a->tokens; t++) {
+            memset(head_at(&w->dq, at.b, t, h), 0, sizeof(float) * (size_t)a->dim);
+            s->delta[g * a->tokens + t] = dot(head_at(&w->dout, at.b, t, h), head_at(&w->o, at.b, t, h), a->dim);
+        }
+    }
+    for (at.key = part * SPAN; at.key < a->tokens; at.key += parts * SPAN) {
+        at.keys = MIN(a->tokens - at.key, SPAN);
+        add_keys(w, s, at);
+    }
+}
+
+static void heads(void *arg, int64_t first, int64_t last, int worker)
+{
+    const job *j = arg;
+    views w = views_of(j->step);
     const attention_shape *a = &w.a;
+    float *dq = w.dq.data;
     int64_t floats = workspace_floats(a->dim, a->group * a->tokens);
-    workspace s = workspace_in((float *)step->scratch + worker * floats, a->dim);
+    workspace s = workspace_in((float *)j->step->scratch + worker * floats, a->dim);
     for (int64_t i = first; i < last; i++) {
-        place at = {.b = i / a->kv_heads, .kv = i % a->kv_heads};
-        for (int64_t g = 0; g < a->group; g++) {
-            int64_t h = at.kv * a->group + g;
-            for (int64_t t = 0; t < a->tokens; t++) {
-                memset(head_at(&w.dq, at.b, t, h), 0, sizeof(float) * (size_t)a->dim);
-                s.delta[g * a->tokens + t] = dot(head_at(&w.dout, at.b, t, h), head_at(&w.o, at.b, t, h), a->dim);
-            }
-        }
-        for (at.key = 0; at.key < a->tokens; at.key += SPAN) {
-            at.keys = MIN(a->tokens - at.key, SPAN);
-            add_keys(&w, &s, at);
-        }
+        int64_t part = i % j->parts, at = i / j->parts;
+        w.dq.data = part ? j->dq + (part - 1) * j->elements : dq; /* laid out as dq, which is contiguous */
+        head(&w, &s, (place){.b = at / a->kv_heads, .kv = at % a->kv_heads}, part, j->parts);
+    }
+}
+
+static void add_parts(void *arg, int64_t first, int64_t last, int worker)
+{
+    const job *j = arg;
+    float *dq = f32(&j->step->out[ATTENTION_GRAD_DQ]);
+    (void)worker;
+    for (int64_t part = 0; part < j->parts - 1; part++) {
+        const float *from = j->dq + part * j->elements;
+        CPU_INDEPENDENT
+        for (int64_t i = first; i < last; i++) dq[i] += from[i];
     }
 }
 
 static int64_t scratch(const node *n, const device_caps *caps)
 {
-    shape q = n->in[1]->shape;
-    int64_t group = q.dim[2] / n->in[2]->shape.dim[2];
-    return caps->threads * workspace_floats(q.dim[3], group * q.dim[1]) * 4;
+    shape q = n->in[1]->shape, k = n->in[2]->shape;
+    int64_t parts = parts_of(q.dim[0] * k.dim[2], q.dim[1], caps->threads);
+    return (caps->threads * workspace_floats(q.dim[3], q.dim[2] / k.dim[2] * q.dim[1]) + (parts - 1) * shape_count(q)) *
+           (int64_t)sizeof(float);
 }
 
 static status launch(const step *s, queue *q)
 {
     attention_shape a = attention_shape_of(s, 1, 6);
-    return cpu_for(s, q, a.batch * a.kv_heads, 1, heads);
+    job j = {.step = s, .parts = parts_of(a.batch * a.kv_heads, a.tokens, q->caps->threads)};
+    j.elements = shape_count(s->out[ATTENTION_GRAD_DQ].shape);
+    j.dq = (float *)s->scratch + q->caps->threads * workspace_floats(a.dim, a.group * a.tokens);
+    int64_t tasks = a.batch * a.kv_heads * j.parts;
+    if (!q->pool) {
+        heads(&j, 0, tasks, 0);
+        add_parts(&j, 0, j.elements, 0);
+        return INGOT_OK;
+    }
+    pool_for(q->pool, tasks, 1, heads, &j);
+    if (j.parts > 1) pool_for(q->pool, j.elements, CPU_GRAIN, add_parts, &j);
+    return INGOT_OK;
 }
 
 #define STRIDED STORAGE_LAST_CONTIGUOUS
