@@ -195,6 +195,8 @@ def peers_of(build, batch, context, with_compile):
 
 def compare_times(ingot, options):
     shapes = [("gpt2-124m", gpt2_124m, 4, 64, 5), ("tiny-1m", tiny_llama, 8, 128, 30)]
+    if options.long:
+        shapes.append(("gpt2-124m", gpt2_124m, 4, 512, 2))
     faster = True
     for preset, build, batch, context, repetitions in shapes:
         print(f"\n{preset}, B{batch} T{context}, float32, {options.threads} threads: ms a step, median (least) of "
@@ -224,6 +226,7 @@ def main():
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--only", choices=["loss", "time"])
     parser.add_argument("--compile", action="store_true", help="torch.compile too")
+    parser.add_argument("--long", action="store_true", help="gpt2-124m at B4 T512 too: minutes")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     transformers.logging.set_verbosity_error()
