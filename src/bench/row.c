@@ -82,10 +82,10 @@ static status check_row(context *ctx, const char *path, const json_t *row)
                       schema, ROW_SCHEMA);
 }
 
-static status read_lines(context *ctx, const char *path, const text *bytes, json_t *rows)
+static status read_lines(context *ctx, const char *path, const char *bytes, size_t count, json_t *rows)
 {
     size_t line = 1;
-    for (const char *at = bytes->at, *end = at + bytes->length; at < end; line++) {
+    for (const char *at = bytes, *end = at + count; at < end; line++) {
         const char *stop = memchr(at, '\n', (size_t)(end - at));
         size_t length = (size_t)((stop ? stop : end) - at);
         json_error_t error;
@@ -94,22 +94,21 @@ static status read_lines(context *ctx, const char *path, const text *bytes, json
             return ingot_fail(ctx, INGOT_ERROR_FORMAT, "%s, line %zu: %s; results are written by -o json or -o jsonl",
                               path, line, error.text);
         if (row) json_array_append_new(rows, row);
-        at += length + 1;
+        at += length + (stop != NULL);
     }
     return INGOT_OK;
 }
 
-static status parse_rows(context *ctx, const char *path, const text *bytes, json_t *rows)
+static status parse_into(context *ctx, const char *path, const char *bytes, size_t length, json_t *rows)
 {
-    json_t *whole = json_loadb(bytes->at ? bytes->at : "", bytes->length, JSON_REJECT_DUPLICATES, NULL);
-    json_t *results = json_object_get(whole, "results"); /* as --json prints them */
+    json_t *whole = json_loadb(bytes, length, JSON_REJECT_DUPLICATES, NULL);
     status s = INGOT_OK;
-    if (json_is_array(whole) || json_is_array(results))
-        json_array_extend(rows, results ? results : whole);
+    if (json_is_array(whole))
+        json_array_extend(rows, whole);
     else if (whole)
         json_array_append(rows, whole);
     else
-        s = read_lines(ctx, path, bytes, rows);
+        s = read_lines(ctx, path, bytes, length, rows);
     json_decref(whole);
     if (!s && !json_array_size(rows)) s = ingot_fail(ctx, INGOT_ERROR_FORMAT, "%s holds no results", path);
     size_t i;
@@ -118,16 +117,23 @@ static status parse_rows(context *ctx, const char *path, const text *bytes, json
     return s;
 }
 
-status rows_read(context *ctx, const char *path, json_t **rows)
+status rows_parse(context *ctx, const char *name, const char *bytes, size_t length, json_t **rows)
 {
-    text bytes = {0};
     *rows = json_array();
-    status s = file_read_whole(ctx, path, MOST_FILE_BYTES, &bytes);
-    if (!s) s = parse_rows(ctx, path, &bytes, *rows);
-    text_free(&bytes);
+    status s = parse_into(ctx, name, bytes, length, *rows);
     if (!s) return s;
     json_decref(*rows);
     *rows = NULL;
+    return s;
+}
+
+status rows_read(context *ctx, const char *path, json_t **rows)
+{
+    text bytes = {0};
+    *rows = NULL;
+    status s = file_read_whole(ctx, path, MOST_FILE_BYTES, &bytes);
+    if (!s) s = rows_parse(ctx, path, bytes.at ? bytes.at : "", bytes.length, rows);
+    text_free(&bytes);
     return s;
 }
 

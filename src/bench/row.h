@@ -29,6 +29,7 @@ void row_set_number(json_t *row, const char *field, double number);
 void row_key(const json_t *row, bool with_machine, text *out);
 /* Rows of a file in either form. A file that is none, or of another schema, is refused. */
 status rows_read(context *ctx, const char *path, json_t **rows);
+status rows_parse(context *ctx, const char *name, const char *bytes, size_t length, json_t **rows);
 
 typedef enum row_verdict { ROW_SAME, ROW_FASTER, ROW_SLOWER } row_verdict;
 /* *ratio: time now over time before. A change counts when it is larger than `tolerance` and than three standard errors

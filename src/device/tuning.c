@@ -87,11 +87,8 @@ static status read_choices(context *ctx, const char *path, const json_t *root, c
     return INGOT_OK;
 }
 
-status tuning_read(context *ctx, const char *path, const char *where, tuning **out)
+static status take_root(context *ctx, const char *path, json_t *root, const char *where, tuning **out)
 {
-    json_t *root;
-    *out = NULL;
-    TRY(json_read_file(ctx, path, 1 << 20, &root));
     tuning *t = calloc(1, sizeof *t);
     status s = t ? read_choices(ctx, path, root, where, t) : fail_memory(ctx, path, sizeof *t);
     json_decref(root);
@@ -100,6 +97,22 @@ status tuning_read(context *ctx, const char *path, const char *where, tuning **o
     else
         *out = t;
     return s;
+}
+
+status tuning_parse(context *ctx, const char *name, const char *bytes, uint64_t count, const char *where, tuning **out)
+{
+    json_t *root;
+    *out = NULL;
+    TRY(json_read(ctx, name, bytes, count, &root));
+    return take_root(ctx, name, root, where, out);
+}
+
+status tuning_read(context *ctx, const char *path, const char *where, tuning **out)
+{
+    json_t *root;
+    *out = NULL;
+    TRY(json_read_file(ctx, path, 1 << 20, &root));
+    return take_root(ctx, path, root, where, out);
 }
 
 status tuning_write(context *ctx, const char *path, const char *where, const tuning *t)

@@ -39,6 +39,7 @@ void tuning_free(tuning *t); /* NULL is fine */
 /* Files. `where` is what the choices hold for, the device's own description: a file for another is refused with
  * INGOT_ERROR_UNSUPPORTED. */
 status tuning_read(context *ctx, const char *path, const char *where, tuning **out);
+status tuning_parse(context *ctx, const char *name, const char *bytes, uint64_t count, const char *where, tuning **out);
 status tuning_write(context *ctx, const char *path, const char *where, const tuning *t);
 
 #endif
