@@ -95,6 +95,10 @@ static cublasStatus_t describe(product_plan *plan, const struct device_caps *cap
     cublasOperation_t first = turn_b ? CUBLAS_OP_T : CUBLAS_OP_N, second = turn_a ? CUBLAS_OP_T : CUBLAS_OP_N;
     cublasLtMatmulDescSetAttribute(plan->how, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first);
     cublasLtMatmulDescSetAttribute(plan->how, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second);
+    if (p->has_bias) {
+        cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
+        cublasLtMatmulDescSetAttribute(plan->how, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
+    }
     if (p->batch > 1) {
         set_batch(plan->a, p->batch, p->a_step);
         set_batch(plan->b, p->batch, p->b_step);
@@ -114,6 +118,11 @@ status product_new(context *ctx, const struct device_caps *caps, const product_s
     *out = NULL;
     return ingot_fail(ctx, INGOT_ERROR_DEVICE, "cuda: cublasLt cannot multiply (%lld, %lld) by (%lld, %lld): %s",
                       (long long)p->m, (long long)p->k, (long long)p->k, (long long)p->n, cublasLtGetStatusString(e));
+}
+
+void product_bias(product_plan *plan, const void *bias)
+{
+    cublasLtMatmulDescSetAttribute(plan->how, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
 }
 
 status product_run(const product_plan *plan, const queue *q, const void *a, const void *b, const void *c, void *y,

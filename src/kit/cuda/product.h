@@ -20,6 +20,7 @@ typedef struct product_shape {
     int64_t batch, a_step, b_step;      /* batch 0 or 1: one product; y and c of a batch lie one after the other */
     ingot_dtype in, out;
     bool adds;                                      /* c is given */
+    bool has_bias;                                  /* product_bias will be called: n elements of `out` */
     int64_t a_offset, b_offset, c_offset, y_offset; /* bytes that the pointers will be beyond a multiple of 256 */
     int64_t workspace;                              /* bytes that product_run will have */
 } product_shape;
@@ -29,6 +30,9 @@ status product_new(context *ctx, const struct device_caps *caps, const product_s
 void product_free(void *plan);
 status product_run(const product_plan *plan, const queue *q, const void *a, const void *b, const void *c, void *y,
                    void *workspace);
+
+/* Where the n elements lie that the next runs add to every row. */
+void product_bias(product_plan *plan, const void *bias);
 
 /* Workspace for a product of so many operations: sums split over blocks, for large products what the library's makers
  * recommend. With room to begin at a multiple of 256. */

@@ -67,7 +67,9 @@ __device__ __forceinline__ void add_values(float (&o)[MT][WIDTH / 8][4], const f
     }
 }
 
-template <typename T, int WIDTH, int MT, int BN> __global__ void __launch_bounds__(THREADS) attend(attention_forward f)
+// BLOCKS: how many share a multiprocessor, as was measured.
+template <typename T, int WIDTH, int MT, int BN, int BLOCKS>
+__global__ void __launch_bounds__(THREADS, BLOCKS) attend(attention_forward f)
 {
     using tiles = forward_tiles<T, WIDTH, MT, BN>;
     constexpr int BM = tiles::BM;
@@ -169,12 +171,12 @@ template <typename T, int WIDTH, int MT, int BN> __global__ void __launch_bounds
         }
 }
 
-template <typename T, int WIDTH, int MT, int BN>
+template <typename T, int WIDTH, int MT, int BN, int BLOCKS>
 static void launch_tiles(const attention_forward &f, int batch, queue *q)
 {
     using tiles = forward_tiles<T, WIDTH, MT, BN>;
     static_assert(sizeof(tiles) <= 227 * 1024);
-    auto kernel = attend<T, WIDTH, MT, BN>;
+    auto kernel = attend<T, WIDTH, MT, BN, BLOCKS>;
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)sizeof(tiles));
     dim3 grid((unsigned)((f.a.tokens + tiles::BM - 1) / tiles::BM), (unsigned)f.a.heads, (unsigned)batch);
     kernel<<<grid, THREADS, sizeof(tiles), q->stream>>>(f);
@@ -183,11 +185,11 @@ static void launch_tiles(const attention_forward &f, int batch, queue *q)
 template <typename T> static void launch_type(const attention_forward &f, int batch, queue *q)
 {
     if (f.a.dim <= 32)
-        launch_tiles<T, 32, 1, 64>(f, batch, q);
+        launch_tiles<T, 32, 1, 64, 2>(f, batch, q);
     else if (f.a.dim <= 64)
-        launch_tiles<T, 64, 1, 64>(f, batch, q);
+        launch_tiles<T, 64, 1, 64, 2>(f, batch, q);
     else
-        launch_tiles<T, 128, 2, 32>(f, batch, q);
+        launch_tiles<T, 128, 2, 32, 2>(f, batch, q);
 }
 
 static status launch(const step *s, queue *q)

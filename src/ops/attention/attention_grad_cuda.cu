@@ -124,8 +124,9 @@ __device__ __forceinline__ float delta_of(const attention_backward &f, int batch
     return sum;
 }
 
-template <typename T, int WIDTH, int MT, int BN>
-__global__ void __launch_bounds__(THREADS) grad_queries(attention_backward f)
+// BLOCKS: how many share a multiprocessor, as was measured.
+template <typename T, int WIDTH, int MT, int BN, int BLOCKS>
+__global__ void __launch_bounds__(THREADS, BLOCKS) grad_queries(attention_backward f)
 {
     using tiles = query_tiles<T, WIDTH, MT, BN>;
     constexpr int BM = tiles::BM;
@@ -197,13 +198,13 @@ template <typename T, int WIDTH, int MT, int BN> struct key_tiles {
     static constexpr int BM = WARPS * MT * 16;
     T k[BM * WIDTH], v[BM * WIDTH], q[2][BN * WIDTH], dout[2][BN * WIDTH];
     float lse[2][BN], delta[2][BN];
-    int start[2][BN];
+    int start[2][BN], latest[2][BN / 32]; // first keys, and the largest of 32 queries
 };
 
 // The numbers of BN queries, a thread each.
 template <int BN>
-__device__ __forceinline__ void load_numbers(float *lse, float *delta, int *start, const attention_backward &f,
-                                             int batch, int head, int first)
+__device__ __forceinline__ void load_numbers(float *lse, float *delta, int *start, int *latest,
+                                             const attention_backward &f, int batch, int head, int first)
 {
     int query = first + (int)threadIdx.x;
     if (threadIdx.x >= BN) return;
@@ -212,10 +213,12 @@ __device__ __forceinline__ void load_numbers(float *lse, float *delta, int *star
     lse[threadIdx.x] = inside ? f.lse[at] * LOG2_E : INFINITY;
     delta[threadIdx.x] = inside ? f.delta[at] : 0;
     start[threadIdx.x] = inside ? first_key(f.a, batch, query) : 0x7fffffff;
+    int last = __reduce_max_sync(0xffffffffu, start[threadIdx.x]);
+    if (threadIdx.x % 32 == 0) latest[threadIdx.x / 32] = last;
 }
 
-template <typename T, int WIDTH, int MT, int BN>
-__global__ void __launch_bounds__(THREADS) grad_keys(attention_backward f)
+template <typename T, int WIDTH, int MT, int BN, int BLOCKS>
+__global__ void __launch_bounds__(THREADS, BLOCKS) grad_keys(attention_backward f)
 {
     using tiles = key_tiles<T, WIDTH, MT, BN>;
     constexpr int BM = tiles::BM;
@@ -233,7 +236,7 @@ __global__ void __launch_bounds__(THREADS) grad_keys(attention_backward f)
         int head = kv_head * a.group + index / tiles_a_head, at = from + index % tiles_a_head * BN;
         load_tile<BN, WIDTH, THREADS>(t.q[turn], rows_of_head<T>(f.q, a, batch, head), at);
         load_tile<BN, WIDTH, THREADS>(t.dout[turn], rows_of_head<T>(f.dout, a, batch, head), at);
-        load_numbers<BN>(t.lse[turn], t.delta[turn], t.start[turn], f, batch, head, at);
+        load_numbers<BN>(t.lse[turn], t.delta[turn], t.start[turn], t.latest[turn], f, batch, head, at);
     };
     load(0, 0);
     copy_commit();
@@ -250,7 +253,9 @@ __global__ void __launch_bounds__(THREADS) grad_keys(attention_backward f)
         float s[MT][BN / 8][4], dp[MT][BN / 8][4];
         clear(s);
         multiply_rows<T, WIDTH, MT, BN>(s, t.k, row, t.q[turn]); // keys by queries
-        bool whole = !a.starts && at + BN <= a.tokens && (!a.causal || at >= first + row + MT * 16 - 1);
+        int latest = t.latest[turn][0];
+        for (int i = 1; i < BN / 32; i++) latest = max(latest, t.latest[turn][i]);
+        bool whole = latest <= first + row && at + BN <= a.tokens && (!a.causal || at >= first + row + MT * 16 - 1);
 #pragma unroll
         for (int m = 0; m < MT; m++)
 #pragma unroll
@@ -289,21 +294,21 @@ static void launch_tiles(K kernel, const attention_backward &f, int heads, int b
     kernel<<<grid, THREADS, sizeof(TILES), q->stream>>>(f);
 }
 
-template <typename T, int WIDTH, int MQ, int NQ, int MK, int NK>
+template <typename T, int WIDTH, int MQ, int NQ, int BQ, int MK, int NK, int BK>
 static void launch_width(const attention_backward &f, int batch, queue *q)
 {
-    launch_tiles<query_tiles<T, WIDTH, MQ, NQ>>(grad_queries<T, WIDTH, MQ, NQ>, f, f.a.heads, batch, q);
-    launch_tiles<key_tiles<T, WIDTH, MK, NK>>(grad_keys<T, WIDTH, MK, NK>, f, f.a.kv_heads, batch, q);
+    launch_tiles<query_tiles<T, WIDTH, MQ, NQ>>(grad_queries<T, WIDTH, MQ, NQ, BQ>, f, f.a.heads, batch, q);
+    launch_tiles<key_tiles<T, WIDTH, MK, NK>>(grad_keys<T, WIDTH, MK, NK, BK>, f, f.a.kv_heads, batch, q);
 }
 
 template <typename T> static void launch_type(const attention_backward &f, int batch, queue *q)
 {
     if (f.a.dim <= 32)
-        launch_width<T, 32, 1, 64, 1, 64>(f, batch, q);
+        launch_width<T, 32, 1, 64, 2, 1, 64, 2>(f, batch, q);
     else if (f.a.dim <= 64)
-        launch_width<T, 64, 1, 32, 1, 32>(f, batch, q);
+        launch_width<T, 64, 1, 32, 4, 1, 32, 4>(f, batch, q);
     else
-        launch_width<T, 128, 1, 64, 1, 32>(f, batch, q);
+        launch_width<T, 128, 1, 32, 3, 1, 32, 2>(f, batch, q);
 }
 
 static status launch(const step *s, queue *q)

@@ -45,7 +45,7 @@ template <typename T> __device__ __forceinline__ running scan_row(const T *row, 
         for (int k = 0; k < WIDE<T>; k++) max = max_floats::join(max, to_float(v.at[k]));
         if (max == -INFINITY) continue;
 #pragma unroll
-        for (int k = 0; k < WIDE<T>; k++) sum += expf(to_float(v.at[k]) - max);
+        for (int k = 0; k < WIDE<T>; k++) sum += __expf(to_float(v.at[k]) - max);
         r.join(max, sum);
     }
     return r;

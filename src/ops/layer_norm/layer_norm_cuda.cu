@@ -5,20 +5,21 @@
 // Mean and sum of squared deviations of a row. `rest` is what rounding left of the mean: more than the deviations, where a
 // row has a large offset.
 struct row_numbers {
-    float mean, rest, squares;
+    float mean, rest, squares; // squares: of the forward pass only
 };
 
-template <typename P, typename PART> __device__ __forceinline__ row_numbers numbers_of(const PART &part, int columns)
+template <typename P, bool SQUARES, typename PART>
+__device__ __forceinline__ row_numbers numbers_of(const PART &part, int columns)
 {
     float sum = 0, rest = 0, squares = 0;
     part.each([&](float v, int, int) { sum += v; });
     float mean = group_sum<P::threads>(sum) / (float)columns;
     part.each([&](float v, int, int) {
         rest += v - mean;
-        squares += (v - mean) * (v - mean);
+        if (SQUARES) squares += (v - mean) * (v - mean);
     });
     rest = group_sum<P::threads>(rest) / (float)columns;
-    squares = group_sum<P::threads>(squares) - rest * rest * (float)columns;
+    if (SQUARES) squares = group_sum<P::threads>(squares) - rest * rest * (float)columns;
     return {mean, rest, fmaxf(squares, 0)};
 }
 
@@ -30,7 +31,7 @@ __global__ __launch_bounds__(P::block) void layer_norm_rows(T *y, float *rstds, 
     if (row >= rows) return;
     row_part<T, P::threads, P::packs, P::width> part(columns);
     part.load(x + row * columns);
-    row_numbers r = numbers_of<P>(part, columns);
+    row_numbers r = numbers_of<P, true>(part, columns);
     float rstd = rsqrtf(r.squares / (float)columns + eps);
     if (rstds && threadIdx.x % P::threads == 0) rstds[row] = rstd;
     float scale[P::width], shift[P::width] = {};
@@ -53,7 +54,7 @@ __global__ __launch_bounds__(P::block) void layer_norm_grad_rows(T *dx, float *p
         row_part<T, P::threads, P::packs, P::width> d(columns), v(columns);
         d.load(dy + row * columns);
         v.load(x + row * columns);
-        row_numbers r = numbers_of<P>(v, columns);
+        row_numbers r = numbers_of<P, false>(v, columns);
         float rstd = rstds[row], level = 0, along = 0, scale[P::width];
         d.each([&](float g, int p, int i) {
             if (i == 0) load_weights<T>(scale, w, d.column(p));

@@ -1,9 +1,6 @@
 /* A product with a weight: the op that layers are written with. It lowers to matmul, whose kernels do the work. */
+#include "ops/linear/linear.h"
 #include "ops/reduce/reduce.h"
-
-typedef struct linear_attrs {
-    int64_t in_out; /* w is (K, N), as GPT-2's Conv1D has it, in place of (N, K) */
-} linear_attrs;
 
 static status infer(build *b, const node *n, inferred *out)
 {
@@ -84,7 +81,9 @@ const op_def op_linear_def = {
             {.in = {S(1), S(1, 1), NOT_GIVEN}, .attrs = OUT_IN}, {.in = {S(31, 33), S(32, 33), S(32)}, .attrs = OUT_IN},
             {.in = {S(33, 130), S(130, 65), NOT_GIVEN}, .attrs = IN_OUT},
             {.in = {S(1, 4099), S(31, 4099), S(31)}, .attrs = OUT_IN, .values = VALUES_WIDE},
-            {.in = {S(4, 65), S(4099, 65), S(4099)}, .attrs = OUT_IN, .values = VALUES_TINY}),
+            {.in = {S(4, 65), S(4099, 65), S(4099)}, .attrs = OUT_IN, .values = VALUES_TINY},
+            {.in = {S(5, 7, 64), S(40, 64), S(40)}, .attrs = OUT_IN},
+            {.in = {S(33, 72), S(72, 136), S(136)}, .attrs = IN_OUT}),
 };
 
 ingot_value *ingot_linear_with(ingot_build *b, ingot_value *x, ingot_value *w, ingot_value *bias, int in_out)

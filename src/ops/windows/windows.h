@@ -20,6 +20,9 @@ typedef struct window_attrs {
           ATTR(window_attrs, pad_w, ATTR_I64, .minimum = 0, .maximum = 65536), ATTR(window_attrs, height, ATTR_I64),   \
           ATTR(window_attrs, width, ATTR_I64), ATTR(window_attrs, pad_value, ATTR_F64))
 
+#ifdef __cplusplus
+extern "C" {
+#endif
 window_attrs window_attrs_of(const ingot_window *w);
 /* (OH, OW) of an image (H, W); false, and an error, when no window fits. */
 bool window_outputs(build *b, const node *n, int64_t height, int64_t width, int64_t *oh, int64_t *ow);
@@ -30,5 +33,8 @@ typedef struct window_sizes {
     window_attrs a;
 } window_sizes;
 window_sizes window_sizes_of(const step *s, const tensor *image, const tensor *out);
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -1,0 +1,107 @@
+// A product with a weight and a bias on CUDA: cuBLASLt adds the bias while it writes the result. Without a bias the op is
+// lowered to a product, which other passes know.
+#include "kit/cuda/product.h"
+#include "kit/cuda/values.cuh"
+#include "ops/linear/linear.h"
+
+struct ready {
+    product_plan *plan;
+    int64_t outputs;
+};
+
+template <typename T> __global__ void narrow(T *y, const float *x, int64_t n)
+{
+    for (CUDA_EACH(i, n)) y[i] = to<T>(x[i]);
+}
+
+static bool is_wide(const node *n)
+{
+    return n->in[2]->dtype != n->in[0]->dtype; // a float32 bias beside 16-bit numbers
+}
+
+static void unprepare(void *prepared)
+{
+    ready *r = (ready *)prepared;
+    if (r) product_free(r->plan);
+    free(r);
+}
+
+static int64_t inputs_of(const node *n)
+{
+    return n->in[0]->shape.dim[n->in[0]->shape.rank - 1];
+}
+
+static int64_t bias_bytes(const node *n)
+{
+    return is_wide(n) ? (shape_count(n->in[2]->shape) * 2 + 511) / 256 * 256 : 0;
+}
+
+static int64_t scratch(const node *n, const device_caps *)
+{
+    return product_workspace(node_cost(n).flops) + bias_bytes(n);
+}
+
+static status prepare(context *ctx, const step *s, const device_caps *caps, void **out)
+{
+    bool in_out = ATTRS_OF(linear_attrs, s->node)->in_out != 0;
+    ready *r = (ready *)calloc(1, sizeof *r);
+    if (!r) return fail_memory(ctx, "a product", sizeof *r);
+    int64_t k = inputs_of(s->node), n = shape_count(s->in[2].shape);
+    product_shape p = {};
+    p.m = shape_count(s->in[0].shape) / k, p.n = n, p.k = k;
+    p.a_row = k, p.a_col = 1, p.b_row = in_out ? n : 1, p.b_col = in_out ? 1 : k;
+    p.in = s->in[0].dtype, p.out = s->out[0].dtype;
+    p.has_bias = true;
+    p.a_offset = s->in[0].byte_offset, p.b_offset = s->in[1].byte_offset, p.y_offset = s->out[0].byte_offset;
+    p.workspace = s->scratch_bytes - bias_bytes(s->node);
+    r->outputs = n;
+    status failed = product_new(ctx, caps, &p, &r->plan);
+    if (failed)
+        free(r);
+    else
+        *out = r;
+    return failed;
+}
+
+static status launch(const step *s, queue *q)
+{
+    const ready *r = (const ready *)s->prepared;
+    const void *bias = s->in[2].data;
+    if (is_wide(s->node)) {
+        void *to_narrow = (void *)(((uintptr_t)s->scratch + 255) / 256 * 256);
+        if (s->in[0].dtype == INGOT_BF16)
+            narrow<<<cuda_blocks(r->outputs), CUDA_THREADS, 0, q->stream>>>((bf16 *)to_narrow, (const float *)bias,
+                                                                            r->outputs);
+        else
+            narrow<<<cuda_blocks(r->outputs), CUDA_THREADS, 0, q->stream>>>((f16 *)to_narrow, (const float *)bias,
+                                                                            r->outputs);
+        bias = to_narrow;
+    }
+    product_bias(r->plan, bias);
+    return product_run(r->plan, q, s->in[0].data, s->in[1].data, nullptr, s->out[0].data,
+                       (char *)s->scratch + bias_bytes(s->node));
+}
+
+// Of 16-bit numbers; a few rows, as in decoding, are better lowered, and so is what the library finds unaligned.
+static bool match(const node *n, const device_caps *)
+{
+    ingot_dtype d = n->in[0]->dtype;
+    if (n->inputs < 3 || !n->in[2] || (d != INGOT_BF16 && d != INGOT_F16)) return false;
+    if (n->in[1]->dtype != d || n->out[0]->dtype != d || (n->in[2]->dtype != d && n->in[2]->dtype != INGOT_F32))
+        return false;
+    int64_t k = inputs_of(n), rows = shape_count(n->in[0]->shape) / k;
+    return rows > 16 && k % 8 == 0 && shape_count(n->in[2]->shape) % 8 == 0;
+}
+
+extern "C" const kernel_def linear_cuda[] = {
+    {.op = &op_linear_def,
+     .name = "linear.cublaslt",
+     .level = LEVEL_BEST,
+     .match = match,
+     .scratch = scratch,
+     .prepare = prepare,
+     .unprepare = unprepare,
+     .launch = launch,
+     .error = ERROR_SUM},
+    {},
+};
