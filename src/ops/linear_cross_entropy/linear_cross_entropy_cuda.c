@@ -61,7 +61,8 @@ static const value *gradient_of_w(const node *n)
 static sizes sizes_of(const node *n, const device_caps *caps)
 {
     shape x = n->in[0]->shape;
-    int64_t size = ingot_dtype_bytes(n->in[0]->dtype), v = n->in[1]->shape.dim[0], padded = v % 8 ? (v + 63) / 64 * 64 : v;
+    int64_t size = ingot_dtype_bytes(n->in[0]->dtype), v = n->in[1]->shape.dim[0],
+            padded = v % 8 ? (v + 63) / 64 * 64 : v;
     const value *dw = gradient_of_w(n);
     sizes s = {.rows = x.dim[0], .vocabulary = v, .padded = padded, .width = x.dim[1]};
     s.chunk = chunk_of(s.rows, padded * size, caps);
