@@ -33,7 +33,7 @@ typedef struct demo_options {
 static const option lines[] = {
     {"output", STRING_AT(demo_options, output), "DIR", "folder for all that it makes; replaced when it is there",
      .short_name = "o", .initial = "demo"},
-    {"steps", INT_AT(demo_options, steps), "N", "training steps", .short_name = "n", .initial = "4400",
+    {"steps", INT_AT(demo_options, steps), "N", "training steps", .short_name = "n", .initial = "5600",
      .range = BETWEEN(1, 1000000)},
     {"bytes", SIZE_AT(demo_options, bytes), "N", "text to make; 0: enough for every step to see new stories",
      .initial = "0", .range = AT_LEAST(0)},
