@@ -14,6 +14,11 @@ ISA(baseline)
 ISA(avx2)
 ISA(avx512)
 
+static bool tiles_here(peak_kind kind)
+{
+    return kind == PEAK_BF16 && peak_flops_amx() > 0 && cpu_ask_for_amx();
+}
+
 static peak_copy copy_here(void)
 {
     cpu_isa isa = cpu_detect_isa();
@@ -29,10 +34,10 @@ static peak_copy copy_here(void)
 
 double peak_run(peak_kind kind, long rounds)
 {
-    return copy_here().run(kind, rounds);
+    return tiles_here(kind) ? peak_run_amx(rounds) : copy_here().run(kind, rounds);
 }
 
 double peak_flops_a_round(peak_kind kind)
 {
-    return copy_here().flops(kind);
+    return tiles_here(kind) ? peak_flops_amx() : copy_here().flops(kind);
 }
