@@ -60,6 +60,7 @@ __device__ __forceinline__ running join_block(running r)
     __syncthreads();
     running all = part[0];
     for (int i = 1; i < THREADS / 32; i++) all.join(part[i].max, part[i].sum);
+    __syncthreads(); // the compiler may put other shared values where these lay
     return all;
 }
 
