@@ -53,13 +53,17 @@ template <typename T> __device__ __forceinline__ running scan_row(const T *row, 
 
 __device__ __forceinline__ running join_block(running r)
 {
-    __shared__ running part[THREADS / 32];
+    __shared__ float max_of[THREADS / 32],
+        sum_of[THREADS / 32]; // of a warp each; no struct, whose defaults would be written
     for (int offset = 16; offset; offset /= 2)
         r.join(__shfl_xor_sync(0xffffffffu, r.max, offset), __shfl_xor_sync(0xffffffffu, r.sum, offset));
-    if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = r;
+    if (threadIdx.x % 32 == 0) {
+        max_of[threadIdx.x / 32] = r.max;
+        sum_of[threadIdx.x / 32] = r.sum;
+    }
     __syncthreads();
-    running all = part[0];
-    for (int i = 1; i < THREADS / 32; i++) all.join(part[i].max, part[i].sum);
+    running all;
+    for (int i = 0; i < THREADS / 32; i++) all.join(max_of[i], sum_of[i]);
     __syncthreads(); // the compiler may put other shared values where these lay
     return all;
 }
