@@ -20,6 +20,11 @@ matmul_shape matmul_shape_of(const step *s);
 /* Element offsets of product `i` of the batch in a, b; c and the result lie one after the other. */
 void matmul_offsets(const step *s, int64_t i, int64_t *a, int64_t *b);
 
+/* What kernels of matmul that pack their operands declare alike, beside a `scratch` and a `launch` of their own. */
+#define MATMUL_PACKING_KERNEL                                                                                          \
+    .op = &op_matmul_def, .wants = {STORAGE_STRIDED, STORAGE_STRIDED}, .scratch = scratch, .launch = launch,           \
+    .error = ERROR_SUM, .traits = KERNEL_ROW_INVARIANT
+
 /* The product of 16-bit x and y in float32, as gradients of weights want it. */
 value *matmul_wide(build *b, value *x, value *y, value *c, int64_t trans_x, int64_t trans_y);
 

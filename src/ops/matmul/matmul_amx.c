@@ -130,20 +130,11 @@ static void tile_pack_a(bf16 *to, const bf16 *a, int64_t a_row, int64_t a_col, i
 
 static bool match(const node *n, const device_caps *caps)
 {
-    return caps->amx && n->in[0]->dtype == INGOT_BF16 &&
-           (n->out[0]->dtype == INGOT_BF16 || n->out[0]->dtype == INGOT_F32);
+    return caps->amx && multiplies_bf16(n);
 }
 
 const kernel_def matmul_amx[] = {
-    {.op = &op_matmul_def,
-     .name = "matmul.amx",
-     .level = LEVEL_AMX,
-     .match = match,
-     .wants = {STORAGE_STRIDED, STORAGE_STRIDED},
-     .scratch = scratch,
-     .launch = launch,
-     .error = ERROR_SUM,
-     .traits = KERNEL_ROW_INVARIANT},
+    {MATMUL_PACKING_KERNEL, .name = "matmul.amx", .level = LEVEL_AMX, .match = match},
     {0},
 };
 #else

@@ -23,20 +23,11 @@ enum { TILE_ROWS = BF16_ROWS };
 
 static bool match(const node *n, const device_caps *caps)
 {
-    return caps->avx512_bf16 && n->in[0]->dtype == INGOT_BF16 &&
-           (n->out[0]->dtype == INGOT_BF16 || n->out[0]->dtype == INGOT_F32);
+    return caps->avx512_bf16 && multiplies_bf16(n);
 }
 
 const kernel_def matmul_avx512bf16[] = {
-    {.op = &op_matmul_def,
-     .name = "matmul.avx512-bf16",
-     .level = LEVEL_AVX512_BF16,
-     .match = match,
-     .wants = {STORAGE_STRIDED, STORAGE_STRIDED},
-     .scratch = scratch,
-     .launch = launch,
-     .error = ERROR_SUM,
-     .traits = KERNEL_ROW_INVARIANT},
+    {MATMUL_PACKING_KERNEL, .name = "matmul.avx512-bf16", .level = LEVEL_AVX512_BF16, .match = match},
     {0},
 };
 #else

@@ -206,6 +206,12 @@ static int64_t depth_of(const node *n)
     return x->dim[x->rank - (ATTRS_OF(matmul_attrs, n)->trans_a ? 2 : 1)];
 }
 
+/* Products of bfloat16; c and y in bfloat16 or float32. */
+static bool multiplies_bf16(const node *n)
+{
+    return n->in[0]->dtype == INGOT_BF16 && (n->out[0]->dtype == INGOT_BF16 || n->out[0]->dtype == INGOT_F32);
+}
+
 static int64_t scratch(const node *n, const device_caps *caps)
 {
     const shape *y = &n->out[0]->shape;

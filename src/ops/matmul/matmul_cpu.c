@@ -16,13 +16,6 @@ typedef float real;
 #include "ops/matmul/matmul_panels.h"
 
 const kernel_def ISA_NAME(matmul_cpu)[] = {
-    {.op = &op_matmul_def,
-     .name = "matmul.simd",
-     .level = LEVEL_SIMD,
-     .wants = {STORAGE_STRIDED, STORAGE_STRIDED},
-     .scratch = scratch,
-     .launch = launch,
-     .error = ERROR_SUM,
-     .traits = KERNEL_ROW_INVARIANT},
+    {MATMUL_PACKING_KERNEL, .name = "matmul.simd", .level = LEVEL_SIMD},
     {0},
 };

@@ -6,14 +6,6 @@ typedef double real;
 #include "ops/matmul/matmul_panels.h"
 
 const kernel_def ISA_NAME(matmul_f64_cpu)[] = {
-    {.op = &op_matmul_def,
-     .name = "matmul.simd.f64",
-     .level = LEVEL_SIMD,
-     .match = match_f64,
-     .wants = {STORAGE_STRIDED, STORAGE_STRIDED},
-     .scratch = scratch,
-     .launch = launch,
-     .error = ERROR_SUM,
-     .traits = KERNEL_ROW_INVARIANT},
+    {MATMUL_PACKING_KERNEL, .name = "matmul.simd.f64", .level = LEVEL_SIMD, .match = match_f64},
     {0},
 };
