@@ -1,22 +1,6 @@
 # shellcheck shell=bash
 # ingot bench: command lines that must work, files against each other, what is refused.
-set -u
-ingot=$1
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failed=0
-check() { # what, command...: the command must succeed
-    local what=$1
-    shift
-    "$@" || { echo "FAILED: $what"; failed=1; }
-}
-refuses() { # words of the message, command...
-    local words=$1
-    shift
-    if "$@" > out 2> err; then echo "FAILED: not refused: $*"; failed=1; fi
-    grep -q -- "$words" err || { echo "FAILED: '$words' is not in the message of $*:"; cat err; failed=1; }
-}
+source "$(dirname "$0")/lib.sh"
 
 check 'a ladder' "$ingot" bench ladder --sizes 16-64*2 --dtype float32,float64 --devices cpu --seconds 0.01 > ladder.txt
 check 'the peak first' grep -q 'measured peak [0-9.]* GFLOP/s float32' ladder.txt

@@ -1,16 +1,13 @@
-#!/bin/bash
+# shellcheck shell=bash
 # ingot check: the table, JSON, a subset of ops, names that are wrong.
-set -eu
-ingot=$1
-cd "$(mktemp -d)"
-trap 'rm -rf "$PWD"' EXIT
-"$ingot" check --ops add,matmul --ops softmax > table.txt
-grep -q '^matmul ' table.txt
-grep -q '3 ops, .* 0 failures' table.txt
-"$ingot" check --cpu-level naive --ops rms_norm --json > check.json
-grep -q '"failures": 0' check.json
-grep -q '"op": "rms_norm"' check.json
-if "$ingot" check --ops sofmax 2> error.txt; then exit 1; fi
-grep -q 'did you mean softmax' error.txt
-if "$ingot" check --device cpuu 2> error.txt; then exit 1; fi
-grep -q 'did you mean cpu' error.txt
+source "$(dirname "$0")/lib.sh"
+
+check 'three ops' "$ingot" check --ops add,matmul --ops softmax > table.txt
+says '^matmul ' table.txt
+says '3 ops, .* 0 failures' table.txt
+check 'as JSON' "$ingot" check --cpu-level naive --ops rms_norm --json > check.json
+says '"failures": 0' check.json
+says '"op": "rms_norm"' check.json
+refuses 'did you mean softmax' "$ingot" check --ops sofmax
+refuses 'did you mean cpu' "$ingot" check --device cpuu
+exit "$failed"

@@ -1,23 +1,7 @@
 # shellcheck shell=bash
 # ingot convert and ingot info, on the small models of tests/golden/families.
-set -u
-ingot=$1
-models=$(cd "$(dirname "$0")/../golden/families" && pwd)
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failed=0
-check() { # what, command...: the command must succeed
-    local what=$1
-    shift
-    "$@" || { echo "FAILED: $what"; failed=1; }
-}
-refuses() { # words of the message, command...
-    local words=$1
-    shift
-    if "$@" > out 2> err; then echo "FAILED: not refused: $*"; failed=1; fi
-    grep -q -- "$words" err || { echo "FAILED: '$words' is not in the message of $*:"; cat err; failed=1; }
-}
+source "$(dirname "$0")/lib.sh"
+models=$root/tests/golden/families
 
 for name in gpt2 llama-bias-scaled; do
     check "convert $name" "$ingot" convert --from "$models/$name" --to "$name" > out

@@ -1,21 +1,6 @@
+# shellcheck shell=bash
 # ingot data: prepare, show, stories, as a user types them.
-set -u
-ingot=$1
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failed=0
-check() { # what, command...: the command must succeed
-    local what=$1
-    shift
-    "$@" || { echo "FAILED: $what"; failed=1; }
-}
-refuses() { # words of the message, command...
-    local words=$1
-    shift
-    if "$@" > out 2> err < /dev/null; then echo "FAILED: not refused: $*"; failed=1; fi
-    grep -q -- "$words" err || { echo "FAILED: '$words' is not in the message of $*:"; cat err; failed=1; }
-}
+source "$(dirname "$0")/lib.sh"
 prepare() { "$ingot" data prepare --tokenizer tok.json --overwrite --output data "$@"; }
 
 # Stories: the same seed, the same bytes; all accepted; a broken one is not.

@@ -1,9 +1,6 @@
-#!/usr/bin/env bash
+# shellcheck shell=bash
 # The program's frame: help, unknown words, exit codes, standard output, completion, the man page.
-set -uo pipefail
-ingot=$1 failed=0
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+source "$(dirname "$0")/lib.sh"
 
 # expect CODE TEXT COMMAND...: the exit code, and TEXT in what it prints on either stream.
 expect() {
@@ -12,9 +9,8 @@ expect() {
   output=$("$@" 2>&1)
   got=$?
   [[ $got == "$code" && $output == *"$words"* ]] && return
-  echo "FAILED: $*"
+  fail "$*"
   echo "  wanted $code and '$words', got $got and: $output"
-  failed=1
 }
 
 expect 0 "usage: ingot VERB" "$ingot" --help
@@ -31,18 +27,18 @@ expect 2 "'csh' is not one of bash, zsh, fish" "$ingot" completion csh
 expect 2 "ingot completion needs SHELL" "$ingot" completion
 expect 2 "does not know what to do with 'two'" "$ingot" completion bash two
 expect 2 "cannot open none.yaml: No such file" "$ingot" man --config none.yaml
-echo "thread: 2" >"$scratch/bad.yaml"
-expect 2 "line 1: ingot man has no option 'thread'; did you mean threads?" "$ingot" man --config "$scratch/bad.yaml"
-echo "config: other.yaml" >"$scratch/nested.yaml"
-expect 2 "a file of options cannot name another" "$ingot" man --config "$scratch/nested.yaml"
-echo "threads: 2" >"$scratch/good.yaml"
-expect 0 ".SH NAME" "$ingot" man --config "$scratch/good.yaml"
+echo "thread: 2" >bad.yaml
+expect 2 "line 1: ingot man has no option 'thread'; did you mean threads?" "$ingot" man --config bad.yaml
+echo "config: other.yaml" >nested.yaml
+expect 2 "a file of options cannot name another" "$ingot" man --config nested.yaml
+echo "threads: 2" >good.yaml
+expect 0 ".SH NAME" "$ingot" man --config good.yaml
 
 # --json prints one object.
 for words in devices "devices --kernels --device cpu" "plan --preset tiny-1m --dump model" "data stories --count 2"; do
   # shellcheck disable=SC2086 # several words
   json=$("$ingot" $words --json 2>/dev/null)
-  [[ ${json:0:1} == "{" && ${json: -1} == "}" ]] || { echo "FAILED: no object from $words --json"; failed=1; }
+  [[ ${json:0:1} == "{" && ${json: -1} == "}" ]] || fail "no object from $words --json"
 done
 
 # Standard output: a full disk and a closed one are failures with a message, a reader that left is silent.
@@ -53,21 +49,21 @@ expect 1 "cannot write to standard output" bash -c "'$ingot' man >&-"
 
 # What is generated from the tables.
 for shell in bash zsh fish; do
-  "$ingot" completion $shell >"$scratch/completion.$shell" || failed=1
-  if command -v $shell >/dev/null; then $shell -n "$scratch/completion.$shell" || failed=1; fi
+  "$ingot" completion $shell >"completion.$shell" || failed=1
+  if command -v $shell >/dev/null; then $shell -n "completion.$shell" || failed=1; fi
 done
 complete_words() { # what bash offers after these words
-  bash -c "source '$scratch/completion.bash'; COMP_WORDS=($*); COMP_CWORD=\$((\${#COMP_WORDS[@]} - 1)); _ingot; echo \"\${COMPREPLY[*]}\""
+  bash -c "source ./completion.bash; COMP_WORDS=($*); COMP_CWORD=\$((\${#COMP_WORDS[@]} - 1)); _ingot; echo \"\${COMPREPLY[*]}\""
 }
-[[ $(complete_words ingot comp) == completion ]] || { echo "FAILED: completing a verb"; failed=1; }
-[[ $(complete_words ingot man --thr) == --threads ]] || { echo "FAILED: completing a flag"; failed=1; }
-[[ $(complete_words ingot train --preset gpt2-12) == gpt2-124m ]] || { echo "FAILED: completing a preset"; failed=1; }
-[[ $(complete_words ingot train --family co) == convnet ]] || { echo "FAILED: completing a family"; failed=1; }
-[[ $(complete_words ingot check --device nu) == null ]] || { echo "FAILED: completing a device"; failed=1; }
-[[ $(complete_words ingot devices --cpu-level na) == naive ]] || { echo "FAILED: completing a rung"; failed=1; }
-[[ $(complete_words ingot completion f) == fish ]] || { echo "FAILED: completing a choice"; failed=1; }
-"$ingot" man >"$scratch/ingot.1"
+[[ $(complete_words ingot comp) == completion ]] || fail "completing a verb"
+[[ $(complete_words ingot man --thr) == --threads ]] || fail "completing a flag"
+[[ $(complete_words ingot train --preset gpt2-12) == gpt2-124m ]] || fail "completing a preset"
+[[ $(complete_words ingot train --family co) == convnet ]] || fail "completing a family"
+[[ $(complete_words ingot check --device nu) == null ]] || fail "completing a device"
+[[ $(complete_words ingot devices --cpu-level na) == naive ]] || fail "completing a rung"
+[[ $(complete_words ingot completion f) == fish ]] || fail "completing a choice"
+"$ingot" man >ingot.1
 if command -v groff >/dev/null; then
-  [[ -z $(groff -man -ww -z "$scratch/ingot.1" 2>&1) ]] || { echo "FAILED: groff warns of the man page"; failed=1; }
+  [[ -z $(groff -man -ww -z ingot.1 2>&1) ]] || fail "groff warns of the man page"
 fi
 exit $failed

@@ -1,12 +1,8 @@
-#!/usr/bin/env bash
+# shellcheck shell=bash
 # ingot generate: greedy, seeds, several prompts and samples, stop strings, biases, echo, JSON, and what it refuses.
-set -euo pipefail
-ingot=$1
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder"
+source "$(dirname "$0")/lib.sh"
+set -eo pipefail
 export INGOT_THREADS=1 # unit tests have more; a busy machine would make this one wait for its own threads
-fail() { echo "FAIL: $*" >&2; exit 1; }
 
 "$ingot" data stories --seed 1 --bytes 60000 >text.txt 2>log
 "$ingot" tokenizer train --vocab-size 400 --output tok.json text.txt >>log 2>&1
@@ -62,11 +58,8 @@ for key in model seed completions prefill decode tokens_per_second prompt_tokens
 done
 
 refused() { # WORDS ARGUMENTS: fails with one message that has the words, and writes nothing
-  local words=$1
-  shift
-  if "$ingot" generate "$@" >out 2>err; then fail "accepted: $*"; fi
-  [[ ! -s out ]] || fail "text before the error of $*"
-  grep -q -- "$words" err || fail "$*: '$(cat err)' lacks '$words'"
+  refuses "$1" "$ingot" generate "${@:2}"
+  [[ ! -s out ]] || fail "text before the error of ${*:2}"
 }
 refused '--context 4096 is more than the 64 positions of .*old.* (gpt2, learned positions)' --model old --context 4096
 refused 'Use --context 64 or less, or train a family with rotary' --model old --context 4096
@@ -79,4 +72,4 @@ refused 'did you mean' --model run --temprature 1
 refused 'not enough memory for run.* and a cache of 100000000 tokens' --model run --context 100000000 --max-tokens 0
 refused 'no-such-file' --model run --prompt-file no-such-file
 refused '' --model nowhere
-echo ok
+exit "$failed"

@@ -1,22 +1,6 @@
 # shellcheck shell=bash
 # ingot plan: numbers without a run, and the graph in words and pictures.
-set -u
-ingot=$1
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failed=0
-check() { # what, command...: the command must succeed
-    local what=$1
-    shift
-    "$@" || { echo "FAILED: $what"; failed=1; }
-}
-refuses() { # words of the message, command...
-    local words=$1
-    shift
-    if "$@" > out 2> err; then echo "FAILED: not refused: $*"; failed=1; fi
-    grep -q -- "$words" err || { echo "FAILED: '$words' is not in the message of $*:"; cat err; failed=1; }
-}
+source "$(dirname "$0")/lib.sh"
 peak() { "$ingot" plan --quiet --json "$@" | sed -n 's/.*"peak_bytes": \([0-9]*\).*/\1/p'; }
 
 check 'numbers' "$ingot" plan --preset tiny-1m > out

@@ -1,11 +1,6 @@
 # shellcheck shell=bash
 # The commands of README.md and docs/training.md, as they are written, on a book of stories; with fewer steps.
-set -u
-ingot=$1
-root=$(cd "$(dirname "$0")/../.." && pwd)
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-failed=0
+source "$(dirname "$0")/lib.sh"
 mkdir "$work/bin"
 ln -s "$ingot" "$work/bin/ingot"
 
@@ -27,9 +22,8 @@ for page in README.md docs/training.md; do
             *'--format svg'*) command -v dot > /dev/null || continue ;;
         esac
         if ! PATH=$work/bin:$PATH bash -c "$line" > log 2>&1; then
-            echo "FAILED: $page: $line"
+            fail "$page: $line"
             tail -5 log
-            failed=1
         fi
     done < <(blocks "$root/$page")
     ls run/last/model.safetensors > /dev/null || failed=1

@@ -1,21 +1,6 @@
+# shellcheck shell=bash
 # ingot tokenizer: train, encode, decode, info, as a user types them.
-set -u
-ingot=$1
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failed=0
-check() { # what, command...: the command must succeed
-    local what=$1
-    shift
-    "$@" || { echo "FAILED: $what"; failed=1; }
-}
-refuses() { # words of the message, command...
-    local words=$1
-    shift
-    if "$@" > out 2> err; then echo "FAILED: not refused: $*"; failed=1; fi
-    grep -q -- "$words" err || { echo "FAILED: '$words' is not in the message of $*:"; cat err; failed=1; }
-}
+source "$(dirname "$0")/lib.sh"
 
 for i in 1 2 3 4 5 6 7 8; do echo "In the beginning God created the heaven and the earth, $i times."; done > book.txt
 check train "$ingot" tokenizer train --vocab-size 300 --output tok.json book.txt > /dev/null

@@ -1,93 +1,73 @@
 # shellcheck shell=bash
 # ingot train, eval, plan: a small run from text to checkpoint; resume bit for bit; kills, full disks, bad numbers, bad use.
-set -u
-ingot=$1
-work=$(mktemp -d)
-trap 'kill -9 $(jobs -p) 2> /dev/null; rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failed=0
-check() { # what, command...: the command must succeed
-    local what=$1
-    shift
-    "$@" > out 2> err || { echo "FAILED: $what: $*"; cat err; failed=1; }
-}
-refuses() { # words of the message, command...
-    local words=$1
-    shift
-    if "$@" > out 2> err; then echo "FAILED: not refused: $*"; failed=1; fi
-    grep -q -- "$words" err || { echo "FAILED: '$words' is not in the message of $*:"; cat err; failed=1; }
-}
-says() { # words, file of the command before
-    grep -q -- "$1" "$2" || { echo "FAILED: '$1' is not in what it said:"; cat "$2"; failed=1; }
-}
+source "$(dirname "$0")/lib.sh"
 same() { # two runs: their last checkpoints hold the same bytes
     for file in model.safetensors optimizer.safetensors training_state.json config.json; do
-        cmp "$1/last/$file" "$2/last/$file" || { echo "FAILED: $file of $1 and $2 differ"; failed=1; }
+        check "$file of $1 and $2 differ" cmp "$1/last/$file" "$2/last/$file"
     done
 }
 
-check stories "$ingot" data stories --seed 3 --bytes 150k --output text.txt
-check tokenizer "$ingot" tokenizer train --vocab-size 400 --output tok.json text.txt
-check prepare "$ingot" data prepare --tokenizer tok.json --val-fraction 0.1 --rows document --output data text.txt
-check 'another tokenizer' "$ingot" tokenizer train --vocab-size 300 --output tok2.json text.txt
-check 'its data' "$ingot" data prepare --tokenizer tok2.json --val-fraction 0.1 --output data2 text.txt
+runs stories "$ingot" data stories --seed 3 --bytes 150k --output text.txt
+runs tokenizer "$ingot" tokenizer train --vocab-size 400 --output tok.json text.txt
+runs prepare "$ingot" data prepare --tokenizer tok.json --val-fraction 0.1 --rows document --output data text.txt
+runs 'another tokenizer' "$ingot" tokenizer train --vocab-size 300 --output tok2.json text.txt
+runs 'its data' "$ingot" data prepare --tokenizer tok2.json --val-fraction 0.1 --output data2 text.txt
 small=(--layers 2 --heads 2 --dim 16 --context 32 --data data --batch-size 2 --seed 5 --threads 2 --no-plot)
 llama=("${small[@]}" --family llama --kv-heads 1 --ffn-dim 24)
 
 # Resume is exact: 3 + 3 steps give the bytes of 6, at every level, with accumulation and dropout.
 exact=(--accumulate 2 --dropout 0.2 --warmup 2 --schedule-steps 6)
 for level in naive parallel blas best; do
-    check "6 steps, $level" "$ingot" train "${llama[@]}" "${exact[@]}" --cpu-level $level --steps 6 --output six-$level
-    check "3 steps, $level" "$ingot" train "${llama[@]}" "${exact[@]}" --cpu-level $level --steps 3 --output three-$level
-    check "3 more, $level" "$ingot" train --resume three-$level --steps 6
+    runs "6 steps, $level" "$ingot" train "${llama[@]}" "${exact[@]}" --cpu-level $level --steps 6 --output six-$level
+    runs "3 steps, $level" "$ingot" train "${llama[@]}" "${exact[@]}" --cpu-level $level --steps 3 --output three-$level
+    runs "3 more, $level" "$ingot" train --resume three-$level --steps 6
     same six-$level three-$level
 done
 for dtype in bfloat16 float16; do
-    check "6 steps, $dtype" "$ingot" train "${llama[@]}" "${exact[@]}" --dtype $dtype --steps 6 --output six-$dtype
-    check "3 steps, $dtype" "$ingot" train "${llama[@]}" "${exact[@]}" --dtype $dtype --steps 3 --output three-$dtype
-    check "3 more, $dtype" "$ingot" train --resume three-$dtype --steps 6
+    runs "6 steps, $dtype" "$ingot" train "${llama[@]}" "${exact[@]}" --dtype $dtype --steps 6 --output six-$dtype
+    runs "3 steps, $dtype" "$ingot" train "${llama[@]}" "${exact[@]}" --dtype $dtype --steps 3 --output three-$dtype
+    runs "3 more, $dtype" "$ingot" train --resume three-$dtype --steps 6
     same six-$dtype three-$dtype
-    check "eval in $dtype" "$ingot" eval --model six-$dtype --data data --dtype $dtype
-    check "generate in $dtype" "$ingot" generate --model six-$dtype --max-tokens 4 --seed 1 --dtype $dtype
+    runs "eval in $dtype" "$ingot" eval --model six-$dtype --data data --dtype $dtype
+    runs "generate in $dtype" "$ingot" generate --model six-$dtype --max-tokens 4 --seed 1 --dtype $dtype
 done
 if cmp -s six-best/last/model.safetensors six-bfloat16/last/model.safetensors; then
-    echo "FAILED: bfloat16 gave the bits of float32"
-    failed=1
+    fail "bfloat16 gave the bits of float32"
 fi
 refuses 'multiplies bfloat16 only' "$ingot" train "${llama[@]}" --cpu-level avx512-bf16 --steps 1 --output none
 for optimizer in adam sgd; do
     run=("${small[@]}" --family gpt2 --optimizer "$optimizer" --rows stream "${exact[@]}")
-    check "gpt2, $optimizer" "$ingot" train "${run[@]}" --steps 6 --output six-$optimizer
-    check 'half of it' "$ingot" train "${run[@]}" --steps 3 --output three-$optimizer
-    check 'the other half' "$ingot" train --resume three-$optimizer --steps 6
+    runs "gpt2, $optimizer" "$ingot" train "${run[@]}" --steps 6 --output six-$optimizer
+    runs 'half of it' "$ingot" train "${run[@]}" --steps 3 --output three-$optimizer
+    runs 'the other half' "$ingot" train --resume three-$optimizer --steps 6
     same six-$optimizer three-$optimizer
 done
 check 'log of a resumed run' test "$(grep -c '"loss"' three-adam/log.jsonl)" = 6
 refuses 'steps is the total' "$ingot" train --resume three-adam
-check 'a longer run than its schedule' "$ingot" train --resume three-adam --steps 7
+runs 'a longer run than its schedule' "$ingot" train --resume three-adam --steps 7
 says 'the rate stays at' err
-check 'a changed rate' "$ingot" train --resume three-adam --steps 8 --lr 5e-4
+runs 'a changed rate' "$ingot" train --resume three-adam --steps 8 --lr 5e-4
 says 'resuming with lr' err
 
 # It learns, saves, keeps what it was told to keep, and logs.
-check 'a run' "$ingot" train "${llama[@]}" --steps 160 --lr 1e-2 --save-every 40 --keep 2 --log-jsonl l.jsonl --log-csv l.csv \
+runs 'a run' "$ingot" train "${llama[@]}" --steps 160 --lr 1e-2 --save-every 40 --keep 2 --log-jsonl l.jsonl --log-csv l.csv \
     --output run
 check 'last' test "$(readlink run/last)" = steps/000160
 check 'kept' test "$(find run/steps -mindepth 1 -maxdepth 1 | wc -l)" -le 3
 check 'jsonl' test "$(grep -c '"loss"' l.jsonl)" = 160
 check 'csv' test "$(wc -l < l.csv)" -ge 161
-check 'eval' "$ingot" eval --model run --data data --split val --json
+runs 'eval' "$ingot" eval --model run --data data --split val --json
 value() { sed -n "s/.*\"$1\": \([0-9.e+-]*\).*/\1/p" out; } # of the JSON of the command before
 bits=$(value bits_per_byte) tokens=$(value tokens)
 check "it learned: $bits" awk "BEGIN { exit !($bits > 0.2 && $bits < 2.0 && $tokens > 1000) }"
 mkdir hf && cp -L run/last/* hf/
-check 'eval of a plain folder' "$ingot" eval --model hf --data data --json
-check 'from those weights' "$ingot" train --model run --data data --steps 2 --seed 1 --no-plot --output run2
-check 'adapters' "$ingot" train --model run --lora-rank 2 --data data --steps 2 --seed 1 --no-plot --output lora
+runs 'eval of a plain folder' "$ingot" eval --model hf --data data --json
+runs 'from those weights' "$ingot" train --model run --data data --steps 2 --seed 1 --no-plot --output run2
+runs 'adapters' "$ingot" train --model run --lora-rank 2 --data data --steps 2 --seed 1 --no-plot --output lora
 check 'are all that is saved' test -f lora/last/adapter_model.safetensors -a ! -f lora/last/model.safetensors
-check 'and go on' "$ingot" train --resume lora --steps 3
-check 'their base goes on' "$ingot" train --resume run --steps 164 --save-every 1 --keep 1
-check 'and spares what they stand on' "$ingot" eval --model lora --data data --json
+runs 'and go on' "$ingot" train --resume lora --steps 3
+runs 'their base goes on' "$ingot" train --resume run --steps 164 --save-every 1 --keep 1
+runs 'and spares what they stand on' "$ingot" eval --model lora --data data --json
 
 # Nobody writes into what another verb made, and a run goes on as what it is.
 refuses 'holds a run' "$ingot" data prepare --tokenizer tok.json --output run text.txt
@@ -98,29 +78,29 @@ refuses 'is no tokenizer' "$ingot" tokenizer train --vocab-size 300 --output l.c
 refuses 'goes on as what it is' "$ingot" train --resume run --steps 166 --dim 64
 refuses 'goes on as what it is' "$ingot" train --resume run --steps 166 --model run2
 refuses 'leave --output out' "$ingot" train --resume run --steps 166 --output elsewhere
-check 'the same said again' "$ingot" train --resume run --steps 165 --dim 16
+runs 'the same said again' "$ingot" train --resume run --steps 165 --dim 16
 refuses 'bfloat16' "$ingot" train "${llama[@]}" --steps 2 --cpu-level amx --output rung
-check 'an eval beyond its positions' "$ingot" eval --model run --data data --context 64 --batches 1
+runs 'an eval beyond its positions' "$ingot" eval --model run --data data --context 64 --batches 1
 says 'warning: --context 64 is more than the 32 positions' err
-check 'longer rows' "$ingot" train --model run --data data --context 64 --steps 2 --seed 1 --no-plot --output longer
+runs 'longer rows' "$ingot" train --model run --data data --context 64 --steps 2 --seed 1 --no-plot --output longer
 says 'warning: --context 64 is more than the 32 positions' err
 check 'are what its files say' grep -q '"max_position_embeddings": 64' longer/last/config.json
 check 'which of its tokens end a text' grep -q '"eos_token": "<|endoftext|>"' run/last/tokenizer_config.json
 refuses 'a folder of data' "$ingot" eval --model data --data data
-check 'plan' "$ingot" plan --preset gpt2-124m --batch-size 4 --context 64 --json
+runs 'plan' "$ingot" plan --preset gpt2-124m --batch-size 4 --context 64 --json
 says '"parameters": 124439808' out
 
-check 'samples while it learns' "$ingot" train "${llama[@]}" --steps 4 --sample-every 2 --sample-tokens 5 --output samples
+runs 'samples while it learns' "$ingot" train "${llama[@]}" --steps 4 --sample-every 2 --sample-tokens 5 --output samples
 check 'two of them' test "$(grep -c '^sample' out)" = 2
 
 # Pictures, through the same trainer.
-check pictures "$ingot" data images --seed 1 --count 300 --val 50 --output img
+runs pictures "$ingot" data images --seed 1 --count 300 --val 50 --output img
 pictures=(--family convnet --data img --batch-size 16 --seed 2 --threads 2 --no-plot --schedule-steps 30)
-check convnet "$ingot" train "${pictures[@]}" --steps 30 --output cnn
-check 'half of it' "$ingot" train "${pictures[@]}" --steps 15 --output cnn-half
-check 'and the rest' "$ingot" train --resume cnn-half --steps 30
+runs convnet "$ingot" train "${pictures[@]}" --steps 30 --output cnn
+runs 'half of it' "$ingot" train "${pictures[@]}" --steps 15 --output cnn-half
+runs 'and the rest' "$ingot" train --resume cnn-half --steps 30
 same cnn cnn-half
-check 'accuracy' "$ingot" eval --model cnn --data img --json
+runs 'accuracy' "$ingot" eval --model cnn --data img --json
 says '"accuracy": 0\.' out # examples/train_cnn.c reaches 98 % with Adam and with SGD
 check 'SGD has a rate of its own' grep -q '^lr: 0.05$' <("$ingot" train --family convnet --data img --dim 4 --optimizer sgd \
     --steps 1 --seed 1 --no-plot --output cnn-sgd && cat cnn-sgd/run.yaml)
@@ -141,14 +121,14 @@ check 'nothing was made' test ! -e no
     refuses 'another process' "$ingot" train --resume run --steps 50
     exit $failed
 ) 9> run/lock || failed=1
-check 'overwrite' "$ingot" train "${llama[@]}" --steps 2 --output run2 --overwrite
+runs 'overwrite' "$ingot" train "${llama[@]}" --steps 2 --output run2 --overwrite
 
 # Numbers that are not finite: no weight changes, the op is named, the last checkpoint stays.
-check 'a good beginning' "$ingot" train "${llama[@]}" --steps 3 --schedule constant --output bad
+runs 'a good beginning' "$ingot" train "${llama[@]}" --steps 3 --schedule constant --output bad
 refuses 'no weight was changed' "$ingot" train --resume bad --steps 100 --lr 1e30 --clip 0
 says 'such a value: op [a-z_]* (model' err
 says 'bad/last, of step 3' err
-check 'the last good one goes on' "$ingot" train --resume bad --steps 5 --lr 1e-3 --clip 1
+runs 'the last good one goes on' "$ingot" train --resume bad --steps 5 --lr 1e-3 --clip 1
 
 # Data that turns out to be broken: what was trained before is saved, and goes on once the data is mended.
 cp -r data torn
@@ -156,7 +136,7 @@ printf '\377\377' | dd of=torn/train.bin bs=1 seek=20000 conv=notrunc 2> /dev/nu
 refuses 'has id 65535' "$ingot" train "${llama[@]}" --data torn --rows stream --steps 5000 --output torn-run
 says 'was saved: once the data is mended, ingot train --resume torn-run' err
 cp data/train.bin torn/
-check 'mended' "$ingot" train --resume torn-run --steps $(($(readlink torn-run/last | tr -dc 0-9 | sed 's/^0*//') + 2))
+runs 'mended' "$ingot" train --resume torn-run --steps $(($(readlink torn-run/last | tr -dc 0-9 | sed 's/^0*//') + 2))
 
 # A damaged checkpoint is found.
 cp -r six-best broken
@@ -167,18 +147,18 @@ refuses 'damaged' "$ingot" eval --model broken --data data
 refuses 'damaged' "$ingot" generate --model broken --max-tokens 2
 refuses 'damaged' "$ingot" train --model broken --data data --steps 2 --output no
 check 'without its training state it is a model as any' rm broken/last/training_state.json
-check 'that is not compared' "$ingot" eval --model broken --data data --batches 1
+runs 'that is not compared' "$ingot" eval --model broken --data data --batches 1
 sed -i 's/"step": 6/"step": 5/' three-best/last/training_state.json
 refuses 'damaged' "$ingot" train --resume three-best --steps 8
 
 # A disk that fills up: the checkpoint before stays.
-check 'room for one' "$ingot" train "${llama[@]}" --steps 2 --output full
+runs 'room for one' "$ingot" train "${llama[@]}" --steps 2 --output full
 (
     ulimit -f 20
     refuses 'could not be saved' "$ingot" train --resume full --steps 4
     exit $failed
 ) || failed=1
-check 'the old one is whole' "$ingot" train --resume full --steps 4
+runs 'the old one is whole' "$ingot" train --resume full --steps 4
 check 'no leftovers' test "$(ls full/steps)" = "$(printf '000002\n000004')"
 
 # Ctrl-C finishes the step and saves.
@@ -193,12 +173,12 @@ wait $pid
 code=$?
 check "its exit code is 130, not $code" test $code = 130
 says 'train --resume stopped' stop
-check 'resumes' "$ingot" train --resume stopped --steps $(($(readlink stopped/last | tr -dc 0-9 | sed 's/^0*//') + 2))
+runs 'resumes' "$ingot" train --resume stopped --steps $(($(readlink stopped/last | tr -dc 0-9 | sed 's/^0*//') + 2))
 
 # kill -9 at random moments of many saves: what is there always resumes, and ends where an undisturbed run ends.
 kills=(--steps 60 --save-every 1 --keep 2 --eval-batches 1)
 begin=$(date +%s%N)
-check 'undisturbed' "$ingot" train "${llama[@]}" "${kills[@]}" --output calm
+runs 'undisturbed' "$ingot" train "${llama[@]}" "${kills[@]}" --output calm
 took=$((($(date +%s%N) - begin) / 1000000)) # ms: kills come at any moment of such a run
 RANDOM=7
 "$ingot" train "${llama[@]}" "${kills[@]}" --output killed > steps 2>&1 &
@@ -209,7 +189,7 @@ for _ in $(seq 25); do
     kill -9 $pid 2> /dev/null
     wait $pid 2> /dev/null && break
     if [ -e killed/last ]; then
-        check 'a killed run loads' "$ingot" eval --model killed --data data --batches 1
+        runs 'a killed run loads' "$ingot" eval --model killed --data data --batches 1
         "$ingot" train --resume killed > steps 2>&1 &
     else
         "$ingot" train "${llama[@]}" "${kills[@]}" --overwrite --output killed > steps 2>&1 &

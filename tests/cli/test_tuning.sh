@@ -1,24 +1,8 @@
 # shellcheck shell=bash
 # ingot devices --tune: choices are measured, kept, used by best, saved with a run and used again when it goes on.
-set -u
-ingot=$1
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
+source "$(dirname "$0")/lib.sh"
 export HOME=$work/home XDG_CACHE_HOME=
 mkdir home
-failed=0
-check() { # what, command...: the command must succeed
-    local what=$1
-    shift
-    "$@" || { echo "FAILED: $what"; failed=1; }
-}
-refuses() { # words of the message, command...
-    local words=$1
-    shift
-    if "$@" > out 2> err; then echo "FAILED: not refused: $*"; failed=1; fi
-    grep -q -- "$words" err || { echo "FAILED: '$words' is not in the message of $*:"; cat err; failed=1; }
-}
 kept=home/.cache/ingot/tuning-cpu.json
 kernels() { "$ingot" plan --preset tiny-1m --layers 1 --device cpu --dump kernels "$@" 2> err; }
 
