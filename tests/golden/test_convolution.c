@@ -1,16 +1,13 @@
 /* conv2d, max_pool2d and avg_pool2d with their gradients against torch (tests/reference/make_convolution.py). */
+#include "tests.h"
 #include "ingot/ops.h"
 #include "ingot/program.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
 #include <jansson.h>
 
 static ingot_shape shape_of(const json_t *tensor)

@@ -1,22 +1,12 @@
 /* Families against transformers: logits, also of rows over a cache, loss, every gradient, ten losses with AdamW. tests/reference/make_families.py
  * made the files. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
+#include "tests.h"
 #include "formats/archive.h"
 #include "ingot/ops.h"
 #include "ingot/train.h"
 
 #include <math.h>
 #include <stdio.h>
-
-#define OK(ctx, call)                                                                                                  \
-    do {                                                                                                               \
-        if (call) fail_msg("%s: %s", #call, ingot_message(ctx));                                                       \
-    } while (0)
 
 static const char *const cases[] = {"gpt2",         "gpt2-untied",  "gpt2-packed",
                                     "llama-tied",   "llama-untied", "llama-bias-scaled",
@@ -49,8 +39,8 @@ static const archive_tensor *expected(const fixture *f, const char *name)
 static void write_input(fixture *f, ingot_program *p, const char *name)
 {
     int32_t data[B * T];
-    OK(f->ctx, archive_read(f->expected, expected(f, name), INGOT_I32, data));
-    OK(f->ctx, ingot_write(p, name, data, sizeof data));
+    OK_OF(f->ctx, archive_read(f->expected, expected(f, name), INGOT_I32, data));
+    OK_OF(f->ctx, ingot_write(p, name, data, sizeof data));
 }
 
 static void compare(fixture *f, ingot_program *p, const char *name)
@@ -59,8 +49,8 @@ static void compare(fixture *f, ingot_program *p, const char *name)
     static double wanted[MOST];
     const archive_tensor *t = expected(f, name);
     assert_true(t->elements <= MOST);
-    OK(f->ctx, archive_read(f->expected, t, INGOT_F64, wanted));
-    OK(f->ctx, ingot_read(p, name, got, t->elements * 4));
+    OK_OF(f->ctx, archive_read(f->expected, t, INGOT_F64, wanted));
+    OK_OF(f->ctx, ingot_read(p, name, got, t->elements * 4));
     double largest = 0, error = 0;
     for (int64_t i = 0; i < t->elements; i++) {
         largest = fmax(largest, fabs(wanted[i]));
@@ -106,16 +96,16 @@ static void check_gradients(fixture *f, int logits)
     for (int i = 0; i < learning; i++) ingot_output(b, grad_name(f, at[i], name), grads[i]);
     ingot_store *store;
     ingot_program *p;
-    OK(f->ctx, ingot_store_new(f->device, &store));
-    OK(f->ctx, ingot_compile(b, f->device, &(ingot_compile_options){.store = store}, &p));
-    OK(f->ctx, ingot_model_read(f->model, store, 0));
+    OK_OF(f->ctx, ingot_store_new(f->device, &store));
+    OK_OF(f->ctx, ingot_compile(b, f->device, &(ingot_compile_options){.store = store}, &p));
+    OK_OF(f->ctx, ingot_model_read(f->model, store, 0));
     write_input(f, p, "tokens");
     write_input(f, p, "targets");
     if (archive_find(f->expected, "segment_start")) {
         write_input(f, p, "segment_start");
         write_input(f, p, "positions");
     }
-    OK(f->ctx, ingot_run(p, NULL));
+    OK_OF(f->ctx, ingot_run(p, NULL));
     if (logits > 0) compare(f, p, "logits");
     compare(f, p, "loss");
     compare(f, p, "count");
@@ -138,7 +128,7 @@ static void check_ten_losses(fixture *f)
     ingot_feed feeds[4];
     int count = archive_find(f->expected, "segment_start") ? 4 : 2;
     for (int i = 0; i < count; i++) {
-        OK(f->ctx, archive_read(f->expected, expected(f, names[i]), INGOT_I32, data[i]));
+        OK_OF(f->ctx, archive_read(f->expected, expected(f, names[i]), INGOT_I32, data[i]));
         feeds[i] = (ingot_feed){names[i], data[i], sizeof data[i]};
     }
     ingot_optimizer how = ingot_optimizer_defaults(1e-3, 10);
@@ -146,14 +136,14 @@ static void check_ten_losses(fixture *f)
     how.schedule.kind = INGOT_CONSTANT;
     ingot_store *store;
     ingot_stepper *s;
-    OK(f->ctx, ingot_store_new(f->device, &store));
-    OK(f->ctx, ingot_stepper_new(f->device, store, &(ingot_task){.loss = loss_of, .user = f}, &how, &s));
-    OK(f->ctx, ingot_model_read(f->model, store, 0));
+    OK_OF(f->ctx, ingot_store_new(f->device, &store));
+    OK_OF(f->ctx, ingot_stepper_new(f->device, store, &(ingot_task){.loss = loss_of, .user = f}, &how, &s));
+    OK_OF(f->ctx, ingot_model_read(f->model, store, 0));
     double wanted[10];
-    OK(f->ctx, archive_read(f->expected, expected(f, "losses"), INGOT_F64, wanted));
+    OK_OF(f->ctx, archive_read(f->expected, expected(f, "losses"), INGOT_F64, wanted));
     for (int i = 0; i < 10; i++) {
         ingot_step_result r;
-        OK(f->ctx, ingot_stepper_step(s, feeds, count, 1, &r));
+        OK_OF(f->ctx, ingot_stepper_step(s, feeds, count, 1, &r));
         if (!(fabs(r.loss - wanted[i]) <= 10 * f->tolerance * wanted[i]))
             fail_msg("%s on %s: loss %d is %.9g, not %.9g", f->name, ingot_device_name(f->device), i, r.loss,
                      wanted[i]);
@@ -182,10 +172,10 @@ static void run_rows(fixture *f, ingot_program *p, const int32_t *tokens, const 
             in[3][rows++] = table[s * PER_SEQUENCE + at / PAGE] * PAGE + at % PAGE;
         }
     static const char *const names[] = {"tokens", "position", "sequence", "slot"};
-    for (int i = 0; i < 4; i++) OK(f->ctx, ingot_write(p, names[i], in[i], sizeof in[i]));
-    OK(f->ctx, ingot_write(p, "block_table", table, sizeof table));
-    OK(f->ctx, ingot_run(p, NULL));
-    OK(f->ctx, ingot_read(p, "logits", logits, sizeof logits));
+    for (int i = 0; i < 4; i++) OK_OF(f->ctx, ingot_write(p, names[i], in[i], sizeof in[i]));
+    OK_OF(f->ctx, ingot_write(p, "block_table", table, sizeof table));
+    OK_OF(f->ctx, ingot_run(p, NULL));
+    OK_OF(f->ctx, ingot_read(p, "logits", logits, sizeof logits));
     for (int row = 0; row < rows; row++)
         for (int v = 0; v < 67; v++) {
             double expects = wanted[(in[2][row] * T + in[1][row]) * 67 + v];
@@ -200,17 +190,17 @@ static void check_rows(fixture *f)
     if (archive_find(f->expected, "segment_start")) return;
     int32_t tokens[B * T];
     static float wanted[B * T * 67];
-    OK(f->ctx, archive_read(f->expected, expected(f, "tokens"), INGOT_I32, tokens));
-    OK(f->ctx, archive_read(f->expected, expected(f, "logits"), INGOT_F32, wanted));
+    OK_OF(f->ctx, archive_read(f->expected, expected(f, "tokens"), INGOT_I32, tokens));
+    OK_OF(f->ctx, archive_read(f->expected, expected(f, "logits"), INGOT_F32, wanted));
     ingot_build *b = ingot_build_new(f->ctx, f->name);
     ingot_rows_options o = {
         .rows = ROWS, .sequences = B, .pages_per_sequence = PER_SEQUENCE, .page_size = PAGE, .pages = PAGES};
     ingot_output(b, "logits", ingot_model_rows(f->model, b, &o));
     ingot_store *store;
     ingot_program *p;
-    OK(f->ctx, ingot_store_new(f->device, &store));
-    OK(f->ctx, ingot_compile(b, f->device, &(ingot_compile_options){.store = store}, &p));
-    OK(f->ctx, ingot_model_read(f->model, store, 0));
+    OK_OF(f->ctx, ingot_store_new(f->device, &store));
+    OK_OF(f->ctx, ingot_compile(b, f->device, &(ingot_compile_options){.store = store}, &p));
+    OK_OF(f->ctx, ingot_model_read(f->model, store, 0));
     run_rows(f, p, tokens, wanted, (int[]){0, 0}, (int[]){9, 5});
     run_rows(f, p, tokens, wanted, (int[]){9, 5}, (int[]){1, 7});
     for (int i = 0; i < 3; i++) run_rows(f, p, tokens, wanted, (int[]){10 + i, 12}, (int[]){1, !i});
@@ -224,14 +214,14 @@ static void check_merged(fixture *f)
     ingot_model_info info = ingot_model_describe(f->model);
     if (info.trainable == info.parameters) return;
     ingot_model *adapted = f->model;
-    OK(f->ctx, ingot_model_convert(adapted, "merged", NULL));
-    OK(f->ctx, ingot_model_load(f->ctx, "merged", &f->model));
+    OK_OF(f->ctx, ingot_model_convert(adapted, "merged", NULL));
+    OK_OF(f->ctx, ingot_model_load(f->ctx, "merged", &f->model));
     info = ingot_model_describe(f->model);
     assert_true(info.trainable == info.parameters);
     check_rows(f);
     ingot_model_free(f->model);
     f->model = adapted;
-    OK(f->ctx, directory_remove(f->ctx, "merged"));
+    OK_OF(f->ctx, directory_remove(f->ctx, "merged"));
 }
 
 static void check_case(ingot_context *ctx, const char *name)
@@ -239,12 +229,12 @@ static void check_case(ingot_context *ctx, const char *name)
     char path[512];
     fixture f = {.ctx = ctx, .name = name};
     snprintf(path, sizeof path, TEST_FILES "/golden/families/%s", name);
-    OK(ctx, ingot_model_load(ctx, path, &f.model));
+    OK(ingot_model_load(ctx, path, &f.model));
     snprintf(path, sizeof path, TEST_FILES "/golden/families/%s/expected.safetensors", name);
-    OK(ctx, archive_open(ctx, path, &f.expected));
+    OK(archive_open(ctx, path, &f.expected));
     for (size_t i = 0; i < COUNT(places); i++) {
         f.tolerance = places[i].tolerance;
-        OK(ctx, ingot_device_open(ctx, places[i].device, &(ingot_device_options){.level = places[i].level}, &f.device));
+        OK(ingot_device_open(ctx, places[i].device, &(ingot_device_options){.level = places[i].level}, &f.device));
         check_gradients(&f, 1);
         check_gradients(&f, -1);
         check_ten_losses(&f);

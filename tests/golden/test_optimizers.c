@@ -1,15 +1,12 @@
 /* Ten steps of each optimizer, as torch takes them (tests/reference/make_optimizers.py), on every rung and on ref; and
  * that a step which is not applied changes nothing. */
+#include "tests.h"
 #include "ingot/ops.h"
 #include "ingot/program.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 
-#include <cmocka.h>
 #include <jansson.h>
 
 enum { STEPS = 10, SIZE = 7 };

@@ -1,12 +1,9 @@
 /* Gradients through graphs of several ops: values that are used often, weights that are shared, views, recomputation,
  * whole models. Against central differences and against ref, in every layout. */
+#include "tests.h"
 #include "check/check.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-
-#include <cmocka.h>
 
 static value *input(check_graph *g, const char *name, int64_t rows, int64_t columns)
 {

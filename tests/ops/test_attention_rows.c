@@ -1,11 +1,7 @@
 /* What the table cannot say of attention_rows: a row has the same bits in any batch, and padding rows give zeros. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 
+#include "tests.h"
 #include "base/rng.h"
 #include "ingot/ops.h"
 #include "ingot/program.h"

@@ -1,17 +1,12 @@
 /* Norms and softmax write results larger than the caches another way: the bits must be those of a few rows at a time. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <stdlib.h>
 
+#include "context.h"
 #include "ingot/ops.h"
 #include "ingot/program.h"
 
 enum { ROWS = 2100, FEW = 70, COLUMNS = 4099, OPS = 3, COUNT_OF = ROWS * COLUMNS };
 
-static ingot_context *ctx;
 static ingot_device *device;
 
 static ingot_value *apply(ingot_build *b, int op, ingot_value *x, ingot_value *w)

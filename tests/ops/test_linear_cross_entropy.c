@@ -1,12 +1,8 @@
 /* The head and its loss as one op: no more than a chunk of logits is in memory, forward and backward. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <math.h>
 #include <stdlib.h>
 
+#include "tests.h"
 #include "ingot/ops.h"
 #include "ingot/program.h"
 

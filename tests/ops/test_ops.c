@@ -1,11 +1,8 @@
 /* Every op of the table, in every sample and layout, at two rungs of the cpu's ladder: the same as `ingot check`. */
+#include "tests.h"
 #include "check/check.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-
-#include <cmocka.h>
 
 static void check_level(const char *level, dtype d)
 {

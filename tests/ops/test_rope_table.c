@@ -1,12 +1,8 @@
 /* The table of rotary positions against libm: plain, and bent for long contexts as Llama 3.1's configuration says. */
 #define _GNU_SOURCE
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 
+#include "tests.h"
 #include "ingot/ops.h"
 #include "ingot/program.h"
 

@@ -1,10 +1,5 @@
 /* Plans of random lifetimes: nothing that lives at once overlaps, never below the lower bound, the same plan each time. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
+#include "tests.h"
 #include "base/rng.h"
 #include "plan/plan.h"
 

@@ -1,13 +1,9 @@
 /* The amx rung on any machine with AVX-512 BF16: its tile instructions in plain C, as the manual describes them, and the
  * rung's own file around them. Ragged sizes, all transposes, k beyond a block.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <cmocka.h>
 
+#include "tests.h"
 #include "base/rng.h"
 #include "engine/program.h"
 #include "ingot/ops.h"

@@ -1,12 +1,9 @@
 /* Arena, arrays, strings, names, messages: the ground that every room stands on. */
+#include "tests.h"
 #include "base/base.h"
 
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-
-#include <cmocka.h>
 
 static void test_arena(void **state)
 {

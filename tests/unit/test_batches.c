@@ -1,10 +1,5 @@
 /* Batches: each token predicted once, rows and segments as promised, exact resume, prefetch in order. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
+#include "context.h"
 #include "base/rng.h"
 #include "data/batches.h"
 
@@ -12,7 +7,6 @@
 
 enum { EOT = 0, TOKENS = 5000, ROWS = 3, LENGTH = 32, SIZE = ROWS * LENGTH };
 
-static ingot_context *ctx;
 static ingot_data *data;    /* of two shards, through a glob */
 static int32_t all[TOKENS]; /* what they hold: EOT, then 1 .. 60 ids that tell their own place */
 static int32_t token_bytes[TOKENS + 1];

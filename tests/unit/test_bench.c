@@ -1,4 +1,5 @@
 /* Names of processors from recorded texts, rows and files of results, verdicts, the table of rungs. */
+#include "context.h"
 #include "base/file.h"
 #include "bench/compare.h"
 #include "bench/energy.h"
@@ -7,12 +8,7 @@
 #include "bench/timed.h"
 #include "ingot/ops.h"
 
-#include <setjmp.h>
 #include <stdio.h>
-
-#include <cmocka.h>
-
-static ingot_context *ctx;
 
 static void read_machine(const char *name, text *out)
 {

@@ -1,12 +1,9 @@
 /* The tester must reject what is wrong: ops with a planted defect each, and the same op without one. */
+#include "tests.h"
 #include "check/check.h"
 #include "kit/cpu/cpu.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-
-#include <cmocka.h>
 
 /* y = a * b, element by element, and what may be wrong with it. */
 static value *product(build *b, value *x, value *y)

@@ -1,27 +1,7 @@
 /* --clean: each cause repaired and counted, code and mathematics left alone, and the set of documents seen. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
+#include "context.h"
 #include "data/clean.h"
 #include "data/markup.h"
-
-static ingot_context *ctx;
-
-static int setup(void **state)
-{
-    (void)state;
-    return (int)ingot_context_new(NULL, &ctx);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    ingot_context_free(ctx);
-    return 0;
-}
 
 #define FFFD "\xEF\xBF\xBD"
 
@@ -142,5 +122,5 @@ int main(void)
         cmocka_unit_test(test_markup),   cmocka_unit_test(test_markup_is_linear),
         cmocka_unit_test(test_hash_set),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, context_open, context_close);
 }

@@ -1,17 +1,11 @@
 /* The corpus reader: which files, which documents, pieces that join to the document, and inputs it must refuse. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
+#include "context.h"
 #include "base/file.h"
 #include "base/rng.h"
 #include "data/corpus.h"
 
 #include <unistd.h>
 
-static ingot_context *ctx;
 static int warnings;
 
 static void count_warning(void *user, ingot_log_level level, const char *line)

@@ -1,10 +1,5 @@
 /* Ops that an application registers: meaning, gradient with and without one of its own, kernel, and what is refused. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
+#include "context.h"
 #include "check/check.h"
 #include "ingot/custom.h"
 
@@ -12,13 +7,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-static ingot_context *ctx;
 static atomic_int kernel_calls;
-
-#define OK(call)                                                                                                       \
-    do {                                                                                                               \
-        if (call) fail_msg("%s: %s", #call, ingot_message(ctx));                                                       \
-    } while (0)
 
 /* y = x w^2 k0 (w broadcast over rows), and the row sums of y. */
 static void scale_lower(ingot_build *b, const double *k, ingot_value *const *in, ingot_value **out)
@@ -185,19 +174,6 @@ static void test_kernel_error(void **state)
     ingot_custom_op_free(op);
 }
 
-static int make_context(void **state)
-{
-    (void)state;
-    return ingot_context_new(&(ingot_context_options){.threads = 2}, &ctx);
-}
-
-static int free_context(void **state)
-{
-    (void)state;
-    ingot_context_free(ctx);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -205,5 +181,5 @@ int main(void)
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_kernel_error),
     };
-    return cmocka_run_group_tests_name("custom", tests, make_context, free_context);
+    return cmocka_run_group_tests_name("custom", tests, context_open, context_close);
 }

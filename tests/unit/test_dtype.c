@@ -1,11 +1,8 @@
 /* Number formats: every half and every bfloat16 there and back, every rounding at its edges, integers at theirs. */
+#include "tests.h"
 #include "base/dtype.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h>
 
 typedef struct format {
     float (*widen)(uint16_t);

@@ -1,20 +1,10 @@
 /* Graphs that run: values, gradients, states and groups, on cpu at several levels and on ref; the pipeline on null. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
+#include "tests.h"
 #include "engine/program.h"
 #include "ingot/ops.h"
 
 #include <math.h>
 #include <stdio.h>
-
-#define OK(ctx, call)                                                                                                  \
-    do {                                                                                                               \
-        if (call) fail_msg("%s: %s", #call, ingot_message(ctx));                                                       \
-    } while (0)
 
 static const struct {
     const char *device, *level;
@@ -42,15 +32,15 @@ static double run_mlp(ingot_context *ctx, ingot_device *d, const float *x, const
     ingot_output(b, "dw", grads[0]);
     ingot_output(b, "dbias", grads[1]);
     ingot_program *p;
-    OK(ctx, ingot_compile(b, d, NULL, &p));
-    OK(ctx, ingot_write(p, "x", x, 12 * 4));
-    OK(ctx, ingot_write(p, "w", w, 15 * 4));
-    OK(ctx, ingot_write(p, "bias", bias, 5 * 4));
-    OK(ctx, ingot_run(p, NULL));
+    OK(ingot_compile(b, d, NULL, &p));
+    OK(ingot_write(p, "x", x, 12 * 4));
+    OK(ingot_write(p, "w", w, 15 * 4));
+    OK(ingot_write(p, "bias", bias, 5 * 4));
+    OK(ingot_run(p, NULL));
     float value;
-    OK(ctx, ingot_read(p, "loss", &value, 4));
-    if (dw) OK(ctx, ingot_read(p, "dw", dw, 15 * 4));
-    if (dbias) OK(ctx, ingot_read(p, "dbias", dbias, 5 * 4));
+    OK(ingot_read(p, "loss", &value, 4));
+    if (dw) OK(ingot_read(p, "dw", dw, 15 * 4));
+    if (dbias) OK(ingot_read(p, "dbias", dbias, 5 * 4));
     ingot_program_free(p);
     return value;
 }
@@ -65,7 +55,7 @@ static void test_gradients(void **state)
     for (int i = 0; i < 5; i++) bias[i] = (float)i * 0.1f - 0.2f;
     for (size_t k = 0; k < COUNT(places); k++) {
         ingot_device *d;
-        OK(ctx, ingot_device_open(ctx, places[k].device, &(ingot_device_options){.level = places[k].level}, &d));
+        OK(ingot_device_open(ctx, places[k].device, &(ingot_device_options){.level = places[k].level}, &d));
         float dw[15], dbias[5];
         double at = run_mlp(ctx, d, x, w, bias, dw, dbias);
         assert_true(isfinite(at) && at > 0.1);
@@ -90,9 +80,9 @@ static void test_states(void **state)
     ingot_context *ctx = context_for_test();
     for (size_t k = 0; k < COUNT(places); k++) {
         ingot_device *d;
-        OK(ctx, ingot_device_open(ctx, places[k].device, &(ingot_device_options){.level = places[k].level}, &d));
+        OK(ingot_device_open(ctx, places[k].device, &(ingot_device_options){.level = places[k].level}, &d));
         ingot_store *store;
-        OK(ctx, ingot_store_new(d, &store));
+        OK(ingot_store_new(d, &store));
         ingot_build *b = ingot_build_new(ctx, "accumulate");
         ingot_value *x = ingot_input(b, "x", INGOT_F32, INGOT_SHAPE(2, 3));
         ingot_value *g = ingot_state_in(b, "g", INGOT_F32, INGOT_SHAPE(2, 2), "grads");
@@ -100,19 +90,19 @@ static void test_states(void **state)
         ingot_state_update(b, g, ingot_add(b, g, ingot_matmul_with(b, x, x, NULL, 0, 1)));
         ingot_state_update(b, h, ingot_add(b, h, ingot_sum(b, x, 0, 0)));
         ingot_program *p, *scale;
-        OK(ctx, ingot_compile(b, d, &(ingot_compile_options){.store = store}, &p));
+        OK(ingot_compile(b, d, &(ingot_compile_options){.store = store}, &p));
         b = ingot_build_new(ctx, "scale");
         ingot_value *all = ingot_state_group(b, store, "grads"), *by = ingot_uniform(b, "by", INGOT_F32);
         ingot_state_update(b, all, ingot_mul(b, all, by));
-        OK(ctx, ingot_compile(b, d, &(ingot_compile_options){.store = store}, &scale));
+        OK(ingot_compile(b, d, &(ingot_compile_options){.store = store}, &scale));
         const float in[6] = {1, 2, 3, 4, 5, 6};
-        OK(ctx, ingot_write(p, "x", in, sizeof in));
-        OK(ctx, ingot_run(p, NULL));
-        OK(ctx, ingot_run(p, NULL));
-        OK(ctx, ingot_run(scale, &(ingot_scalar){.f = 0.5}));
+        OK(ingot_write(p, "x", in, sizeof in));
+        OK(ingot_run(p, NULL));
+        OK(ingot_run(p, NULL));
+        OK(ingot_run(scale, &(ingot_scalar){.f = 0.5}));
         float got[4], sum[3];
-        OK(ctx, ingot_store_read(store, "g", got, sizeof got));
-        OK(ctx, ingot_store_read(store, "h", sum, sizeof sum));
+        OK(ingot_store_read(store, "g", got, sizeof got));
+        OK(ingot_store_read(store, "h", sum, sizeof sum));
         assert_float_equal(got[0], 14, 1e-6);
         assert_float_equal(got[1], 32, 1e-6);
         assert_float_equal(got[3], 77, 1e-6);
@@ -131,22 +121,22 @@ static void test_swap(void **state)
     (void)state;
     ingot_context *ctx = context_for_test();
     ingot_device *d;
-    OK(ctx, ingot_device_open(ctx, "cpu", NULL, &d));
+    OK(ingot_device_open(ctx, "cpu", NULL, &d));
     ingot_build *b = ingot_build_new(ctx, "swap");
     ingot_value *one = ingot_state(b, "one", INGOT_F32, INGOT_SHAPE(2)),
                 *other = ingot_state(b, "other", INGOT_F32, INGOT_SHAPE(2));
     ingot_state_update(b, one, ingot_add_scalar(b, other, 1));
     ingot_state_update(b, other, one);
     ingot_store *store;
-    OK(ctx, ingot_store_new(d, &store));
+    OK(ingot_store_new(d, &store));
     ingot_program *p;
-    OK(ctx, ingot_compile(b, d, &(ingot_compile_options){.store = store}, &p));
+    OK(ingot_compile(b, d, &(ingot_compile_options){.store = store}, &p));
     float x[2] = {1, 2}, y[2] = {10, 20};
-    OK(ctx, ingot_store_write(store, "one", x, sizeof x));
-    OK(ctx, ingot_store_write(store, "other", y, sizeof y));
-    OK(ctx, ingot_run(p, NULL));
-    OK(ctx, ingot_store_read(store, "one", x, sizeof x));
-    OK(ctx, ingot_store_read(store, "other", y, sizeof y));
+    OK(ingot_store_write(store, "one", x, sizeof x));
+    OK(ingot_store_write(store, "other", y, sizeof y));
+    OK(ingot_run(p, NULL));
+    OK(ingot_store_read(store, "one", x, sizeof x));
+    OK(ingot_store_read(store, "other", y, sizeof y));
     assert_float_equal(x[0], 11, 0);
     assert_float_equal(y[0], 1, 0);
     ingot_program_free(p);
@@ -160,7 +150,7 @@ static void test_null_runs_the_pipeline(void **state)
     (void)state;
     ingot_context *ctx = context_for_test();
     ingot_device *d;
-    OK(ctx, ingot_device_open(ctx, "null", NULL, &d));
+    OK(ingot_device_open(ctx, "null", NULL, &d));
     float x[12] = {0}, w[15] = {0}, bias[5] = {0};
     run_mlp(ctx, d, x, w, bias, NULL, NULL);
     ingot_device_close(d);
@@ -172,7 +162,7 @@ static void test_first_error_is_kept(void **state)
     (void)state;
     ingot_context *ctx = context_for_test();
     ingot_device *d;
-    OK(ctx, ingot_device_open(ctx, "null", NULL, &d));
+    OK(ingot_device_open(ctx, "null", NULL, &d));
     ingot_build *b = ingot_build_new(ctx, "wrong");
     ingot_value *x = ingot_input(b, "x", INGOT_F32, INGOT_SHAPE(4, 3));
     ingot_output(b, "y", ingot_gelu(b, ingot_matmul(b, x, x)));

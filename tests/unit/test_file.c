@@ -1,17 +1,14 @@
 /* Files: whole or not at all, on a full disk and beside a killed process too; links, folders, locks. */
 #define _GNU_SOURCE
+#include "tests.h"
 #include "base/file.h"
 
 #include <dirent.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 static context *ctx;
 static const char *const folder = "test_file.d";

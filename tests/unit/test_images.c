@@ -1,17 +1,11 @@
 /* Pictures: CIFAR-10's layout, repeatable, told apart by more than their colours, and damaged files refused. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 
+#include "context.h"
 #include "base/file.h"
 #include "data/images.h"
 
 enum { TRAIN = 150, VAL = 40 };
-
-static ingot_context *ctx;
 
 static int setup(void **state)
 {

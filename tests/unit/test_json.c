@@ -1,14 +1,11 @@
 /* JSON's limits and the messages of typed fields. */
 #define _GNU_SOURCE
+#include "tests.h"
 #include "formats/json.h"
 
 #include "base/file.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 static context *ctx;
 

@@ -1,10 +1,5 @@
 /* Models trained a little, saved and loaded again: whole ones, adapters, pictures; dropout and freezing on the way. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
+#include "context.h"
 #include "base/file.h"
 #include "formats/safetensors.h"
 #include "ingot/train.h"
@@ -13,13 +8,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#define OK(ctx, call)                                                                                                  \
-    do {                                                                                                               \
-        if (call) fail_msg("%s: %s", #call, ingot_message(ctx));                                                       \
-    } while (0)
-
 enum { B = 2, T = 8, V = 31 };
-static ingot_context *ctx;
 static ingot_device *device;
 
 static int setup(void **state)
@@ -56,8 +45,8 @@ static ingot_loss loss_of(void *user, ingot_build *b, ingot_value *rng)
 static void open_stepper(fixture *f)
 {
     ingot_optimizer how = ingot_optimizer_defaults(1e-2, 100);
-    OK(ctx, ingot_store_new(device, &f->store));
-    OK(ctx, ingot_stepper_new(device, f->store, &(ingot_task){.loss = loss_of, .user = f}, &how, &f->stepper));
+    OK(ingot_store_new(device, &f->store));
+    OK(ingot_stepper_new(device, f->store, &(ingot_task){.loss = loss_of, .user = f}, &how, &f->stepper));
     for (int i = 0; i < B * T; i++) f->tokens[i] = i * 7 % V, f->targets[i] = (i * 7 + 7) % V;
 }
 
@@ -72,7 +61,7 @@ static double evaluate(fixture *f)
 {
     ingot_feed feeds[] = {{"tokens", f->tokens, sizeof f->tokens}, {"targets", f->targets, sizeof f->targets}};
     ingot_step_result r;
-    OK(ctx, ingot_stepper_evaluate(f->stepper, feeds, 2, &r));
+    OK(ingot_stepper_evaluate(f->stepper, feeds, 2, &r));
     return r.loss;
 }
 
@@ -80,28 +69,28 @@ static void train(fixture *f, int steps)
 {
     ingot_feed feeds[] = {{"tokens", f->tokens, sizeof f->tokens}, {"targets", f->targets, sizeof f->targets}};
     ingot_step_result r;
-    for (int i = 0; i < steps; i++) OK(ctx, ingot_stepper_step(f->stepper, feeds, 2, 1, &r));
+    for (int i = 0; i < steps; i++) OK(ingot_stepper_step(f->stepper, feeds, 2, 1, &r));
 }
 
 static void round_trip(const ingot_model_options *o)
 {
     fixture f = {0}, g = {0};
-    OK(ctx, ingot_model_new(ctx, o, &f.model));
+    OK(ingot_model_new(ctx, o, &f.model));
     open_stepper(&f);
-    OK(ctx, ingot_model_init(f.model, f.store, 5));
+    OK(ingot_model_init(f.model, f.store, 5));
     double before = evaluate(&f);
     assert_true(fabs(before - log(V)) < 0.3); /* fresh weights know nothing */
     train(&f, 30);
     double after = evaluate(&f);
     assert_true(after < 0.5 * before);
-    OK(ctx, ingot_model_save(f.model, f.store, "model_files", NULL));
-    OK(ctx, ingot_model_load(ctx, "model_files", &g.model));
+    OK(ingot_model_save(f.model, f.store, "model_files", NULL));
+    OK(ingot_model_load(ctx, "model_files", &g.model));
     open_stepper(&g);
-    OK(ctx, ingot_model_read(g.model, g.store, 0));
+    OK(ingot_model_read(g.model, g.store, 0));
     assert_true(evaluate(&g) == after);
     close_fixture(&f);
     close_fixture(&g);
-    OK(ctx, directory_remove(ctx, "model_files"));
+    OK(directory_remove(ctx, "model_files"));
 }
 
 static void test_round_trips(void **state)
@@ -126,7 +115,7 @@ static void test_round_trips(void **state)
 
 static void copy_states(fixture *f, const char *name, float *out, int64_t count)
 {
-    OK(ctx, ingot_store_read(f->store, name, out, count * 4));
+    OK(ingot_store_read(f->store, name, out, count * 4));
 }
 
 /* Adapters over a saved base: they begin as nothing, learn alone, and come back from a PEFT directory. */
@@ -135,19 +124,19 @@ static void lora_round_trip(const char *family, const char *frozen, int64_t coun
     fixture f = {0}, g = {0}, h = {0};
     static float before[4096], after[4096];
     assert_true(count <= 4096);
-    OK(ctx, ingot_model_new(ctx,
-                            &(ingot_model_options){
-                                .family = family, .vocab_size = V, .layers = 2, .dim = 24, .heads = 3, .context = T},
-                            &f.model));
+    OK(ingot_model_new(
+        ctx,
+        &(ingot_model_options){.family = family, .vocab_size = V, .layers = 2, .dim = 24, .heads = 3, .context = T},
+        &f.model));
     open_stepper(&f);
-    OK(ctx, ingot_model_init(f.model, f.store, 5));
+    OK(ingot_model_init(f.model, f.store, 5));
     double base = evaluate(&f);
-    OK(ctx, ingot_model_save(f.model, f.store, "model_base", NULL));
+    OK(ingot_model_save(f.model, f.store, "model_base", NULL));
 
-    OK(ctx, ingot_model_load(ctx, "model_base", &g.model));
-    OK(ctx, ingot_model_add_lora(g.model, &(ingot_lora_options){.rank = 4, .dropout = dropout}));
+    OK(ingot_model_load(ctx, "model_base", &g.model));
+    OK(ingot_model_add_lora(g.model, &(ingot_lora_options){.rank = 4, .dropout = dropout}));
     open_stepper(&g);
-    OK(ctx, ingot_model_read(g.model, g.store, 9));
+    OK(ingot_model_read(g.model, g.store, 9));
     assert_float_equal(evaluate(&g), base, 1e-6 * base);
     copy_states(&g, frozen, before, count);
     train(&g, 30);
@@ -155,17 +144,17 @@ static void lora_round_trip(const char *family, const char *frozen, int64_t coun
     assert_memory_equal(before, after, (size_t)count * 4);
     double learnt = evaluate(&g);
     assert_true(learnt < 0.9 * base);
-    OK(ctx, ingot_model_save(g.model, g.store, "model_adapter", NULL));
+    OK(ingot_model_save(g.model, g.store, "model_adapter", NULL));
 
-    OK(ctx, ingot_model_load(ctx, "model_adapter", &h.model));
+    OK(ingot_model_load(ctx, "model_adapter", &h.model));
     open_stepper(&h);
-    OK(ctx, ingot_model_read(h.model, h.store, 0));
+    OK(ingot_model_read(h.model, h.store, 0));
     assert_true(evaluate(&h) == learnt);
     close_fixture(&f);
     close_fixture(&g);
     close_fixture(&h);
-    OK(ctx, directory_remove(ctx, "model_base"));
-    OK(ctx, directory_remove(ctx, "model_adapter"));
+    OK(directory_remove(ctx, "model_base"));
+    OK(directory_remove(ctx, "model_adapter"));
 }
 
 static void test_lora(void **state)
@@ -192,14 +181,14 @@ static void test_adapter_refused(void **state)
         {"{\"target_modules\": \"all-linear\", \"base_model_name_or_path\": \"nobody/nothing\"}", "no such directory"},
     };
     ingot_model *m;
-    OK(ctx, directory_create(ctx, "model_bad"));
+    OK(directory_create(ctx, "model_bad"));
     for (size_t i = 0; i < COUNT(bad); i++) {
-        OK(ctx, file_write_whole(ctx, "model_bad/adapter_config.json", bad[i].config, strlen(bad[i].config)));
+        OK(file_write_whole(ctx, "model_bad/adapter_config.json", bad[i].config, strlen(bad[i].config)));
         assert_int_not_equal(ingot_model_load(ctx, "model_bad", &m), INGOT_OK);
         if (!strstr(ingot_message(ctx), bad[i].words))
             fail_msg("\"%s\" does not say \"%s\"", ingot_message(ctx), bad[i].words);
     }
-    OK(ctx, directory_remove(ctx, "model_bad"));
+    OK(directory_remove(ctx, "model_bad"));
 }
 
 /* ---- files as others write them ---- */
@@ -214,7 +203,7 @@ static void write_part(const other_file *f, const char *path, int64_t first, int
 {
     safetensors_writer *w;
     const int64_t one[] = {1};
-    OK(ctx, safetensors_create(ctx, path, &w));
+    OK(safetensors_create(ctx, path, &w));
     safetensors_metadata(w, "format", "pt");
     for (int64_t i = first; i < last; i++) {
         const archive_tensor *t = archive_at(f->archive, i);
@@ -224,10 +213,10 @@ static void write_part(const other_file *f, const char *path, int64_t first, int
     if (extra) safetensors_declare(w, extra, INGOT_F32, 1, one);
     for (int64_t i = first; i < last; i++) {
         const archive_tensor *t = archive_at(f->archive, i);
-        OK(ctx, safetensors_append(w, t->bytes, t->byte_count));
+        OK(safetensors_append(w, t->bytes, t->byte_count));
     }
-    if (extra) OK(ctx, safetensors_append(w, &(float){1}, 4));
-    OK(ctx, safetensors_commit(w));
+    if (extra) OK(safetensors_append(w, &(float){1}, 4));
+    OK(safetensors_commit(w));
 }
 
 static void copy_config(const char *from)
@@ -235,8 +224,8 @@ static void copy_config(const char *from)
     text t = {0};
     char path[512];
     snprintf(path, sizeof path, TEST_FILES "/golden/families/%s/config.json", from);
-    OK(ctx, file_read_whole(ctx, path, 1 << 20, &t));
-    OK(ctx, file_write_whole(ctx, "model_other/config.json", t.at, t.length));
+    OK(file_read_whole(ctx, path, 1 << 20, &t));
+    OK(file_write_whole(ctx, "model_other/config.json", t.at, t.length));
     text_free(&t);
 }
 
@@ -244,8 +233,8 @@ static void open_golden(const char *name, archive **a)
 {
     char path[512];
     snprintf(path, sizeof path, TEST_FILES "/golden/families/%s/model.safetensors", name);
-    OK(ctx, archive_open(ctx, path, a));
-    OK(ctx, directory_create(ctx, "model_other"));
+    OK(archive_open(ctx, path, a));
+    OK(directory_create(ctx, "model_other"));
     copy_config(name);
 }
 
@@ -279,7 +268,7 @@ static void test_other_names(void **state)
     write_part(&f, path, 0, archive_count(a), NULL);
     loads("transformer.h.0.");
     archive_close(a);
-    OK(ctx, directory_remove(ctx, "model_other"));
+    OK(directory_remove(ctx, "model_other"));
 }
 
 static void test_shards(void **state)
@@ -297,13 +286,13 @@ static void test_shards(void **state)
             map, archive_at(a, i)->name,
             json_string(i < half ? "model-00001-of-00002.safetensors" : "model-00002-of-00002.safetensors"));
     json_t *index = json_pack("{s:{s:i}, s:o}", "metadata", "total_size", 0, "weight_map", map);
-    OK(ctx, json_write_file(ctx, "model_other/model.safetensors.index.json", index));
+    OK(json_write_file(ctx, "model_other/model.safetensors.index.json", index));
     json_decref(index);
     archive_close(a);
     loads(NULL);
     assert_int_equal(remove("model_other/model-00002-of-00002.safetensors"), 0);
     loads("model-00002-of-00002.safetensors");
-    OK(ctx, directory_remove(ctx, "model_other"));
+    OK(directory_remove(ctx, "model_other"));
 }
 
 /* ---- pictures ---- */
@@ -329,25 +318,25 @@ static void test_convnet(void **state)
         }
     }
     ingot_model *m;
-    OK(ctx, ingot_model_new(ctx, &(ingot_model_options){.family = "convnet", .dim = 4, .layers = 2, .classes = 2}, &m));
+    OK(ingot_model_new(ctx, &(ingot_model_options){.family = "convnet", .dim = 4, .layers = 2, .classes = 2}, &m));
     ingot_store *store;
     ingot_stepper *s;
     ingot_optimizer how = ingot_optimizer_defaults(3e-3, 100);
-    OK(ctx, ingot_store_new(device, &store));
-    OK(ctx, ingot_stepper_new(device, store, &(ingot_task){.loss = image_loss, .user = m}, &how, &s));
-    OK(ctx, ingot_model_init(m, store, 3));
+    OK(ingot_store_new(device, &store));
+    OK(ingot_stepper_new(device, store, &(ingot_task){.loss = image_loss, .user = m}, &how, &s));
+    OK(ingot_model_init(m, store, 3));
     ingot_feed feeds[] = {{"images", pixels, sizeof pixels}, {"targets", labels, sizeof labels}};
     ingot_step_result r;
-    for (int i = 0; i < 30; i++) OK(ctx, ingot_stepper_step(s, feeds, 2, 1, &r));
+    for (int i = 0; i < 30; i++) OK(ingot_stepper_step(s, feeds, 2, 1, &r));
     assert_true(r.loss < 0.05);
-    OK(ctx, ingot_model_save(m, store, "model_pictures", NULL));
+    OK(ingot_model_save(m, store, "model_pictures", NULL));
     ingot_stepper_free(s);
     ingot_store_free(store);
     ingot_model_free(m);
-    OK(ctx, ingot_model_load(ctx, "model_pictures", &m));
+    OK(ingot_model_load(ctx, "model_pictures", &m));
     assert_int_equal(ingot_model_describe(m).classes, 2);
     ingot_model_free(m);
-    OK(ctx, directory_remove(ctx, "model_pictures"));
+    OK(directory_remove(ctx, "model_pictures"));
 }
 
 int main(void)

@@ -1,40 +1,15 @@
 /* Shapes, presets, initial values, names and files of models; what is refused, and in which words. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
+#include "context.h"
 #include "base/file.h"
 #include "models/model.h"
 
 #include <math.h>
 #include <stdio.h>
 
-#define OK(ctx, call)                                                                                                  \
-    do {                                                                                                               \
-        if (call) fail_msg("%s: %s", #call, ingot_message(ctx));                                                       \
-    } while (0)
-
-static ingot_context *ctx;
-
-static int setup(void **state)
-{
-    (void)state;
-    return ingot_context_new(&(ingot_context_options){.threads = 2}, &ctx);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    ingot_context_free(ctx);
-    return 0;
-}
-
 static ingot_model_info info_of(ingot_model_options o)
 {
     ingot_model *m;
-    OK(ctx, ingot_model_new(ctx, &o, &m));
+    OK(ingot_model_new(ctx, &o, &m));
     ingot_model_info info = ingot_model_describe(m);
     ingot_model_free(m);
     return info;
@@ -150,13 +125,13 @@ static void test_gpt2_init(void **state)
 {
     (void)state;
     ingot_model *m;
-    OK(ctx, ingot_model_new(ctx, &(ingot_model_options){.family = "gpt2", .layers = 8}, &m));
+    OK(ingot_model_new(ctx, &(ingot_model_options){.family = "gpt2", .layers = 8}, &m));
     assert_float_equal(param_find(m->params, "transformer.h.3.mlp.c_fc.weight")->init.scale, 0.02, 1e-12);
     assert_float_equal(param_find(m->params, "transformer.h.3.mlp.c_proj.weight")->init.scale, 0.005, 1e-12);
     assert_false(param_find(m->params, "transformer.h.3.ln_1.weight")->decay);
     assert_null(param_find(m->params, "lm_head.weight"));
     ingot_model_free(m);
-    OK(ctx, ingot_model_new(ctx, &(ingot_model_options){.family = "llama", .init_std = 0.1}, &m));
+    OK(ingot_model_new(ctx, &(ingot_model_options){.family = "llama", .init_std = 0.1}, &m));
     assert_float_equal(param_find(m->params, "model.embed_tokens.weight")->init.scale, 0.1, 1e-12);
     assert_int_equal(param_find(m->params, "model.norm.weight")->init.kind, INIT_ONES);
     ingot_model_free(m);
@@ -174,8 +149,8 @@ static void test_lora_params(void **state)
     (void)state;
     ingot_model *m;
     const char *targets[] = {"q_proj", "mlp.down_proj", NULL};
-    OK(ctx, ingot_model_new(ctx, &(ingot_model_options){.preset = "tiny-1m"}, &m));
-    OK(ctx, ingot_model_add_lora(m, &(ingot_lora_options){.rank = 3, .targets = targets}));
+    OK(ingot_model_new(ctx, &(ingot_model_options){.preset = "tiny-1m"}, &m));
+    OK(ingot_model_add_lora(m, &(ingot_lora_options){.rank = 3, .targets = targets}));
     const param *a = lora_param(m, "model.layers.2.self_attn.q_proj.lora_A.weight");
     assert_true(a->trainable && a->adapter && a->shape.dim[0] == 3 && a->shape.dim[1] == 128);
     assert_float_equal(a->init.scale, sqrt(6.0 / (6 * 128)), 1e-12);
@@ -195,12 +170,11 @@ static void test_lora_params(void **state)
 
 static status read_config(const char *json, const char *generation, config *c)
 {
-    OK(ctx, directory_create(ctx, "model_config"));
-    OK(ctx, file_write_whole(ctx, "model_config/config.json", json, strlen(json)));
-    if (generation)
-        OK(ctx, file_write_whole(ctx, "model_config/generation_config.json", generation, strlen(generation)));
+    OK(directory_create(ctx, "model_config"));
+    OK(file_write_whole(ctx, "model_config/config.json", json, strlen(json)));
+    if (generation) OK(file_write_whole(ctx, "model_config/generation_config.json", generation, strlen(generation)));
     status s = config_read(ctx, "model_config", c);
-    OK(ctx, directory_remove(ctx, "model_config"));
+    OK(directory_remove(ctx, "model_config"));
     return s;
 }
 
@@ -208,7 +182,7 @@ static void test_config(void **state)
 {
     (void)state;
     config c;
-    OK(ctx, read_config("{" LLAMA_BASE "}", NULL, &c));
+    OK(read_config("{" LLAMA_BASE "}", NULL, &c));
     assert_true(!c.tied && !c.attention_bias && !c.scaled); /* Hugging Face's defaults */
     assert_int_equal(c.kv_heads, 4);
     assert_int_equal(c.head_dim, 16);
@@ -216,19 +190,19 @@ static void test_config(void **state)
     assert_float_equal(c.norm_eps, 1e-6, 0);
     assert_int_equal(c.eos_count, 0);
 
-    OK(ctx, read_config("{" LLAMA_BASE ", \"rope_theta\": 5e5, \"eos_token_id\": 7, \"bos_token_id\": 3, "
-                        "\"rope_scaling\": {\"type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1, "
-                        "\"high_freq_factor\": 4, \"original_max_position_embeddings\": 32}}",
-                        "{\"eos_token_id\": [7, 9]}", &c));
+    OK(read_config("{" LLAMA_BASE ", \"rope_theta\": 5e5, \"eos_token_id\": 7, \"bos_token_id\": 3, "
+                   "\"rope_scaling\": {\"type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1, "
+                   "\"high_freq_factor\": 4, \"original_max_position_embeddings\": 32}}",
+                   "{\"eos_token_id\": [7, 9]}", &c));
     assert_true(c.scaled && c.scaling.original_positions == 32);
     assert_float_equal(c.rope_theta, 5e5, 0);
     assert_true(c.eos_count == 2 && c.eos[1] == 9 && c.bos == 3);
 
-    OK(ctx, read_config("{" LLAMA_BASE ", \"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 123.0}}",
-                        NULL, &c));
+    OK(read_config("{" LLAMA_BASE ", \"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 123.0}}", NULL,
+                   &c));
     assert_float_equal(c.rope_theta, 123, 0);
 
-    OK(ctx, read_config("{\"model_type\": \"gpt2\", \"n_embd\": 48, \"n_head\": 3, \"n_inner\": null}", NULL, &c));
+    OK(read_config("{\"model_type\": \"gpt2\", \"n_embd\": 48, \"n_head\": 3, \"n_inner\": null}", NULL, &c));
     assert_true(c.tied && c.ffn_dim == 192 && c.layers == 12 && c.context == 1024);
 }
 
@@ -274,17 +248,17 @@ static void test_config_round_trip(void **state)
         {.family = "convnet", .dim = 8, .layers = 2, .classes = 7, .dropout = 0.5},
         {.family = "gpt2", .tied = INGOT_NO, .ffn_dim = 100, .eos_tokens = eos, .eos_count = 1},
     };
-    OK(ctx, directory_create(ctx, "model_round"));
+    OK(directory_create(ctx, "model_round"));
     for (size_t i = 0; i < COUNT(made); i++) {
         ingot_model *m;
         config c;
-        OK(ctx, ingot_model_new(ctx, &made[i], &m));
-        OK(ctx, write_config(m));
-        OK(ctx, config_read(ctx, "model_round", &c));
+        OK(ingot_model_new(ctx, &made[i], &m));
+        OK(write_config(m));
+        OK(config_read(ctx, "model_round", &c));
         if (memcmp(&c, &m->config, sizeof c)) fail_msg("configuration %d comes back changed", (int)i);
         ingot_model_free(m);
     }
-    OK(ctx, directory_remove(ctx, "model_round"));
+    OK(directory_remove(ctx, "model_round"));
 }
 
 int main(void)
@@ -294,5 +268,5 @@ int main(void)
         cmocka_unit_test(test_fill),    cmocka_unit_test(test_gpt2_init),      cmocka_unit_test(test_lora_params),
         cmocka_unit_test(test_config),  cmocka_unit_test(test_config_refused), cmocka_unit_test(test_config_round_trip),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, context_open, context_close);
 }

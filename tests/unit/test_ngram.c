@@ -1,11 +1,7 @@
 /* The n-gram model against one that scans the text for every question, and against known distributions. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 
+#include "context.h"
 #include "base/rng.h"
 #include "data/data.h"
 #include "data/ngram.h"
@@ -13,14 +9,6 @@
 #include <unistd.h>
 
 enum { EOT = 0, VOCAB = 5, TOKENS = 300 };
-
-static ingot_context *ctx;
-
-static int setup(void **state)
-{
-    (void)state;
-    return (int)ingot_context_new(NULL, &ctx);
-}
 
 static int teardown(void **state)
 {
@@ -183,5 +171,5 @@ int main(void)
         cmocka_unit_test(test_known_sources),
         cmocka_unit_test(test_refusals),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, context_open, teardown);
 }

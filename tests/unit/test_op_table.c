@@ -1,12 +1,9 @@
 /* The house's rule for ops, read off the table: each says what it means, can be tested, and either has a gradient or says
  * that it has none. */
+#include "tests.h"
 #include "graph/op.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-
-#include <cmocka.h>
 
 static bool differentiable_input(const op_def *op)
 {

@@ -1,14 +1,11 @@
 /* The option tables: kinds, sources and their order, messages, and run.yaml there and back. */
 #define _GNU_SOURCE
+#include "tests.h"
 #include "base/file.h"
 #include "cli/options.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 typedef struct shape {
     int64_t layers;

@@ -1,35 +1,10 @@
 /* What each pass must do to a graph, and that it changes no result. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
+#include "context.h"
 #include "engine/program.h"
 #include "ingot/ops.h"
 
 #include <math.h>
 #include <stdio.h>
-
-#define OK(call)                                                                                                       \
-    do {                                                                                                               \
-        if (call) fail_msg("%s: %s", #call, ingot_message(ctx));                                                       \
-    } while (0)
-
-static ingot_context *ctx;
-
-static int open_context(void **state)
-{
-    (void)state;
-    return ingot_context_new(&(ingot_context_options){.threads = 2}, &ctx);
-}
-
-static int close_context(void **state)
-{
-    (void)state;
-    ingot_context_free(ctx);
-    return 0;
-}
 
 static int64_t count_kernels(const ingot_program *p, const char *op)
 {
@@ -244,5 +219,5 @@ int main(void)
         cmocka_unit_test(test_recompute),
         cmocka_unit_test(test_fill),
     };
-    return cmocka_run_group_tests(tests, open_context, close_context);
+    return cmocka_run_group_tests(tests, context_open, context_close);
 }

@@ -1,16 +1,13 @@
 /* Charts character by character, ticks, what gnuplot draws and what is left when there is none. */
 #define _GNU_SOURCE
+#include "tests.h"
 #include "plot/plot.h"
 
 #include "base/file.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 static context *ctx;
 

@@ -1,10 +1,5 @@
 /* data prepare: documents, EOT and splits as promised; pieces give the ids of the whole; cleaning; refusals. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
+#include "context.h"
 #include "base/file.h"
 #include "base/rng.h"
 #include "data/corpus.h"
@@ -20,7 +15,6 @@ enum { RSS_UNIT = 1 }; /* bytes of ru_maxrss */
 enum { RSS_UNIT = 1024 };
 #endif
 
-static ingot_context *ctx;
 static ingot_tokenizer *tokenizer;
 
 static status stories(void *user, const char **bytes, int64_t *count)

@@ -1,13 +1,10 @@
 /* Philox4x32-10 against the known answers of Random123 (kat_vectors), and the draws made from it. */
+#include "tests.h"
 #include "base/rng.h"
 
 #include "base/base.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h>
 
 static void test_known_answers(void **state)
 {

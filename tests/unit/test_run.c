@@ -1,24 +1,13 @@
 /* Run folders: who may open one, what a checkpoint leaves at each moment; z-scores, step lines and log files. */
 #define _GNU_SOURCE
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 
+#include "context.h"
 #include "train/metrics.h"
 #include "train/run.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <unistd.h>
-
-#define OK(call)                                                                                                       \
-    do {                                                                                                               \
-        if (call) fail_msg("%s: %s", #call, ingot_message(ctx));                                                       \
-    } while (0)
-
-static ingot_context *ctx;
 
 static int begin(void **state)
 {

@@ -1,14 +1,11 @@
 /* Reading files of the format's own library and hostile ones; writing, and reading that back. */
 #define _GNU_SOURCE
+#include "tests.h"
 #include "formats/safetensors.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define GOLDEN TEST_FILES "/golden/safetensors/"
 

@@ -1,10 +1,5 @@
 /* Learning-rate schedules: the host's formula against values worked out by hand, and the graph's against the host's. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
+#include "tests.h"
 #include "ingot/ops.h"
 #include "train/schedule.h"
 

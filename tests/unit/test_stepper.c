@@ -1,21 +1,11 @@
 /* Steps of a small network, without a model or files: optimizers, accumulation, the state between steps, bad numbers. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
+#include "tests.h"
 #include "base/dtype.h"
 #include "base/rng.h"
 #include "ingot/ops.h"
 #include "train/step.h"
 
 #include <math.h>
-
-#define OK(call)                                                                                                       \
-    do {                                                                                                               \
-        if (call) fail_msg("%s: %s", #call, ingot_message(ctx));                                                       \
-    } while (0)
 
 enum { ROWS = 16, IN = 3, HIDDEN = 8, WEIGHTS = IN * HIDDEN + HIDDEN + HIDDEN };
 

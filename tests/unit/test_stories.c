@@ -1,11 +1,7 @@
 /* The story grammar: told and read with the same bits, unambiguous, its entropy exact, anything else refused. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 
+#include "tests.h"
 #include "base/rng.h"
 #include "data/stories.h"
 #include "ingot/data.h"

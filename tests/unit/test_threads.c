@@ -1,13 +1,10 @@
 /* The pool: every element once, the same cut each time, loops within loops, callers from several threads. Run under TSan
  * by .ci/run. */
+#include "tests.h"
 #include "base/threads.h"
 
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-
-#include <cmocka.h>
 
 #define MOST 20000
 

@@ -1,29 +1,9 @@
 /* Token files: written, read back, byte layout as llm.c has it, and everything that is not one refused. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
+#include "context.h"
 #include "formats/jsonl.h"
 #include "formats/token_bin.h"
 
 #include <unistd.h>
-
-static ingot_context *ctx;
-
-static int setup(void **state)
-{
-    (void)state;
-    return ingot_context_new(NULL, &ctx);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    ingot_context_free(ctx);
-    return 0;
-}
 
 static void round_trip(int id_bytes, const int32_t *ids, int64_t count)
 {
@@ -160,5 +140,5 @@ int main(void)
         cmocka_unit_test(test_refusals),   cmocka_unit_test(test_writer_refuses_what_does_not_fit),
         cmocka_unit_test(test_jsonl),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, context_open, context_close);
 }

@@ -1,21 +1,9 @@
 /* Reshapes of permuted and sliced tensors, of random shapes with many dims of 1, against indices computed here. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
+#include "context.h"
 #include "base/rng.h"
 #include "graph/graph.h"
 #include "ingot/ops.h"
 #include "ingot/program.h"
-
-#define OK(call)                                                                                                       \
-    do {                                                                                                               \
-        if (call) fail_msg("%s: %s", #call, ingot_message(ctx));                                                       \
-    } while (0)
-
-static ingot_context *ctx;
 
 enum { MOST = 4 * 4 * 4 * 4 };
 

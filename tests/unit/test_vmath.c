@@ -1,12 +1,8 @@
 /* The vector maths against libm in double, over bit patterns of every exponent, for each instruction set that this machine
  * has: the errors that vmath.h states, and what becomes of NaN, infinities and zeros. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 
+#include "tests.h"
 #include "kit/cpu/vmath_table.h"
 
 static double sigmoid(double x)

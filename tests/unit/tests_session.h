@@ -2,23 +2,12 @@
 #ifndef TESTS_SESSION_H
 #define TESTS_SESSION_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <cmocka.h>
 
+#include "context.h"
 #include "infer/session.h"
 
-#define OK(call)                                                                                                       \
-    do {                                                                                                               \
-        if (call) fail_msg("%s: %s", #call, ingot_message(ctx));                                                       \
-    } while (0)
-
 enum { TEST_VOCAB = 61, TEST_CONTEXT = 48 };
-
-static ingot_context *ctx;
 
 /* Weights large enough for the most likely token to change all the time. */
 static inline ingot_model *tiny_model(const char *family)

@@ -2,17 +2,12 @@
 #ifndef TESTS_TEXT_H
 #define TESTS_TEXT_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <cmocka.h>
 
+#include "context.h"
 #include "base/rng.h"
 #include "text/tokenizer.h"
 
-static ingot_context *ctx;
 static int warnings;
 
 static inline void count_warning(void *user, ingot_log_level level, const char *line)
