@@ -213,13 +213,30 @@ static status climb_cpu(ladder *l)
     return INGOT_OK;
 }
 
+static const char *const device_rungs[] = {"resident", "with copies"};
+
+/* A device that this build or machine lacks is a row that says so, like a rung. */
+static void device_missing(ladder *l, const char *device)
+{
+    char why[256];
+    snprintf(why, sizeof why, "%s", ingot_message(l->ctx));
+    for (int64_t i = 0; i < l->plan->size_count; i++) {
+        l->name = device_rungs[0];
+        json_t *row = new_row(l, l->plan->sizes[i]);
+        row_set_text(row, "backend", device);
+        add_row(l, row, why);
+    }
+}
+
 static status climb_device(ladder *l, const char *name)
 {
-    TRY(ingot_device_open(l->ctx, name, NULL, &l->d));
-    status s = device_limit_measure(l->d, l->on, l->type, &l->limit);
+    status s = ingot_device_open(l->ctx, name, NULL, &l->d);
+    if (s == INGOT_ERROR_UNSUPPORTED) return device_missing(l, name), INGOT_OK;
+    TRY(s);
+    s = device_limit_measure(l->d, l->on, l->type, &l->limit);
     for (int copies = 0; copies < 2 && !s; copies++) {
         l->copies = copies;
-        l->name = copies ? "with copies" : "resident";
+        l->name = device_rungs[copies];
         s = climb(l);
     }
     ingot_device_close(l->d);
@@ -281,8 +298,24 @@ static status raise_limits(context *ctx, machine *on, json_t *rows)
     return INGOT_OK;
 }
 
+/* Before minutes of measuring: a name that nobody knows. Fails too when none of the devices is here. */
+static status check_devices(context *ctx, const ladder_plan *plan)
+{
+    status s = INGOT_OK;
+    int64_t missing = 0;
+    for (int64_t i = 0; i < plan->device_count; i++) {
+        device *d = NULL;
+        s = ingot_device_open(ctx, plan->devices[i], NULL, &d);
+        ingot_device_close(d);
+        if (s && s != INGOT_ERROR_UNSUPPORTED) return s;
+        missing += s != INGOT_OK;
+    }
+    return missing == plan->device_count ? s : INGOT_OK;
+}
+
 status bench_ladder(context *ctx, const ladder_plan *plan, machine *on, json_t *rows)
 {
+    TRY(check_devices(ctx, plan));
     for (int64_t t = 0; t < plan->dtype_count; t++)
         for (int64_t d = 0; d < plan->device_count; d++) {
             ladder l = {.ctx = ctx, .plan = plan, .on = on, .rows = rows, .type = plan->dtypes[t]};
@@ -334,17 +367,23 @@ static void put_crossing(const json_t *rows, const json_t *a, const json_t *b, i
     text_printf(out, " (%.2fx at %lld, %.2fx at %lld)\n", a0 / b0, (long long)from, a1 / b1, (long long)to);
 }
 
+static void put_winner(const json_t *row, text *out)
+{
+    if (!json_is_true(json_object_get(row, "winner"))) return;
+    text_printf(out, "%s %lld: ", text_of(row, "dtype"), (long long)json_integer_value(json_object_get(row, "size")));
+    put_name(out, row);
+    text_printf(out, " wins with %.4g GFLOP/s\n", json_number_value(json_object_get(row, "gflops")));
+}
+
 void ladder_crossings(const json_t *rows, text *out)
 {
     size_t i, j, k;
     json_t *all = (json_t *)(uintptr_t)rows, *row, *other, *next;
-    json_array_foreach(all, i, row)
+    json_array_foreach(all, i, row) /* sizes come in order in the rows of the first rung of each dtype */
     {
-        if (!json_is_true(json_object_get(row, "winner"))) continue;
-        text_printf(out, "%s %lld: ", text_of(row, "dtype"),
-                    (long long)json_integer_value(json_object_get(row, "size")));
-        put_name(out, row);
-        text_printf(out, " wins with %.4g GFLOP/s\n", json_number_value(json_object_get(row, "gflops")));
+        if (strcmp(text_of(row, "rung"), text_of(json_array_get(all, 0), "rung"))) continue;
+        json_array_foreach(all, j, other) if (same(row, other, "dtype") && same(row, other, "size"))
+            put_winner(other, out);
     }
     /* Each pair once a pair of neighbouring sizes: `next` is the following size of the same rung. */
     json_array_foreach(all, i, row)

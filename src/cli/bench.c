@@ -67,18 +67,26 @@ status bench_numbers(call *c, const char *flag, const string_list *given, number
     return s;
 }
 
-status bench_dtypes(call *c, const string_list *given, dtype_list *out)
+static status parse_dtype(call *c, const char *word, bool of_models, dtype *out)
+{
+    if (!ingot_dtype_parse(word, out) || !dtype_is_float(*out))
+        return fail_usage(c, "--dtype %s: there are float32, float64, bfloat16 and float16", word);
+    if (of_models && !device_flags_choose(&(device_flags){0}, *out))
+        return fail_usage(c, "--dtype %s: models compute in float32, bfloat16 or float16", word);
+    return INGOT_OK;
+}
+
+status bench_dtypes(call *c, const string_list *given, bool of_models, dtype_list *out)
 {
     string_list words = {0};
+    dtype type = INGOT_F32;
     status s = bench_words(c, given, &words);
     for (int64_t i = 0; i < words.count && !s; i++) {
-        dtype type;
-        if (!ingot_dtype_parse(words.at[i], &type) || !dtype_is_float(type))
-            s = fail_usage(c, "--dtype %s: there are float32, float64, bfloat16 and float16", words.at[i]);
-        else if (!ARRAY_PUSH(out, type))
-            s = fail_memory(c->ctx, "a list", 8);
+        s = parse_dtype(c, words.at[i], of_models, &type);
+        if (!s && !ARRAY_PUSH(out, type)) s = fail_memory(c->ctx, "a list", 8);
     }
     ARRAY_FREE(&words);
+    if (!s && !out->count && !ARRAY_PUSH(out, type)) s = fail_memory(c->ctx, "a list", 8);
     return s;
 }
 
@@ -103,13 +111,14 @@ bool bench_prints_md(const call *c, const output_flags *o)
     return format_of(c, o) == REPORT_MD;
 }
 
-status bench_check_against(call *c, const output_flags *o)
+status bench_begin(call *c, const output_flags *o, machine *on)
 {
-    json_t *rows;
-    if (!o->against) return INGOT_OK;
-    TRY(rows_read(c->ctx, o->against, &rows));
-    json_decref(rows);
-    return INGOT_OK;
+    if (o->against) {
+        json_t *rows;
+        TRY(rows_read(c->ctx, o->against, &rows));
+        json_decref(rows);
+    }
+    return machine_measure(c->ctx, on);
 }
 
 static const json_t *find_row(const json_t *rows, const char *key)
@@ -145,7 +154,7 @@ static void put_verdict(const char *key, const json_t *now, const json_t *before
         json_equal(json_object_get(now, "cpu_info"), json_object_get(before, "cpu_info")) ? "" : "; another processor");
 }
 
-static status print_verdicts(call *c, const output_flags *o, const json_t *rows)
+status bench_verdicts(call *c, const output_flags *o, const json_t *rows)
 {
     json_t *before;
     TRY(rows_read(c->ctx, o->against, &before));
@@ -175,14 +184,38 @@ status bench_finish(call *c, const output_flags *o, const json_t *rows, const re
 {
     if (c->json) {
         TRY(print_json(c, json_pack("{s:O}", "results", rows)));
-        return o->against ? print_verdicts(c, o, rows) : INGOT_OK;
+        return o->against ? bench_verdicts(c, o, rows) : INGOT_OK;
     }
     text out = {0};
     terminal_clear(c->terminal);
     report_print(rows, format_of(c, o), columns, count, &out);
     fputs(out.at ? out.at : "", stdout);
     text_free(&out);
-    return o->against ? print_verdicts(c, o, rows) : INGOT_OK;
+    return o->against ? bench_verdicts(c, o, rows) : INGOT_OK;
+}
+
+static status measure_dtype(call *c, const bench_frame *f, const void *arg, dtype type, const machine *on, json_t *rows)
+{
+    ingot_device *d;
+    device_flags flags = *f->device;
+    device_flags_choose(&flags, type);
+    TRY(device_flags_open(c, &flags, &d));
+    status s = f->measure(c, arg, d, type, on, rows);
+    ingot_device_close(d);
+    return s;
+}
+
+status bench_each_dtype(call *c, const bench_frame *f, const void *arg)
+{
+    machine on;
+    TRY(bench_begin(c, f->output, &on));
+    json_t *rows = json_array();
+    status s = INGOT_OK;
+    for (int64_t i = 0; i < f->dtypes->count && !s; i++) s = measure_dtype(c, f, arg, f->dtypes->at[i], &on, rows);
+    if (!s && f->show && bench_prints_md(c, f->output)) f->show(rows);
+    if (!s) s = bench_finish(c, f->output, rows, f->columns, f->column_count);
+    json_decref(rows);
+    return s;
 }
 
 const verb verb_bench = {

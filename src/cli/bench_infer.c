@@ -66,13 +66,14 @@ static void add_shown(json_t *rows)
     }
 }
 
-typedef struct infer_lists {
+typedef struct infer_work {
+    const infer_options *o;
     number_list prompts, generated, batches;
     string_list presets;
     dtype_list dtypes;
-} infer_lists;
+} infer_work;
 
-static void free_lists(infer_lists *l)
+static void free_lists(infer_work *l)
 {
     ARRAY_FREE(&l->prompts);
     ARRAY_FREE(&l->generated);
@@ -89,19 +90,14 @@ static status read_counts(call *c, const char *flag, const string_list *given, i
     return ARRAY_PUSH(out, usual) ? INGOT_OK : fail_memory(c->ctx, "a list", 8);
 }
 
-static status read_lists(call *c, const infer_options *o, infer_lists *l)
+static status read_lists(call *c, const infer_options *o, infer_work *l)
 {
     TRY(read_counts(c, "n-prompt", &o->prompts, 512, &l->prompts));
     TRY(read_counts(c, "n-gen", &o->generated, 128, &l->generated));
     TRY(read_counts(c, "batch-size", &o->batches, 1, &l->batches));
     for (int64_t i = 0; i < l->batches.count; i++)
         if (l->batches.at[i] > 512) return fail_usage(c, "--batch-size: more than 512 sequences do not fit one run");
-    TRY(bench_dtypes(c, &o->dtypes, &l->dtypes));
-    for (int64_t i = 0; i < l->dtypes.count; i++)
-        if (!device_flags_choose(&(device_flags){0}, l->dtypes.at[i]))
-            return fail_usage(c, "--dtype %s: models compute in float32, bfloat16 or float16",
-                              ingot_dtype_name(l->dtypes.at[i]));
-    if (!l->dtypes.count && !ARRAY_PUSH(&l->dtypes, INGOT_F32)) return fail_memory(c->ctx, "a list", 8);
+    TRY(bench_dtypes(c, &o->dtypes, true, &l->dtypes));
     const string_list presets = {&(const char *){o->shape.preset}, o->shape.preset != NULL, 1};
     TRY(bench_words(c, &presets, &l->presets));
     if (!o->models.count && !l->presets.count && !o->shape.family)
@@ -110,9 +106,10 @@ static status read_lists(call *c, const infer_options *o, infer_lists *l)
 }
 
 /* One dtype of one model. */
-static status bench_model(const infer_options *o, ingot_device *d, ingot_model *m, dtype type, const char *name,
-                          const infer_lists *l, const machine *on, json_t *rows)
+static status bench_model(const infer_work *l, ingot_device *d, ingot_model *m, dtype type, const char *name,
+                          const machine *on, json_t *rows)
 {
+    const infer_options *o = l->o;
     TRY(ingot_model_set_dtype(m, type));
     const infer_plan plan = {.prompts = l->prompts.at,
                              .prompt_count = l->prompts.count,
@@ -128,62 +125,43 @@ static status bench_model(const infer_options *o, ingot_device *d, ingot_model *
     return bench_infer(d, m, name, &plan, on, rows);
 }
 
-static status bench_shape(call *c, const infer_options *o, ingot_device *d, dtype type, const char *preset,
-                          const infer_lists *l, const machine *on, json_t *rows)
+/* directory: of a trained one; else preset, or NULL: the flags' shape. */
+static status bench_one(call *c, const infer_work *l, ingot_device *d, dtype type, const char *directory,
+                        const char *preset, const machine *on, json_t *rows)
 {
-    ingot_model_options shape = shape_model_options(c, &o->shape);
+    ingot_model_options shape = shape_model_options(c, &l->o->shape);
     ingot_model *m;
     shape.preset = preset;
-    TRY(ingot_model_new(c->ctx, &shape, &m));
-    status s = bench_model(o, d, m, type, preset ? preset : ingot_model_describe(m).family, l, on, rows);
+    TRY(directory ? ingot_model_load(c->ctx, directory, &m) : ingot_model_new(c->ctx, &shape, &m));
+    const char *name = directory ? directory : preset ? preset : ingot_model_describe(m).family;
+    status s = bench_model(l, d, m, type, name, on, rows);
     ingot_model_free(m);
     return s;
 }
 
-static status bench_all(call *c, const infer_options *o, ingot_device *d, dtype type, const infer_lists *l,
-                        const machine *on, json_t *rows)
+static status measure(call *c, const void *arg, ingot_device *d, dtype type, const machine *on, json_t *rows)
 {
-    for (int64_t i = 0; i < o->models.count; i++) {
-        ingot_model *m;
-        TRY(ingot_model_load(c->ctx, o->models.at[i], &m));
-        status s = bench_model(o, d, m, type, o->models.at[i], l, on, rows);
-        ingot_model_free(m);
-        TRY(s);
-    }
-    for (int64_t i = 0; i < l->presets.count; i++) TRY(bench_shape(c, o, d, type, l->presets.at[i], l, on, rows));
-    if (!o->models.count && !l->presets.count) return bench_shape(c, o, d, type, NULL, l, on, rows);
-    return INGOT_OK;
-}
-
-static status bench_dtype(call *c, const infer_options *o, dtype type, const infer_lists *l, const machine *on,
-                          json_t *rows)
-{
-    ingot_device *d;
-    device_flags flags = o->device;
-    device_flags_choose(&flags, type);
-    TRY(device_flags_open(c, &flags, &d));
-    status s = bench_all(c, o, d, type, l, on, rows);
-    ingot_device_close(d);
-    return s;
+    const infer_work *l = arg;
+    const string_list *models = &l->o->models;
+    for (int64_t i = 0; i < models->count; i++) TRY(bench_one(c, l, d, type, models->at[i], NULL, on, rows));
+    for (int64_t i = 0; i < l->presets.count; i++) TRY(bench_one(c, l, d, type, NULL, l->presets.at[i], on, rows));
+    return models->count || l->presets.count ? INGOT_OK : bench_one(c, l, d, type, NULL, NULL, on, rows);
 }
 
 static status run(call *c, void *given)
 {
     const infer_options *o = given;
-    infer_lists lists = {0};
-    machine on;
-    json_t *rows = json_array();
-    status s;
-    TRY_OR(done, read_lists(c, o, &lists));
-    TRY_OR(done, bench_check_against(c, &o->output));
-    TRY_OR(done, machine_measure(c->ctx, &on));
-    for (int64_t i = 0; i < lists.dtypes.count; i++)
-        TRY_OR(done, bench_dtype(c, o, lists.dtypes.at[i], &lists, &on, rows));
-    if (bench_prints_md(c, &o->output)) add_shown(rows);
-    s = bench_finish(c, &o->output, rows, columns, COUNT(columns));
-done:
-    json_decref(rows);
-    free_lists(&lists);
+    infer_work work = {.o = o};
+    const bench_frame frame = {.device = &o->device,
+                               .dtypes = &work.dtypes,
+                               .output = &o->output,
+                               .measure = measure,
+                               .show = add_shown,
+                               .columns = columns,
+                               .column_count = COUNT(columns)};
+    status s = read_lists(c, o, &work);
+    if (!s) s = bench_each_dtype(c, &frame, &work);
+    free_lists(&work);
     return s;
 }
 

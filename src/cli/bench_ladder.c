@@ -68,6 +68,22 @@ static json_t *shown_rows(const json_t *rows)
     return all;
 }
 
+/* A device that is not here has one row without a time for each size and dtype: one of them is shown. */
+static void add_missing_devices(const json_t *rows, json_t *all)
+{
+    size_t i;
+    const json_t *row, *last = NULL;
+    json_array_foreach((json_t *)(uintptr_t)rows, i, row)
+    {
+        const char *device = text_of(row, "backend");
+        if (json_object_get(row, "expertise") || json_object_get(row, "gflops")) continue;
+        if (last && !strcmp(text_of(last, "backend"), device)) continue;
+        last = row;
+        json_array_append_new(all,
+                              json_pack("{s:s, s:s}", "rung", device, "available_text", text_of(row, "available")));
+    }
+}
+
 /* One row a rung, with the dtypes that it has no kernel for. */
 static json_t *rung_rows(const json_t *rows)
 {
@@ -92,6 +108,7 @@ static json_t *rung_rows(const json_t *rows)
         json_array_append_new(all, one);
         text_free(&available);
     }
+    add_missing_devices(rows, all);
     return all;
 }
 
@@ -129,7 +146,7 @@ static status draw(call *c, const ladder_options *o, const curves *all, const ma
     for (int64_t i = 0; i < all->count; i++)
         series[i] =
             (plot_series){all->at[i].name, all->at[i].x.at, all->at[i].y.at, all->at[i].x.count, PLOT_LINE_POINTS};
-    const plot_level peak = {"measured float32 peak of the CPU", on->peak_flops * 1e-9};
+    const plot_level peak = {"peak of float32, measured", on->peak_flops * 1e-9};
     const plot p = {.title =
                         arena_printf(c->arena, "products of N x N matrices, %s, %d threads", on->cpu.name, on->threads),
                     .x_label = "N",
@@ -178,13 +195,12 @@ typedef struct ladder_lists {
 
 static status read_lists(call *c, const ladder_options *o, ladder_lists *l)
 {
-    static const char *const sizes[] = {"128-1024*2"}, *const dtypes[] = {"float32"}, *const devices[] = {"cpu"};
-    const string_list usual[] = {{(const char **)(uintptr_t)sizes, 1, 1},
-                                 {(const char **)(uintptr_t)dtypes, 1, 1},
-                                 {(const char **)(uintptr_t)devices, 1, 1}};
+    static const char *const sizes[] = {"128-1024*2"}, *const devices[] = {"cpu"};
+    const string_list usual[] = {{(const char **)(uintptr_t)sizes, 1, 1}, {(const char **)(uintptr_t)devices, 1, 1}};
     TRY(bench_numbers(c, "sizes", o->sizes.count ? &o->sizes : &usual[0], &l->sizes));
-    TRY(bench_dtypes(c, o->dtypes.count ? &o->dtypes : &usual[1], &l->dtypes));
-    TRY(bench_words(c, o->devices.count ? &o->devices : &usual[2], &l->devices));
+    TRY(bench_dtypes(c, &o->dtypes, false, &l->dtypes));
+    TRY(bench_words(c, o->devices.count ? &o->devices : &usual[1], &l->devices));
+    for (int64_t i = 0; i < o->plots.count; i++) TRY(plot_check(c->ctx, o->plots.at[i]));
     for (int64_t i = 0; i < l->sizes.count; i++)
         if (l->sizes.at[i] > 32768) return fail_usage(c, "--sizes: %lld is more than 32768", (long long)l->sizes.at[i]);
     qsort(l->sizes.at, (size_t)l->sizes.count, sizeof *l->sizes.at, ascending);
@@ -193,7 +209,7 @@ static status read_lists(call *c, const ladder_options *o, ladder_lists *l)
 
 static void print_machine(const machine *on)
 {
-    printf("%s (%s), %d threads: measured peak %.1f GFLOP/s float32, %.1f float64", on->cpu.name, on->cpu.family,
+    printf("%s, %s, %d threads: measured peak %.1f GFLOP/s float32, %.1f float64", on->cpu.name, on->cpu.family,
            on->threads, on->peak_flops * 1e-9, on->peak_flops_f64 * 1e-9);
     if (on->peak_flops_bf16 > 0) printf(", %.1f bfloat16", on->peak_flops_bf16 * 1e-9);
     printf("; copy %.1f GB/s, read %.1f GB/s\n\n", on->copy_bytes * 1e-9, on->read_bytes * 1e-9);
@@ -209,6 +225,15 @@ static void print_rungs(const json_t *rows)
     text_free(&out);
 }
 
+static bool any_above_peak(const json_t *rows)
+{
+    size_t i;
+    const json_t *row;
+    json_array_foreach((json_t *)(uintptr_t)rows, i,
+                       row) if (json_number_value(json_object_get(row, "of_peak")) > 1.03) return true;
+    return false;
+}
+
 static status print_md(call *c, const ladder_options *o, const json_t *rows, const machine *on)
 {
     text out = {0};
@@ -218,6 +243,10 @@ static status print_md(call *c, const ladder_options *o, const json_t *rows, con
     status s = bench_finish(c, &o->output, shown, columns, COUNT(columns));
     json_decref(shown);
     ladder_crossings(rows, &out);
+    if (any_above_peak(rows))
+        text_puts(
+            &out,
+            "A share of the peak above 1: others used this machine while its peak was measured. Again, please.\n");
     printf("\n%s\n", out.at ? out.at : "");
     text_free(&out);
     return s;
@@ -239,8 +268,7 @@ static status run(call *c, void *given)
     json_t *rows = json_array();
     status s;
     TRY_OR(done, read_lists(c, o, &lists));
-    TRY_OR(done, bench_check_against(c, &o->output));
-    TRY_OR(done, machine_measure(c->ctx, &on));
+    TRY_OR(done, bench_begin(c, &o->output, &on));
     const ladder_plan plan = {.sizes = lists.sizes.at,
                               .size_count = lists.sizes.count,
                               .dtypes = lists.dtypes.at,

@@ -128,58 +128,56 @@ static status parse_shapes(call *c, const ops_options *o, op_sample **out)
     return INGOT_OK;
 }
 
-static status measure_dtype(call *c, const ops_options *o, ops_plan *plan, dtype type, const machine *on, json_t *rows)
-{
-    device *d;
-    device_flags flags = o->device;
-    int left_out = 0;
-    plan->dtypes = &type;
-    plan->dtype_count = 1;
-    device_flags_choose(&flags, type); /* a rung may take one dtype only */
-    TRY(device_flags_open(c, &flags, &d));
-    status s = bench_ops(d, plan, on, rows, &left_out);
-    if (!s && left_out)
-        log_line(c->ctx, INGOT_LOG_WARNING, "%d samples left out: device %s has no kernels for them in %s", left_out,
-                 ingot_device_name(d), ingot_dtype_name(type));
-    ingot_device_close(d);
-    return s;
-}
+typedef struct ops_work {
+    const op_def *ops[257]; /* ends with NULL */
+    dtype_list dtypes;
+    ops_plan plan;
+} ops_work;
 
-static status measure(call *c, const ops_options *o, const machine *on, json_t *rows)
+static status read_lists(call *c, const ops_options *o, ops_work *w)
 {
     static const ops_form meant[] = {OPS_FUSED, OPS_LOWERED, OPS_BOTH};
-    const op_def *ops[257] = {NULL};
-    dtype_list dtypes = {0};
-    op_sample *shapes = NULL;
-    status s = find_ops(c, o, ops, 256);
-    if (!s) s = parse_shapes(c, o, &shapes);
-    if (!s) s = bench_dtypes(c, &o->dtypes, &dtypes);
-    if (!s && !dtypes.count && !ARRAY_PUSH(&dtypes, INGOT_F32)) s = fail_memory(c->ctx, "a list", 8);
-    ops_plan plan = {.ops = ops,
-                     .form = meant[o->form],
-                     .samples = o->samples,
-                     .shapes = shapes,
-                     .shape_count = o->shapes.count,
-                     .effort = {.warmup = 2, .seconds = o->seconds}};
-    for (int i = 0; ops[i]; i++) plan.samples |= !ops[i]->bench_count; /* an op that has no other shapes */
-    for (int64_t i = 0; i < dtypes.count && !s; i++) s = measure_dtype(c, o, &plan, dtypes.at[i], on, rows);
-    ARRAY_FREE(&dtypes);
-    return s;
+    op_sample *shapes;
+    TRY(find_ops(c, o, w->ops, COUNT(w->ops) - 1));
+    TRY(parse_shapes(c, o, &shapes));
+    TRY(bench_dtypes(c, &o->dtypes, false, &w->dtypes));
+    w->plan = (ops_plan){.ops = w->ops,
+                         .form = meant[o->form],
+                         .samples = o->samples,
+                         .shapes = shapes,
+                         .shape_count = o->shapes.count,
+                         .effort = {.warmup = 2, .seconds = o->seconds}};
+    for (int i = 0; w->ops[i]; i++) w->plan.samples |= !w->ops[i]->bench_count; /* an op that has no other shapes */
+    return INGOT_OK;
+}
+
+static status measure(call *c, const void *arg, ingot_device *d, dtype type, const machine *on, json_t *rows)
+{
+    ops_plan plan = ((const ops_work *)arg)->plan;
+    int left_out = 0;
+    plan.dtypes = &type;
+    plan.dtype_count = 1;
+    TRY(bench_ops(d, &plan, on, rows, &left_out));
+    if (left_out)
+        log_line(c->ctx, INGOT_LOG_WARNING, "%d samples left out: device %s has no kernels for them in %s", left_out,
+                 ingot_device_name(d), ingot_dtype_name(type));
+    return INGOT_OK;
 }
 
 static status run(call *c, void *given)
 {
     const ops_options *o = given;
-    machine on;
-    json_t *rows = json_array();
-    status s;
-    TRY_OR(done, bench_check_against(c, &o->output));
-    TRY_OR(done, machine_measure(c->ctx, &on));
-    TRY_OR(done, measure(c, o, &on, rows));
-    add_spread(rows);
-    s = bench_finish(c, &o->output, rows, columns, COUNT(columns));
-done:
-    json_decref(rows);
+    ops_work work = {.dtypes = {0}};
+    const bench_frame frame = {.device = &o->device,
+                               .dtypes = &work.dtypes,
+                               .output = &o->output,
+                               .measure = measure,
+                               .show = add_spread,
+                               .columns = columns,
+                               .column_count = COUNT(columns)};
+    status s = read_lists(c, o, &work);
+    if (!s) s = bench_each_dtype(c, &frame, &work);
+    ARRAY_FREE(&work.dtypes);
     return s;
 }
 

@@ -42,17 +42,19 @@ static const report_column columns[] = {
     {"loss", "loss", "%.4f"},
 };
 
-typedef struct train_lists {
+typedef struct train_work {
+    const train_bench_options *o;
     number_list batch_sizes, contexts;
-    string_list optimizers;
+    string_list optimizers, presets; /* a preset may be NULL: the flags' shape */
     dtype_list dtypes;
-} train_lists;
+} train_work;
 
-static void free_lists(train_lists *l)
+static void free_lists(train_work *l)
 {
     ARRAY_FREE(&l->batch_sizes);
     ARRAY_FREE(&l->contexts);
     ARRAY_FREE(&l->optimizers);
+    ARRAY_FREE(&l->presets);
     ARRAY_FREE(&l->dtypes);
 }
 
@@ -82,32 +84,32 @@ static status parse_image(call *c, const char *given, int64_t *side)
     return INGOT_OK;
 }
 
-static status read_lists(call *c, const train_bench_options *o, train_lists *l)
+static status read_lists(call *c, const train_bench_options *o, train_work *l)
 {
     if (o->batch_sizes.count) TRY(bench_numbers(c, "batch-size", &o->batch_sizes, &l->batch_sizes));
     if (o->contexts.count) TRY(bench_numbers(c, "context", &o->contexts, &l->contexts));
     TRY(bench_words(c, &o->optimizers, &l->optimizers));
-    TRY(bench_dtypes(c, &o->dtypes, &l->dtypes));
+    TRY(bench_dtypes(c, &o->dtypes, true, &l->dtypes));
+    const string_list presets = {&(const char *){o->shape.preset}, o->shape.preset != NULL, 1};
+    TRY(bench_words(c, &presets, &l->presets));
     bool full = (l->batch_sizes.count || ARRAY_PUSH(&l->batch_sizes, 8)) &&
                 (l->contexts.count || ARRAY_PUSH(&l->contexts, 0)) &&
                 (l->optimizers.count || ARRAY_PUSH(&l->optimizers, "adamw")) &&
-                (l->dtypes.count || ARRAY_PUSH(&l->dtypes, INGOT_F32));
+                (l->presets.count || ARRAY_PUSH(&l->presets, NULL));
     if (!full) return fail_memory(c->ctx, "a list", 64);
     ingot_optimizer known;
     for (int64_t i = 0; i < l->optimizers.count; i++) TRY(parse_optimizer(c, l->optimizers.at[i], &known));
-    for (int64_t i = 0; i < l->dtypes.count; i++)
-        if (!device_flags_choose(&(device_flags){0}, l->dtypes.at[i]))
-            return fail_usage(c, "--dtype %s: models train in float32, bfloat16 or float16",
-                              ingot_dtype_name(l->dtypes.at[i]));
     return INGOT_OK;
 }
 
-static status bench_shape(call *c, const train_bench_options *o, ingot_device *d, const machine *on, bench_train *how,
-                          const train_lists *lists, json_t *rows)
+/* One shape of one model with each optimizer. */
+static status bench_shape(call *c, const train_work *l, ingot_device *d, const char *preset, bench_train *how,
+                          const machine *on, json_t *rows)
 {
-    ingot_model_options shape = shape_model_options(c, &o->shape);
+    ingot_model_options shape = shape_model_options(c, &l->o->shape);
     ingot_model *m;
-    TRY(parse_image(c, o->image, &shape.image));
+    shape.preset = preset;
+    TRY(parse_image(c, l->o->image, &shape.image));
     TRY(ingot_model_new(c->ctx, &shape, &m));
     if (how->context > ingot_model_describe(m).context) { /* else the positions are the preset's */
         ingot_model_free(m);
@@ -116,56 +118,54 @@ static status bench_shape(call *c, const train_bench_options *o, ingot_device *d
     }
     ingot_model_info info = ingot_model_describe(m);
     status s = ingot_model_set_dtype(m, how->dtype);
-    if (!s && o->image && !info.image) s = fail_usage(c, "--image: %s is no family of pictures", info.family);
+    if (!s && l->o->image && !info.image) s = fail_usage(c, "--image: %s is no family of pictures", info.family);
     if (!how->context) how->context = info.context;
-    for (int64_t i = 0; i < lists->optimizers.count && !s; i++) {
+    for (int64_t i = 0; i < l->optimizers.count && !s; i++) {
         json_t *row;
-        s = parse_optimizer(c, lists->optimizers.at[i], &how->optimizer);
-        if (!s) s = bench_train_run(d, m, o->shape.preset ? o->shape.preset : info.family, how, on, &row);
+        s = parse_optimizer(c, l->optimizers.at[i], &how->optimizer);
+        if (!s) s = bench_train_run(d, m, preset ? preset : info.family, how, on, &row);
         if (!s) json_array_append_new(rows, row);
     }
     ingot_model_free(m);
     return s;
 }
 
-static status bench_dtype(call *c, const train_bench_options *o, dtype type, const machine *on,
-                          const train_lists *lists, json_t *rows)
+static status bench_preset(call *c, const train_work *l, ingot_device *d, dtype type, const char *preset,
+                           const machine *on, json_t *rows)
 {
-    ingot_device *d;
-    device_flags flags = o->device;
-    device_flags_choose(&flags, type);
-    TRY(device_flags_open(c, &flags, &d));
-    status s = INGOT_OK;
-    for (int64_t b = 0; b < lists->batch_sizes.count && !s; b++)
-        for (int64_t l = 0; l < lists->contexts.count && !s; l++) {
-            bench_train how = {.batch_size = lists->batch_sizes.at[b],
-                               .context = lists->contexts.at[l],
+    for (int64_t b = 0; b < l->batch_sizes.count; b++)
+        for (int64_t t = 0; t < l->contexts.count; t++) {
+            bench_train how = {.batch_size = l->batch_sizes.at[b],
+                               .context = l->contexts.at[t],
                                .dtype = type,
-                               .recompute = o->recompute,
-                               .seed = (uint64_t)o->seed,
-                               .effort = {.warmup = o->warmup, .repetitions = o->repetitions}};
-            s = bench_shape(c, o, d, on, &how, lists, rows);
+                               .recompute = l->o->recompute,
+                               .seed = (uint64_t)l->o->seed,
+                               .effort = {.warmup = l->o->warmup, .repetitions = l->o->repetitions}};
+            TRY(bench_shape(c, l, d, preset, &how, on, rows));
         }
-    ingot_device_close(d);
-    return s;
+    return INGOT_OK;
+}
+
+static status measure(call *c, const void *arg, ingot_device *d, dtype type, const machine *on, json_t *rows)
+{
+    const train_work *l = arg;
+    for (int64_t i = 0; i < l->presets.count; i++) TRY(bench_preset(c, l, d, type, l->presets.at[i], on, rows));
+    return INGOT_OK;
 }
 
 static status run(call *c, void *given)
 {
     const train_bench_options *o = given;
-    train_lists lists = {0};
-    machine on;
-    json_t *rows = json_array();
-    status s;
-    TRY_OR(done, read_lists(c, o, &lists));
-    TRY_OR(done, bench_check_against(c, &o->output));
-    TRY_OR(done, machine_measure(c->ctx, &on));
-    for (int64_t i = 0; i < lists.dtypes.count; i++)
-        TRY_OR(done, bench_dtype(c, o, lists.dtypes.at[i], &on, &lists, rows));
-    s = bench_finish(c, &o->output, rows, columns, COUNT(columns));
-done:
-    json_decref(rows);
-    free_lists(&lists);
+    train_work work = {.o = o};
+    const bench_frame frame = {.device = &o->device,
+                               .dtypes = &work.dtypes,
+                               .output = &o->output,
+                               .measure = measure,
+                               .columns = columns,
+                               .column_count = COUNT(columns)};
+    status s = read_lists(c, o, &work);
+    if (!s) s = bench_each_dtype(c, &frame, &work);
+    free_lists(&work);
     return s;
 }
 

@@ -104,6 +104,16 @@ static int finish_output(const call *c, status s)
     return 0;
 }
 
+/* Threads that share a core make every loop wait for the slowest. */
+static void warn_of_threads(const call *c)
+{
+    int cores = threads_default();
+    if (c->threads <= cores) return;
+    log_line(c->ctx, INGOT_LOG_WARNING,
+             "--threads %lld is more than the %d %s here, which is slower; --threads %d is best", (long long)c->threads,
+             cores, cores == 1 ? "core" : "cores", cores);
+}
+
 static int run_with(call *c, const verb *v, void *options, const common_options *common)
 {
     context *parsing = c->ctx, *ctx;
@@ -118,6 +128,7 @@ static int run_with(call *c, const verb *v, void *options, const common_options 
         return 1;
     }
     c->ctx = c->set->ctx = ctx;
+    warn_of_threads(c);
     atomic_store(&interrupted_context, ctx);
     catch_signals(v->outlives_stdout);
     status s = v->run(c, options);

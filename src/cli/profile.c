@@ -10,7 +10,8 @@
 typedef struct profile_options {
     shape_options shape;
     device_flags device;
-    const char *model, *trace, *plot, *save;
+    const char *model, *trace, *save;
+    string_list plots;
     int64_t batch_size, context, repetitions;
     int phase, by, sync;
     bool recompute;
@@ -39,7 +40,7 @@ static const option lines[] = {
      .choices = syncs},
     {"trace", STRING_AT(profile_options, trace), "FILE",
      "also write the last run as a trace for Perfetto or chrome://tracing"},
-    {"plot", STRING_AT(profile_options, plot), "FILE", "also draw the roofline: .svg or .png, by gnuplot"},
+    {"plot", LIST_AT(profile_options, plots), "FILE", "also draw the roofline: .svg or .png, by gnuplot"},
     {"save", STRING_AT(profile_options, save), "FILE", "also write the rows as JSON, for --against another day"},
 };
 
@@ -79,6 +80,12 @@ static status write_rows(call *c, const char *path, const json_t *rows)
 
 /* ---- the roofline ---- */
 
+static const char *text_of(const json_t *row, const char *field)
+{
+    const char *found = json_string_value(json_object_get(row, field));
+    return found ? found : "";
+}
+
 static status draw_roofline(call *c, const profile_options *o, const profile_result *r)
 {
     enum { ROOF = 64 };
@@ -106,14 +113,18 @@ static status draw_roofline(call *c, const profile_options *o, const profile_res
         y[k] = fmin(x[k] * r->limit.bytes, r->limit.flops) * 1e-9;
     }
     series[0] = (plot_series){"roof", x, y, ROOF, PLOT_LINE};
-    const plot p = {.title = "roofline",
+    row = json_array_get(r->rows, 0);
+    const plot p = {.title = arena_printf(c->arena, "roofline: %s %s, %s, %lld threads", text_of(row, "model"),
+                                          text_of(row, "test"), text_of(row, "cpu_info"),
+                                          (long long)json_integer_value(json_object_get(row, "n_threads"))),
                     .x_label = "FLOPs a byte",
                     .y_label = "GFLOP/s",
                     .log_x = true,
                     .log_y = true,
                     .series = series,
                     .series_count = (int)used + 1};
-    return plot_file(c->ctx, &p, 1, o->plot);
+    for (int64_t k = 0; k < o->plots.count; k++) TRY(plot_file(c->ctx, &p, 1, o->plots.at[k]));
+    return INGOT_OK;
 }
 
 /* ---- the verb ---- */
@@ -144,7 +155,7 @@ static status show(call *c, const profile_options *o, const profile_result *r)
                r->watched_ms, 100 * (r->watched_ms / r->run_ms - 1), r->steps_ms);
     if (!s && o->trace) s = write_trace(c, o->trace, &r->trace);
     if (!s && o->save) s = write_rows(c, o->save, r->rows);
-    if (!s && o->plot) s = draw_roofline(c, o, r);
+    if (!s && o->plots.count) s = draw_roofline(c, o, r);
     return s;
 }
 
@@ -178,11 +189,11 @@ static status run(call *c, void *given)
     ingot_device *d = NULL;
     machine on;
     status s;
-    TRY_OR(done, bench_check_against(c, &o->output));
+    for (int64_t i = 0; i < o->plots.count; i++) TRY_OR(done, plot_check(c->ctx, o->plots.at[i]));
     TRY_OR(done, open_model(c, o, &m));
     TRY_OR(done, device_flags_open(c, &o->device, &d));
     TRY_OR(done, device_flags_set_dtype(&o->device, m));
-    TRY_OR(done, machine_measure(c->ctx, &on));
+    TRY_OR(done, bench_begin(c, &o->output, &on));
     s = measure(c, o, m, d, &on);
 done:
     ingot_model_free(m);

@@ -66,6 +66,18 @@ static void put_log_ticks(text *out, const char *axis, plot_range r)
     text_puts(out, ")\n");
 }
 
+/* Many names would lie on the curves: they get a column of their own, and the picture that much more width. */
+static bool has_many_names(const plot *p)
+{
+    return p->series_count + p->level_count > 4;
+}
+
+static void put_key(text *out, const plot *p)
+{
+    text_puts(out, "set key default noenhanced\n");
+    if (has_many_names(p)) text_puts(out, "set key outside right center Left reverse\n");
+}
+
 static void put_axes(text *out, const plot *p)
 {
     text_puts(out, "set title ");
@@ -87,11 +99,14 @@ static void put_panel(text *out, const plot *p, int panel)
 {
     for (int s = 0; s < p->series_count; s++) put_data(out, p, &p->series[s], panel, s);
     put_axes(out, p);
+    put_key(out, p);
     text_puts(out, "plot ");
     for (int s = 0; s < p->series_count; s++) {
-        static const char *const styles[] = {"lines lw 1.6", "points pt 7 ps 0.7", "linespoints lw 1.6 pt 7 ps 0.7"};
-        text_printf(out, "%s$data%d_%d using 1:2 with %s lc rgb '%s' title ", s ? ", " : "", panel, s,
-                    styles[p->series[s].style], colors[(size_t)s % COUNT(colors)]);
+        static const char *const styles[] = {"lines", "points", "linespoints"};
+        static const int shapes[] = {7, 5, 9, 13}; /* discs, then squares where colours begin again, ... */
+        text_printf(out, "%s$data%d_%d using 1:2 with %s lw 1.6 pt %d ps 0.7 lc rgb '%s' title ", s ? ", " : "", panel,
+                    s, styles[p->series[s].style], shapes[(size_t)s / COUNT(colors) % COUNT(shapes)],
+                    colors[(size_t)s % COUNT(colors)]);
         put_quoted(out, p->series[s].name);
     }
     for (int l = 0; l < p->level_count; l++) {
@@ -107,8 +122,21 @@ static bool ends_with(const char *path, const char *ending)
     return length >= tail && !strcmp(path + length - tail, ending);
 }
 
+status plot_check(context *ctx, const char *path)
+{
+    if (!ends_with(path, ".png") && !ends_with(path, ".svg"))
+        return ingot_fail(ctx, INGOT_ERROR_ARGUMENT, "%s: pictures are written as .png or .svg", path);
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    if (!folder) return fail_memory(ctx, path, strlen(path));
+    status s = access(folder, W_OK) ? fail_errno(ctx, "write to", folder) : INGOT_OK;
+    free(folder);
+    return s;
+}
+
 static status put_terminal(context *ctx, text *out, const char *path, const char *output, int width, int height)
 {
+    TRY(plot_check(ctx, path));
     if (ends_with(path, ".png"))
         text_printf(
             out,
@@ -118,8 +146,6 @@ static status put_terminal(context *ctx, text *out, const char *path, const char
     else if (ends_with(path, ".svg"))
         text_printf(out, "set terminal svg noenhanced size %d,%d font 'sans,13' background rgb 'white'\n", width,
                     height);
-    else
-        return ingot_fail(ctx, INGOT_ERROR_ARGUMENT, "%s: pictures are written as .png or .svg", path);
     text_puts(out, "set output ");
     put_quoted(out, output);
     text_puts(
@@ -203,7 +229,10 @@ status plot_file(context *ctx, const plot *p, int panels, const char *path)
     char *output = output_name(path);
     if (!output) return fail_memory(ctx, path, strlen(path));
     text script = {0};
-    status s = put_terminal(ctx, &script, path, output, 900, 140 + 360 * panels);
+    int width = 900;
+    for (int i = 0; i < panels; i++)
+        if (has_many_names(&p[i])) width = 1100;
+    status s = put_terminal(ctx, &script, path, output, width, 140 + 360 * panels);
     if (!s) {
         if (panels > 1) text_printf(&script, "set multiplot layout %d,1\n", panels);
         for (int i = 0; i < panels; i++) put_panel(&script, &p[i], i);

@@ -48,6 +48,8 @@ typedef struct bar_plot { /* one bar a label, lying */
 /* `panels` plots one under the other. The ending says what is written: .png or .svg. Written whole or not at all. When
  * gnuplot is missing or fails, the status says so and `<path>.gnuplot` holds what it was to draw: nothing is lost. */
 status plot_file(context *ctx, const plot *p, int panels, const char *path);
+/* Before what is to be drawn is measured: the ending, and whether the folder can be written. */
+status plot_check(context *ctx, const char *path);
 status bar_plot_file(context *ctx, const bar_plot *p, const char *path);
 
 /* A graph in Graphviz's language, as SVG added to `svg`. */

@@ -6,6 +6,12 @@ check 'a ladder' "$ingot" bench ladder --sizes 16-64*2 --dtype float32,float64 -
 check 'the peak first' grep -q 'measured peak [0-9.]* GFLOP/s float32' ladder.txt
 check 'every rung' grep -q '| tiled-parallel ' ladder.txt
 check 'its effort' grep -q '| naive  *|  *1 |  *20 |  *0.5 ' ladder.txt
+check 'speed over naive in float64 too' grep -q '^| float64 | cpu .*matmul.tiled_parallel.f64' ladder.txt
+check 'winners in the order of sizes' awk '/^float32 16: /{a=NR} /^float32 32: /{b=NR} /^float32 64: /{c=NR} END{exit !(a && a < b && b < c)}' ladder.txt
+if "$ingot" devices | grep -q '^cuda .*not here'; then # a device that is not here costs no row of the others
+    check 'without CUDA' "$ingot" bench ladder --sizes 16 --devices cpu,cuda --seconds 0.001 --no-chart > out
+    check 'says so' grep -q '^| cuda .*CUDA here' out
+fi
 check 'a rung that is not here says so' grep -q '^| amx .*float32: [^y]' ladder.txt
 check 'winners' grep -q 'float32 64: .* wins with' ladder.txt
 check 'a chart' grep -q 'products of N x N matrices' ladder.txt
@@ -18,6 +24,8 @@ if command -v gnuplot > /dev/null; then
     check 'png' test -s l.png
 fi
 refuses 'gnuplot' env PATH=/nowhere "$ingot" bench ladder --sizes 16,32 --seconds 0.001 --plot x.svg -o json
+refuses 'written as .png or .svg' "$ingot" bench ladder --sizes 16 --plot x.pdf
+refuses 'cannot write to nowhere/' "$ingot" bench ladder --sizes 16 --plot nowhere/x.svg
 refuses 'numbers are written' "$ingot" bench ladder --sizes 128-
 refuses 'numbers are written' "$ingot" bench ladder --sizes 12x
 refuses 'did you mean cpu' "$ingot" bench ladder --devices cpus --sizes 8
@@ -62,6 +70,13 @@ refuses 'has schema ingot-bench-0' train --against old.json
 echo '{"loss": 1}' > other.json
 refuses 'no results of ingot bench' "$ingot" bench compare other.json train.json
 refuses 'No such file' train --against none.json
+check 'two presets' "$ingot" bench train --preset tiny-1m,tiny-1m --batch-size 1 --context 8 --repetitions 1 -o jsonl > out
+check 'a row each' test "$(wc -l < out)" = 2
+check 'too many threads' train --threads 200 --context 8 > out 2> err
+check 'said' grep -q 'warning: --threads 200 is more than the [0-9]* cores* here' err
+check 'files against each other' "$ingot" bench compare fast.json --against slow.json > out
+check 'a verdict' grep -q '^faster  train tiny-1m train B1xT16' out
+refuses 'became slower than in fast.json' "$ingot" bench compare slow.json --against fast.json
 check 'machines side by side' "$ingot" bench compare train.json slow.json fast.json > out
 check 'one line each' test "$(grep -c '^| train tiny-1m' out)" = 2
 
@@ -94,7 +109,8 @@ check 'its length' grep -q '"test": "pp16 B1"' out
 refuses 'leave --by out' profile --by op --sync layer
 refuses 'writes no text' "$ingot" profile --family convnet --phase decode
 if command -v gnuplot > /dev/null; then
-    check 'the roofline' profile --plot roof.svg > /dev/null
+    check 'the roofline' profile --plot roof.svg --plot roof.png > /dev/null
     check 'svg' grep -q '</svg>' roof.svg
+    check 'png' test -s roof.png
 fi
 exit "$failed"

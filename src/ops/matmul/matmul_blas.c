@@ -20,17 +20,22 @@ static void product(const job *j, int64_t batch, int64_t first, int64_t last)
     const matmul_shape *p = &j->shape;
     int64_t a_at, b_at, size = p->m * p->n;
     matmul_offsets(s, batch, &a_at, &b_at);
-    const float *a = f32(&s->in[0]) + a_at, *b = f32(&s->in[1]) + b_at;
-    float *y = f32(&s->out[0]) + batch * size;
     int64_t m = j->by_rows ? last - first : p->m, n = j->by_rows ? p->n : last - first;
-    a += j->by_rows ? first * p->a_row : 0;
-    b += j->by_rows ? 0 : first * p->b_col;
-    y += j->by_rows ? first * p->n : first;
+    a_at += j->by_rows ? first * p->a_row : 0;
+    b_at += j->by_rows ? 0 : first * p->b_col;
+    int64_t y_at = batch * size + (j->by_rows ? first * p->n : first);
     bool trans_a = p->a_col != 1 && p->k != 1, trans_b = p->b_col != 1 && p->n != 1;
     int64_t lda = trans_a ? p->a_col : p->a_row, ldb = trans_b ? p->b_col : p->b_row;
-    cblas_sgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans, (int)m, (int)n,
-                (int)p->k, 1, a, (int)MAX(lda, trans_a ? p->m : p->k), b, (int)MAX(ldb, trans_b ? p->k : p->n),
-                s->inputs > 2 && s->in[2].data ? 1 : 0, y, (int)p->n);
+    CBLAS_TRANSPOSE ta = trans_a ? CblasTrans : CblasNoTrans, tb = trans_b ? CblasTrans : CblasNoTrans;
+    lda = MAX(lda, trans_a ? p->m : p->k), ldb = MAX(ldb, trans_b ? p->k : p->n);
+    const void *a = s->in[0].data, *b = s->in[1].data;
+    bool add = s->inputs > 2 && s->in[2].data;
+    if (s->out[0].dtype == INGOT_F64)
+        cblas_dgemm(CblasRowMajor, ta, tb, (int)m, (int)n, (int)p->k, 1, (const double *)a + a_at, (int)lda,
+                    (const double *)b + b_at, (int)ldb, add, (double *)s->out[0].data + y_at, (int)p->n);
+    else
+        cblas_sgemm(CblasRowMajor, ta, tb, (int)m, (int)n, (int)p->k, 1, (const float *)a + a_at, (int)lda,
+                    (const float *)b + b_at, (int)ldb, add, (float *)s->out[0].data + y_at, (int)p->n);
 }
 
 static void run(void *arg, int64_t first, int64_t last, int worker)
@@ -47,7 +52,9 @@ static void run(void *arg, int64_t first, int64_t last, int worker)
 static void copy_addend(const step *s, int64_t first, int64_t last, int worker)
 {
     (void)worker;
-    memcpy(f32(&s->out[0]) + first, f32(&s->in[2]) + first, (size_t)(last - first) * sizeof(float));
+    int64_t bytes = ingot_dtype_bytes(s->out[0].dtype);
+    memcpy((char *)s->out[0].data + first * bytes, (const char *)s->in[2].data + first * bytes,
+           (size_t)((last - first) * bytes));
 }
 
 static status launch(const step *s, queue *q)
@@ -84,6 +91,14 @@ const kernel_def matmul_blas[] = {
     {.op = &op_matmul_def,
      .name = "matmul.blas",
      .level = LEVEL_BLAS,
+     .wants = {STORAGE_LAST_CONTIGUOUS, STORAGE_LAST_CONTIGUOUS},
+     .prepare = prepare,
+     .launch = launch,
+     .error = ERROR_SUM},
+    {.op = &op_matmul_def,
+     .name = "matmul.blas.f64",
+     .level = LEVEL_BLAS,
+     .match = match_f64,
      .wants = {STORAGE_LAST_CONTIGUOUS, STORAGE_LAST_CONTIGUOUS},
      .prepare = prepare,
      .launch = launch,

@@ -9,34 +9,40 @@
 #include "kit/cpu/cpu.h"
 #include "ops/matmul/matmul.h"
 
+#ifndef MATMUL_F64 /* matmul_tiled_f64.c */
+typedef float real;
+#define TABLE      matmul_tiled
+#define NAME(rung) "matmul." rung
+#define MATCH      match_f32
 enum { BLOCK = 48 }; /* three blocks of 48 x 48 float32 are 27 KB: they fit a first cache of 32 KB */
+#endif
 
-static void copy_block(float *to, const float *from, int64_t row, int64_t col, int64_t rows, int64_t cols)
+static void copy_block(real *to, const real *from, int64_t row, int64_t col, int64_t rows, int64_t cols)
 {
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < cols; j++) to[i * BLOCK + j] = from[i * row + j * col];
 }
 
 /* y (rows, cols) += a (rows, inner) b (inner, cols), both with rows of BLOCK. */
-static void block_product(float *y, int64_t stride, const float *a, const float *b, int64_t rows, int64_t cols,
+static void block_product(real *y, int64_t stride, const real *a, const real *b, int64_t rows, int64_t cols,
                           int64_t inner)
 {
     for (int64_t i = 0; i < rows; i++)
         for (int64_t k = 0; k < inner; k++) {
-            float x = a[i * BLOCK + k];
+            real x = a[i * BLOCK + k];
             for (int64_t j = 0; j < cols; j++) y[i * stride + j] += x * b[k * BLOCK + j];
         }
 }
 
 static void row_of_blocks(const step *s, const matmul_shape *p, int64_t batch, int64_t row)
 {
-    float a_block[BLOCK * BLOCK], b_block[BLOCK * BLOCK];
+    real a_block[BLOCK * BLOCK], b_block[BLOCK * BLOCK];
     int64_t a_at, b_at, rows = MIN((int64_t)BLOCK, p->m - row);
     matmul_offsets(s, batch, &a_at, &b_at);
-    const float *a = f32(&s->in[0]) + a_at + row * p->a_row, *b = f32(&s->in[1]) + b_at;
-    const float *c = s->inputs > 2 ? s->in[2].data : NULL;
+    const real *a = (const real *)s->in[0].data + a_at + row * p->a_row, *b = (const real *)s->in[1].data + b_at;
+    const real *c = s->inputs > 2 ? s->in[2].data : NULL;
     int64_t start = (batch * p->m + row) * p->n;
-    float *y = f32(&s->out[0]) + start;
+    real *y = (real *)s->out[0].data + start;
     if (!c) memset(y, 0, (size_t)(rows * p->n) * sizeof *y);
     if (c && c + start != y) memcpy(y, c + start, (size_t)(rows * p->n) * sizeof *y);
     for (int64_t k = 0; k < p->k; k += BLOCK) {
@@ -64,17 +70,19 @@ static status launch(const step *s, queue *q)
     return cpu_for(s, q, (p.m + BLOCK - 1) / BLOCK * p.batch, MAX(1, CPU_GRAIN * 4 / (BLOCK * p.n * p.k)), block_rows);
 }
 
-const kernel_def matmul_tiled[] = {
+const kernel_def TABLE[] = {
     {.op = &op_matmul_def,
-     .name = "matmul.tiled",
+     .name = NAME("tiled"),
      .level = LEVEL_TILED,
+     .match = MATCH,
      .wants = {STORAGE_STRIDED, STORAGE_STRIDED},
      .launch = launch,
      .error = ERROR_SUM,
      .traits = KERNEL_ROW_INVARIANT},
     {.op = &op_matmul_def,
-     .name = "matmul.tiled_parallel",
+     .name = NAME("tiled_parallel"),
      .level = LEVEL_TILED_PARALLEL,
+     .match = MATCH,
      .wants = {STORAGE_STRIDED, STORAGE_STRIDED},
      .launch = launch,
      .error = ERROR_SUM,
