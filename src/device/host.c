@@ -84,6 +84,11 @@ status host_sync(device *d)
     return INGOT_OK;
 }
 
+void host_close(device *d)
+{
+    free(d->self);
+}
+
 static int64_t now_ns(void)
 {
     struct timespec t;

@@ -13,6 +13,11 @@ status host_read(device *d, const allocation *from, int64_t offset, void *to, in
 status host_compile(device *d, const work *w, void **out);
 void host_drop(device *d, void *compiled);
 status host_sync(device *d);
+void host_close(device *d); /* frees d->self */
+/* What device_defs over the host's memory have alike. */
+#define HOST_DEVICE                                                                                                    \
+    .close = host_close, .alloc = host_alloc, .free = host_free, .fill = host_fill, .write = host_write,               \
+    .read = host_read, .compile = host_compile, .drop = host_drop, .sync = host_sync
 /* Launches every step in turn on `q`, timing each where the work asks for it. */
 status host_run_steps(device *d, const work *w, queue *q);
 

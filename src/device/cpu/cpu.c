@@ -112,11 +112,6 @@ static status open_cpu(context *ctx, const ingot_device_options *options, device
     return INGOT_OK;
 }
 
-static void close_cpu(device *d)
-{
-    free(d->self);
-}
-
 static status run(device *d, const work *w, void *compiled)
 {
     (void)compiled;
@@ -145,15 +140,7 @@ const device_def device_cpu = {
     .name = "cpu",
     .summary = "this machine's processor",
     .open = open_cpu,
-    .close = close_cpu,
-    .alloc = host_alloc,
-    .free = host_free,
-    .fill = host_fill,
-    .write = host_write,
-    .read = host_read,
-    .compile = host_compile,
     .run = run,
-    .drop = host_drop,
-    .sync = host_sync,
     .describe = describe,
+    HOST_DEVICE,
 };

@@ -30,11 +30,6 @@ static status open_null(context *ctx, const ingot_device_options *options, devic
     return INGOT_OK;
 }
 
-static void close_null(device *d)
-{
-    (void)d;
-}
-
 static status run(device *d, const work *w, void *compiled)
 {
     (void)d, (void)w, (void)compiled;
@@ -53,15 +48,7 @@ const device_def device_null = {
     .by_name_only = true,
     .runs_nothing = true,
     .open = open_null,
-    .close = close_null,
-    .alloc = host_alloc,
-    .free = host_free,
-    .fill = host_fill,
-    .write = host_write,
-    .read = host_read,
-    .compile = host_compile,
     .run = run,
-    .drop = host_drop,
-    .sync = host_sync,
     .describe = describe,
+    HOST_DEVICE,
 };

@@ -26,11 +26,6 @@ static status open_ref(context *ctx, const ingot_device_options *options, device
     return INGOT_OK;
 }
 
-static void close_ref(device *d)
-{
-    (void)d;
-}
-
 static status run(device *d, const work *w, void *compiled)
 {
     (void)compiled;
@@ -51,15 +46,7 @@ const device_def device_ref = {
     .promotes_to_f64 = true,
     .lowers_all = true,
     .open = open_ref,
-    .close = close_ref,
-    .alloc = host_alloc,
-    .free = host_free,
-    .fill = host_fill,
-    .write = host_write,
-    .read = host_read,
-    .compile = host_compile,
     .run = run,
-    .drop = host_drop,
-    .sync = host_sync,
     .describe = describe,
+    HOST_DEVICE,
 };
