@@ -1,17 +1,6 @@
 /* The mean of each window, channel by channel. */
 #include "ops/windows/windows.h"
 
-static status infer(build *b, const node *n, inferred *out)
-{
-    shape x = n->in[0]->shape;
-    char dims[128];
-    int64_t oh, ow;
-    if (x.rank != 4) return infer_fail(b, n, "takes an image (N, H, W, C), got %s", shape_print(dims, x));
-    if (!window_outputs(b, n, x.dim[1], x.dim[2], &oh, &ow)) return INGOT_ERROR_SHAPE;
-    out[0] = (inferred){.dtype = n->in[0]->dtype, .shape = INGOT_SHAPE(x.dim[0], oh, ow, x.dim[3])};
-    return INGOT_OK;
-}
-
 static double share(const node *n)
 {
     const window_attrs *a = n->attrs;
@@ -20,11 +9,7 @@ static double share(const node *n)
 
 static void lower(build *b, const node *n, value **out)
 {
-    value *p = APPLY(b, &op_windows_def, n->attrs, n->in[0]);
-    if (!p) return;
-    shape s = p->shape;
-    p = ingot_reshape(b, p, INGOT_SHAPE(s.dim[0], s.dim[1], s.dim[2], s.dim[3] * s.dim[4], s.dim[5]));
-    out[0] = ingot_mul_scalar(b, ingot_sum(b, p, 3, 0), share(n));
+    out[0] = ingot_mul_scalar(b, ingot_sum(b, window_taps(b, n, 0), 3, 0), share(n));
 }
 
 static void grad(build *b, node *n, value *const *dout, const bool *need, value **din)
@@ -36,18 +21,6 @@ static void grad(build *b, node *n, value *const *dout, const bool *need, value 
     din[0] = APPLY(b, &op_avg_pool2d_grad_def, &a, dout[0]);
 }
 
-static op_cost cost(const node *n)
-{
-    return (op_cost){.flops = (double)shape_count(n->out[0]->shape) / share(n),
-                     .bytes = (double)(value_bytes(n->in[0]) + value_bytes(n->out[0]))};
-}
-
-#define A(...)                                                                                                         \
-    .attrs = &(const window_attrs)                                                                                     \
-    {                                                                                                                  \
-        __VA_ARGS__                                                                                                    \
-    }
-
 const op_def op_avg_pool2d_def = {
     .name = "avg_pool2d",
     .doc =
@@ -56,14 +29,14 @@ const op_def op_avg_pool2d_def = {
     .inputs = {{"x", FLOAT}},
     .outputs = {{"y"}},
     WINDOW_ATTRS,
-    .infer = infer,
+    .infer = window_pool_infer,
     .lower = lower,
     .grad = grad,
-    .cost = cost,
-    SAMPLES({.in = {S(2, 6, 8, 3)}, A(2, 2, 2, 2, 0, 0)}, {.in = {S(2, 5, 7, 4)}, A(3, 3, 2, 1, 1, 1)},
-            {.in = {S(1, 1, 1, 1)}, A(1, 1, 1, 1, 0, 0)},
-            {.in = {S(1, 9, 9, 33)}, A(3, 2, 3, 2, 0, 1), .values = VALUES_WIDE},
-            {.in = {S(2, 7, 7, 5)}, A(7, 7, 1, 1, 0, 0), .values = VALUES_LARGE_OFFSET}),
+    .cost = window_pool_cost,
+    SAMPLES({.in = {S(2, 6, 8, 3)}, WINDOW(2, 2, 2, 2, 0, 0)}, {.in = {S(2, 5, 7, 4)}, WINDOW(3, 3, 2, 1, 1, 1)},
+            {.in = {S(1, 1, 1, 1)}, WINDOW(1, 1, 1, 1, 0, 0)},
+            {.in = {S(1, 9, 9, 33)}, WINDOW(3, 2, 3, 2, 0, 1), .values = VALUES_WIDE},
+            {.in = {S(2, 7, 7, 5)}, WINDOW(7, 7, 1, 1, 0, 0), .values = VALUES_LARGE_OFFSET}),
 };
 
 static status grad_infer(build *b, const node *n, inferred *out)
@@ -101,8 +74,10 @@ const op_def op_avg_pool2d_grad_def = {
     .traits = OP_INTERNAL,
     .infer = grad_infer,
     .lower = grad_lower,
-    SAMPLES({.in = {S(2, 3, 4, 3)}, A(2, 2, 2, 2, 0, 0, 6, 8)}, {.in = {S(2, 3, 7, 4)}, A(3, 3, 2, 1, 1, 1, 5, 7)},
-            {.in = {S(1, 1, 1, 1)}, A(1, 1, 1, 1, 0, 0, 1, 1)}, {.in = {S(1, 2, 2, 33)}, A(3, 5, 1, 2, 1, 2, 2, 3)}),
+    SAMPLES({.in = {S(2, 3, 4, 3)}, WINDOW(2, 2, 2, 2, 0, 0, 6, 8)},
+            {.in = {S(2, 3, 7, 4)}, WINDOW(3, 3, 2, 1, 1, 1, 5, 7)},
+            {.in = {S(1, 1, 1, 1)}, WINDOW(1, 1, 1, 1, 0, 0, 1, 1)},
+            {.in = {S(1, 2, 2, 33)}, WINDOW(3, 5, 1, 2, 1, 2, 2, 3)}),
 };
 
 ingot_value *ingot_avg_pool2d(ingot_build *b, ingot_value *x, const ingot_window *window)

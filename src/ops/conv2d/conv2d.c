@@ -72,12 +72,6 @@ static op_cost cost(const node *n)
     return c;
 }
 
-#define A(...)                                                                                                         \
-    .attrs = &(const window_attrs)                                                                                     \
-    {                                                                                                                  \
-        __VA_ARGS__                                                                                                    \
-    }
-
 const op_def op_conv2d_def = {
     .name = "conv2d",
     .doc =
@@ -90,12 +84,12 @@ const op_def op_conv2d_def = {
     .lower = lower,
     .grad = grad,
     .cost = cost,
-    BENCH({.in = {S(32, 32, 32, 32), S(64, 3, 3, 32), S(64)}, A(3, 3, 1, 1, 1, 1)}),
-    SAMPLES({.in = {S(2, 5, 7, 3), S(4, 3, 2, 3), S(4)}, A(3, 2, 1, 1, 0, 0)},
-            {.in = {S(2, 6, 5, 4), S(5, 3, 3, 4), NOT_GIVEN}, A(3, 3, 2, 1, 1, 1)},
-            {.in = {S(1, 1, 1, 1), S(1, 1, 1, 1), S(1)}, A(1, 1, 1, 1, 0, 0)},
-            {.in = {S(3, 8, 8, 33), S(31, 3, 3, 33), S(31)}, A(3, 3, 1, 1, 1, 1), .values = VALUES_WIDE},
-            {.in = {S(1, 4, 4, 2), S(32, 2, 2, 2), S(32)}, A(2, 2, 2, 2, 0, 0), .values = VALUES_LARGE_OFFSET}),
+    BENCH({.in = {S(32, 32, 32, 32), S(64, 3, 3, 32), S(64)}, WINDOW(3, 3, 1, 1, 1, 1)}),
+    SAMPLES({.in = {S(2, 5, 7, 3), S(4, 3, 2, 3), S(4)}, WINDOW(3, 2, 1, 1, 0, 0)},
+            {.in = {S(2, 6, 5, 4), S(5, 3, 3, 4), NOT_GIVEN}, WINDOW(3, 3, 2, 1, 1, 1)},
+            {.in = {S(1, 1, 1, 1), S(1, 1, 1, 1), S(1)}, WINDOW(1, 1, 1, 1, 0, 0)},
+            {.in = {S(3, 8, 8, 33), S(31, 3, 3, 33), S(31)}, WINDOW(3, 3, 1, 1, 1, 1), .values = VALUES_WIDE},
+            {.in = {S(1, 4, 4, 2), S(32, 2, 2, 2), S(32)}, WINDOW(2, 2, 2, 2, 0, 0), .values = VALUES_LARGE_OFFSET}),
 };
 
 ingot_value *ingot_conv2d(ingot_build *b, ingot_value *x, ingot_value *w, ingot_value *bias, int stride, int padding)

@@ -6,51 +6,21 @@
 static status infer(build *b, const node *n, inferred *out)
 {
     const window_attrs *a = n->attrs;
-    shape x = n->in[0]->shape;
-    char dims[128];
-    int64_t oh, ow;
-    if (x.rank != 4) return infer_fail(b, n, "takes an image (N, H, W, C), got %s", shape_print(dims, x));
     if (2 * a->pad_h > a->kernel_h || 2 * a->pad_w > a->kernel_w)
         return infer_fail(b, n, "padding (%lld, %lld) is more than half the window (%lld, %lld)", (long long)a->pad_h,
                           (long long)a->pad_w, (long long)a->kernel_h, (long long)a->kernel_w);
-    if (!window_outputs(b, n, x.dim[1], x.dim[2], &oh, &ow)) return INGOT_ERROR_SHAPE;
-    out[0] = (inferred){.dtype = n->in[0]->dtype, .shape = INGOT_SHAPE(x.dim[0], oh, ow, x.dim[3])};
-    return INGOT_OK;
-}
-
-/* (N, OH, OW, KH KW, C), -inf outside the image. */
-static value *taps(build *b, const node *n)
-{
-    window_attrs a = *(const window_attrs *)n->attrs;
-    a.pad_value = -INFINITY;
-    value *p = APPLY(b, &op_windows_def, &a, n->in[0]);
-    if (!p) return NULL;
-    shape s = p->shape;
-    return ingot_reshape(b, p, INGOT_SHAPE(s.dim[0], s.dim[1], s.dim[2], s.dim[3] * s.dim[4], s.dim[5]));
+    return window_pool_infer(b, n, out);
 }
 
 static void lower(build *b, const node *n, value **out)
 {
-    out[0] = ingot_max(b, taps(b, n), 3, 0);
+    out[0] = ingot_max(b, window_taps(b, n, -INFINITY), 3, 0);
 }
 
 static void grad(build *b, node *n, value *const *dout, const bool *need, value **din)
 {
     if (need[0]) din[0] = APPLY(b, &op_max_pool2d_grad_def, n->attrs, n->in[0], dout[0]);
 }
-
-static op_cost cost(const node *n)
-{
-    const window_attrs *a = n->attrs;
-    return (op_cost){.flops = (double)(shape_count(n->out[0]->shape) * a->kernel_h * a->kernel_w),
-                     .bytes = (double)(value_bytes(n->in[0]) + value_bytes(n->out[0]))};
-}
-
-#define A(...)                                                                                                         \
-    .attrs = &(const window_attrs)                                                                                     \
-    {                                                                                                                  \
-        __VA_ARGS__                                                                                                    \
-    }
 
 const op_def op_max_pool2d_def = {
     .name = "max_pool2d",
@@ -62,11 +32,11 @@ const op_def op_max_pool2d_def = {
     .infer = infer,
     .lower = lower,
     .grad = grad,
-    .cost = cost,
-    BENCH({.in = {S(32, 32, 32, 64)}, A(2, 2, 2, 2, 0, 0)}),
-    SAMPLES({.in = {S(2, 6, 8, 3)}, A(2, 2, 2, 2, 0, 0)}, {.in = {S(2, 5, 7, 4)}, A(3, 3, 2, 1, 1, 1)},
-            {.in = {S(1, 1, 1, 1)}, A(1, 1, 1, 1, 0, 0)}, {.in = {S(1, 9, 9, 33)}, A(3, 2, 3, 2, 0, 1)},
-            {.in = {S(2, 8, 8, 5)}, A(3, 3, 1, 1, 1, 1), .values = VALUES_ALL_EQUAL, .no_gradient = true}),
+    .cost = window_pool_cost,
+    BENCH({.in = {S(32, 32, 32, 64)}, WINDOW(2, 2, 2, 2, 0, 0)}),
+    SAMPLES({.in = {S(2, 6, 8, 3)}, WINDOW(2, 2, 2, 2, 0, 0)}, {.in = {S(2, 5, 7, 4)}, WINDOW(3, 3, 2, 1, 1, 1)},
+            {.in = {S(1, 1, 1, 1)}, WINDOW(1, 1, 1, 1, 0, 0)}, {.in = {S(1, 9, 9, 33)}, WINDOW(3, 2, 3, 2, 0, 1)},
+            {.in = {S(2, 8, 8, 5)}, WINDOW(3, 3, 1, 1, 1, 1), .values = VALUES_ALL_EQUAL, .no_gradient = true}),
 };
 
 static status grad_infer(build *b, const node *n, inferred *out)
@@ -83,7 +53,7 @@ static status grad_infer(build *b, const node *n, inferred *out)
 /* 1 at the first largest tap of each window: a hit before which a lower triangle of ones counts no other hit. */
 static value *first_hits(build *b, const node *n)
 {
-    value *p = taps(b, n), *largest = ingot_max(b, p, 3, 1), *hit = ingot_equal(b, p, largest);
+    value *p = window_taps(b, n, -INFINITY), *largest = ingot_max(b, p, 3, 1), *hit = ingot_equal(b, p, largest);
     if (!hit) return NULL;
     int64_t k = p->shape.dim[3];
     value *column = ingot_iota(b, p->dtype, INGOT_SHAPE(k, k), 1), *row = ingot_iota(b, p->dtype, INGOT_SHAPE(k, k), 0);
@@ -116,10 +86,10 @@ const op_def op_max_pool2d_grad_def = {
     .traits = OP_INTERNAL | OP_NOT_DIFFERENTIABLE,
     .infer = grad_infer,
     .lower = grad_lower,
-    SAMPLES({.in = {S(2, 6, 8, 3), S(2, 3, 4, 3)}, A(2, 2, 2, 2, 0, 0)},
-            {.in = {S(2, 5, 7, 4), S(2, 3, 7, 4)}, A(3, 3, 2, 1, 1, 1)},
-            {.in = {S(1, 1, 1, 1), S(1, 1, 1, 1)}, A(1, 1, 1, 1, 0, 0)},
-            {.in = {S(2, 8, 8, 33), S(2, 8, 8, 33)}, A(3, 3, 1, 1, 1, 1), .values_of = {VALUES_ALL_EQUAL}}),
+    SAMPLES({.in = {S(2, 6, 8, 3), S(2, 3, 4, 3)}, WINDOW(2, 2, 2, 2, 0, 0)},
+            {.in = {S(2, 5, 7, 4), S(2, 3, 7, 4)}, WINDOW(3, 3, 2, 1, 1, 1)},
+            {.in = {S(1, 1, 1, 1), S(1, 1, 1, 1)}, WINDOW(1, 1, 1, 1, 0, 0)},
+            {.in = {S(2, 8, 8, 33), S(2, 8, 8, 33)}, WINDOW(3, 3, 1, 1, 1, 1), .values_of = {VALUES_ALL_EQUAL}}),
 };
 
 ingot_value *ingot_max_pool2d(ingot_build *b, ingot_value *x, const ingot_window *window)

@@ -26,6 +26,34 @@ bool window_outputs(build *b, const node *n, int64_t height, int64_t width, int6
     return true;
 }
 
+status window_pool_infer(build *b, const node *n, inferred *out)
+{
+    shape x = n->in[0]->shape;
+    char dims[128];
+    int64_t oh, ow;
+    if (x.rank != 4) return infer_fail(b, n, "takes an image (N, H, W, C), got %s", shape_print(dims, x));
+    if (!window_outputs(b, n, x.dim[1], x.dim[2], &oh, &ow)) return INGOT_ERROR_SHAPE;
+    out[0] = (inferred){.dtype = n->in[0]->dtype, .shape = INGOT_SHAPE(x.dim[0], oh, ow, x.dim[3])};
+    return INGOT_OK;
+}
+
+op_cost window_pool_cost(const node *n)
+{
+    const window_attrs *a = n->attrs;
+    return (op_cost){.flops = (double)(shape_count(n->out[0]->shape) * a->kernel_h * a->kernel_w),
+                     .bytes = (double)(value_bytes(n->in[0]) + value_bytes(n->out[0]))};
+}
+
+value *window_taps(build *b, const node *n, double pad_value)
+{
+    window_attrs a = *(const window_attrs *)n->attrs;
+    a.pad_value = pad_value;
+    value *p = APPLY(b, &op_windows_def, &a, n->in[0]);
+    if (!p) return NULL;
+    shape s = p->shape;
+    return ingot_reshape(b, p, INGOT_SHAPE(s.dim[0], s.dim[1], s.dim[2], s.dim[3] * s.dim[4], s.dim[5]));
+}
+
 window_sizes window_sizes_of(const step *s, const tensor *image, const tensor *out)
 {
     return (window_sizes){.n = image->shape.dim[0],
@@ -40,13 +68,9 @@ window_sizes window_sizes_of(const step *s, const tensor *image, const tensor *o
 static status windows_infer(build *b, const node *n, inferred *out)
 {
     const window_attrs *a = n->attrs;
-    shape x = n->in[0]->shape;
-    char dims[128];
-    int64_t oh, ow;
-    if (x.rank != 4) return infer_fail(b, n, "takes an image (N, H, W, C), got %s", shape_print(dims, x));
-    if (!window_outputs(b, n, x.dim[1], x.dim[2], &oh, &ow)) return INGOT_ERROR_SHAPE;
-    out[0] = (inferred){.dtype = n->in[0]->dtype,
-                        .shape = INGOT_SHAPE(x.dim[0], oh, ow, a->kernel_h, a->kernel_w, x.dim[3])};
+    TRY(window_pool_infer(b, n, out));
+    shape y = out[0].shape;
+    out[0].shape = INGOT_SHAPE(y.dim[0], y.dim[1], y.dim[2], a->kernel_h, a->kernel_w, y.dim[3]);
     return INGOT_OK;
 }
 
@@ -60,12 +84,6 @@ static void windows_grad(build *b, node *n, value *const *dout, const bool *need
     din[0] = APPLY(b, &op_windows_add_def, &a, dout[0]);
 }
 
-#define A(...)                                                                                                         \
-    .attrs = &(const window_attrs)                                                                                     \
-    {                                                                                                                  \
-        __VA_ARGS__                                                                                                    \
-    }
-
 const op_def op_windows_def = {
     .name = "windows",
     .doc =
@@ -77,10 +95,10 @@ const op_def op_windows_def = {
     .traits = OP_PRIMITIVE,
     .infer = windows_infer,
     .grad = windows_grad,
-    SAMPLES({.in = {S(2, 5, 7, 3)}, A(3, 2, 1, 1, 0, 0)},
-            {.in = {S(2, 6, 5, 4)}, A(3, 3, 2, 1, 1, 1, .pad_value = -1.5)},
-            {.in = {S(1, 1, 1, 1)}, A(1, 1, 1, 1, 0, 0)}, {.in = {S(1, 2, 3, 33)}, A(3, 5, 1, 2, 1, 2)},
-            {.in = {S(3, 8, 8, 2)}, A(2, 2, 3, 3, 0, 0)}),
+    SAMPLES({.in = {S(2, 5, 7, 3)}, WINDOW(3, 2, 1, 1, 0, 0)},
+            {.in = {S(2, 6, 5, 4)}, WINDOW(3, 3, 2, 1, 1, 1, .pad_value = -1.5)},
+            {.in = {S(1, 1, 1, 1)}, WINDOW(1, 1, 1, 1, 0, 0)}, {.in = {S(1, 2, 3, 33)}, WINDOW(3, 5, 1, 2, 1, 2)},
+            {.in = {S(3, 8, 8, 2)}, WINDOW(2, 2, 3, 3, 0, 0)}),
 };
 
 static status add_infer(build *b, const node *n, inferred *out)
@@ -118,11 +136,11 @@ const op_def op_windows_add_def = {
     .traits = OP_PRIMITIVE,
     .infer = add_infer,
     .grad = add_grad,
-    SAMPLES({.in = {S(2, 3, 6, 3, 2, 3)}, A(3, 2, 1, 1, 0, 0, 5, 7)},
-            {.in = {S(2, 3, 5, 3, 3, 4)}, A(3, 3, 2, 1, 1, 1, 6, 5)},
-            {.in = {S(1, 1, 1, 1, 1, 1)}, A(1, 1, 1, 1, 0, 0, 1, 1)},
-            {.in = {S(1, 2, 2, 3, 5, 33)}, A(3, 5, 1, 2, 1, 2, 2, 3)},
-            {.in = {S(3, 3, 3, 2, 2, 2)}, A(2, 2, 3, 3, 0, 0, 8, 8)}),
+    SAMPLES({.in = {S(2, 3, 6, 3, 2, 3)}, WINDOW(3, 2, 1, 1, 0, 0, 5, 7)},
+            {.in = {S(2, 3, 5, 3, 3, 4)}, WINDOW(3, 3, 2, 1, 1, 1, 6, 5)},
+            {.in = {S(1, 1, 1, 1, 1, 1)}, WINDOW(1, 1, 1, 1, 0, 0, 1, 1)},
+            {.in = {S(1, 2, 2, 3, 5, 33)}, WINDOW(3, 5, 1, 2, 1, 2, 2, 3)},
+            {.in = {S(3, 3, 3, 2, 2, 2)}, WINDOW(2, 2, 3, 3, 0, 0, 8, 8)}),
 };
 
 ingot_value *ingot_windows(ingot_build *b, ingot_value *x, const ingot_window *window, double pad_value)
