@@ -20,6 +20,11 @@ static inline bool dtype_is_narrow(dtype d)
 {
     return d == INGOT_F16 || d == INGOT_BF16;
 }
+/* Of what is summed over values of d, and of losses: float32 beside 16-bit values, and computed so. */
+static inline dtype dtype_statistic(dtype d)
+{
+    return d == INGOT_F64 ? d : INGOT_F32;
+}
 static inline bool dtype_is_integer(dtype d)
 {
     return d >= INGOT_I32 && d < INGOT_DTYPE_COUNT;

@@ -5,12 +5,6 @@
 
 #include <math.h>
 
-/* The statistics of rows are float32 beside 16-bit values. */
-static dtype statistic(dtype d)
-{
-    return d == INGOT_F64 ? d : INGOT_F32;
-}
-
 static status check(build *b, const node *n, int first, const value *starts)
 {
     shape q = n->in[first]->shape, k = n->in[first + 1]->shape, v = n->in[first + 2]->shape;
@@ -35,7 +29,7 @@ static status infer(build *b, const node *n, inferred *out)
     TRY(check(b, n, 0, n->inputs > 3 ? n->in[3] : NULL));
     shape q = n->in[0]->shape;
     out[ATTENTION_LSE] =
-        (inferred){.dtype = statistic(n->in[0]->dtype), .shape = INGOT_SHAPE(q.dim[0], q.dim[2], q.dim[1])};
+        (inferred){.dtype = dtype_statistic(n->in[0]->dtype), .shape = INGOT_SHAPE(q.dim[0], q.dim[2], q.dim[1])};
     return INGOT_OK;
 }
 
@@ -89,7 +83,7 @@ static void lower(build *b, const node *n, value **out)
     value *o = ingot_matmul(b, ingot_div(b, e, sum), by_group(b, n->in[2], kv_heads));
     out[ATTENTION_O] = ingot_reshape(b, ingot_permute(b, o, INGOT_SHAPE(0, 3, 1, 2, 4)), q->shape);
     if (n->out[ATTENTION_LSE]) {
-        value *lse = ingot_cast(b, ingot_add(b, max, ingot_log(b, sum)), statistic(q->dtype));
+        value *lse = ingot_cast(b, ingot_add(b, max, ingot_log(b, sum)), dtype_statistic(q->dtype));
         out[ATTENTION_LSE] = ingot_reshape(b, lse, n->out[ATTENTION_LSE]->shape);
     }
 }

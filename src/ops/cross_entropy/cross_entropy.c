@@ -5,12 +5,6 @@
 
 #include <stdio.h>
 
-/* Losses are float32 beside 16-bit logits, and computed so. */
-static dtype statistic(dtype d)
-{
-    return d == INGOT_F64 ? d : INGOT_F32;
-}
-
 static status check(build *b, const node *n, const value *logits, const value *targets)
 {
     char one[128], other[128];
@@ -24,7 +18,7 @@ static status check(build *b, const node *n, const value *logits, const value *t
 static status infer(build *b, const node *n, inferred *out)
 {
     TRY(check(b, n, n->in[0], n->in[1]));
-    out[CROSS_ENTROPY_LOSSES] = (inferred){.dtype = statistic(n->in[0]->dtype), .shape = n->in[1]->shape};
+    out[CROSS_ENTROPY_LOSSES] = (inferred){.dtype = dtype_statistic(n->in[0]->dtype), .shape = n->in[1]->shape};
     out[CROSS_ENTROPY_LSE] = out[CROSS_ENTROPY_LOSSES];
     return INGOT_OK;
 }
@@ -44,7 +38,7 @@ static const char *counted(char formula[96], const char *format, int64_t columns
 
 static void lower(build *b, const node *n, value **out)
 {
-    dtype d = statistic(n->in[0]->dtype);
+    dtype d = dtype_statistic(n->in[0]->dtype);
     int64_t columns = n->in[0]->shape.dim[1];
     char formula[96];
     value *x = ingot_cast(b, n->in[0], d), *target = column(b, n->in[1], d);
@@ -117,7 +111,7 @@ static status grad_infer(build *b, const node *n, inferred *out)
 static void grad_lower(build *b, const node *n, value **out)
 {
     value *logits = n->in[0];
-    dtype d = statistic(logits->dtype);
+    dtype d = dtype_statistic(logits->dtype);
     int64_t columns = logits->shape.dim[1];
     char formula[96];
     value *index = ingot_iota(b, d, INGOT_SHAPE(columns), 0), *target = column(b, n->in[1], d);

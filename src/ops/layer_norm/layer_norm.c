@@ -1,17 +1,6 @@
 /* Layer normalisation, the norm of GPT-2. The forward pass keeps one number a row. */
 #include "ops/layer_norm/layer_norm.h"
-
-/* The statistics of rows are float32 beside 16-bit values. */
-static dtype statistic(dtype d)
-{
-    return d == INGOT_F64 ? d : INGOT_F32;
-}
-
-static shape rows_of(shape s)
-{
-    s.rank--;
-    return s;
-}
+#include "ops/layer_norm/norm.h"
 
 static shape kept(shape s)
 {
@@ -19,23 +8,12 @@ static shape kept(shape s)
     return s;
 }
 
-static status check(build *b, const node *n, const value *x, const char *name, const value *w)
-{
-    char one[128], other[128];
-    if (x->shape.rank < 1) return infer_fail(b, n, "takes at least one dim, got a scalar");
-    int64_t columns = x->shape.dim[x->shape.rank - 1];
-    if (w && (w->shape.rank != 1 || w->shape.dim[0] != columns))
-        return infer_fail(b, n, "%s is %s, last dim of x %s is %lld", name, shape_print(one, w->shape),
-                          shape_print(other, x->shape), (long long)columns);
-    return INGOT_OK;
-}
-
 static status infer(build *b, const node *n, inferred *out)
 {
     const value *x = n->in[0];
-    TRY(check(b, n, x, "w", n->in[1]));
-    TRY(check(b, n, x, "bias", n->inputs > 2 ? n->in[2] : NULL));
-    out[LAYER_NORM_RSTD] = (inferred){.dtype = statistic(x->dtype), .shape = rows_of(x->shape)};
+    TRY(norm_check(b, n, x, "w", n->in[1]));
+    TRY(norm_check(b, n, x, "bias", n->inputs > 2 ? n->in[2] : NULL));
+    out[LAYER_NORM_RSTD] = (inferred){.dtype = dtype_statistic(x->dtype), .shape = norm_rows(x->shape)};
     return INGOT_OK;
 }
 
@@ -48,7 +26,7 @@ static void lower(build *b, const node *n, value **out)
     value *y = ingot_mul(b, ingot_mul(b, centred, rstd), w);
     out[LAYER_NORM_Y] = bias ? ingot_add(b, y, bias) : y;
     if (n->out[LAYER_NORM_RSTD])
-        out[LAYER_NORM_RSTD] = ingot_cast(b, ingot_reshape(b, rstd, rows_of(x->shape)), statistic(x->dtype));
+        out[LAYER_NORM_RSTD] = ingot_cast(b, ingot_reshape(b, rstd, norm_rows(x->shape)), dtype_statistic(x->dtype));
 }
 
 static void grad(build *b, node *n, value *const *dout, const bool *need, value **din)
@@ -113,8 +91,8 @@ static status grad_infer(build *b, const node *n, inferred *out)
 {
     const value *dy = n->in[0], *x = n->in[1];
     char one[128], other[128];
-    TRY(check(b, n, x, "w", n->in[2]));
-    int64_t rows = shape_count(rows_of(x->shape));
+    TRY(norm_check(b, n, x, "w", n->in[2]));
+    int64_t rows = shape_count(norm_rows(x->shape));
     if (!shape_equal(dy->shape, x->shape) || shape_count(n->in[3]->shape) != rows)
         return infer_fail(b, n, "dy is %s, x is %s", shape_print(one, dy->shape), shape_print(other, x->shape));
     out[LAYER_NORM_GRAD_DW] = (inferred){.dtype = n->in[2]->dtype, .shape = n->in[2]->shape};

@@ -9,11 +9,6 @@
 
 #define CHUNK_BYTES (100 << 20) /* of logits: beyond caches anyway, and rows enough to keep products busy */
 
-static dtype statistic(dtype d)
-{
-    return d == INGOT_F64 ? d : INGOT_F32;
-}
-
 static status check(build *b, const node *n)
 {
     const value *x = n->in[0], *w = n->in[1], *targets = n->in[2];
@@ -29,10 +24,10 @@ static status check(build *b, const node *n)
 static status infer(build *b, const node *n, inferred *out)
 {
     TRY(check(b, n));
-    out[CROSS_ENTROPY_LOSSES] = (inferred){.dtype = statistic(n->in[0]->dtype), .shape = n->in[2]->shape};
+    out[CROSS_ENTROPY_LOSSES] = (inferred){.dtype = dtype_statistic(n->in[0]->dtype), .shape = n->in[2]->shape};
     out[CROSS_ENTROPY_LSE] = out[CROSS_ENTROPY_LOSSES];
     out[LINEAR_SUM_DX] = (inferred){.dtype = n->in[0]->dtype, .shape = n->in[0]->shape};
-    out[LINEAR_SUM_DW] = (inferred){.dtype = statistic(n->in[1]->dtype), .shape = n->in[1]->shape};
+    out[LINEAR_SUM_DW] = (inferred){.dtype = dtype_statistic(n->in[1]->dtype), .shape = n->in[1]->shape};
     return INGOT_OK;
 }
 
@@ -188,7 +183,7 @@ static status grad_infer(build *b, const node *n, inferred *out)
         return infer_fail(b, n, "lse is %s, dlosses are %s", shape_print(one, n->in[3]->shape),
                           shape_print(other, n->in[4]->shape));
     out[LINEAR_GRAD_DX] = (inferred){.dtype = n->in[0]->dtype, .shape = n->in[0]->shape};
-    out[LINEAR_GRAD_DW] = (inferred){.dtype = statistic(n->in[1]->dtype), .shape = n->in[1]->shape};
+    out[LINEAR_GRAD_DW] = (inferred){.dtype = dtype_statistic(n->in[1]->dtype), .shape = n->in[1]->shape};
     return INGOT_OK;
 }
 

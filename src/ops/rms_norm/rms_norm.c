@@ -1,34 +1,12 @@
 /* Root-mean-square normalisation, the norm of the Llama family. The forward pass keeps one number a row. */
 #include "ops/rms_norm/rms_norm.h"
-
-/* The statistics of rows are float32 beside 16-bit values. */
-static dtype statistic(dtype d)
-{
-    return d == INGOT_F64 ? d : INGOT_F32;
-}
-
-static shape rows_of(shape s)
-{
-    s.rank--;
-    return s;
-}
-
-static status check(build *b, const node *n, const value *x, const value *w)
-{
-    char one[128], other[128];
-    if (x->shape.rank < 1) return infer_fail(b, n, "takes at least one dim, got a scalar");
-    int64_t columns = x->shape.dim[x->shape.rank - 1];
-    if (w->shape.rank != 1 || w->shape.dim[0] != columns)
-        return infer_fail(b, n, "w is %s, last dim of x %s is %lld", shape_print(one, w->shape),
-                          shape_print(other, x->shape), (long long)columns);
-    return INGOT_OK;
-}
+#include "ops/layer_norm/norm.h"
 
 static status infer(build *b, const node *n, inferred *out)
 {
     const value *x = n->in[0];
-    TRY(check(b, n, x, n->in[1]));
-    out[RMS_NORM_RSTD] = (inferred){.dtype = statistic(x->dtype), .shape = rows_of(x->shape)};
+    TRY(norm_check(b, n, x, "w", n->in[1]));
+    out[RMS_NORM_RSTD] = (inferred){.dtype = dtype_statistic(x->dtype), .shape = norm_rows(x->shape)};
     return INGOT_OK;
 }
 
@@ -39,7 +17,7 @@ static void lower(build *b, const node *n, value **out)
     value *rstd = ingot_rsqrt(b, ingot_add_scalar(b, mean, ATTRS_OF(rms_norm_attrs, n)->eps));
     out[RMS_NORM_Y] = ingot_mul(b, ingot_mul(b, x, rstd), w);
     if (n->out[RMS_NORM_RSTD])
-        out[RMS_NORM_RSTD] = ingot_cast(b, ingot_reshape(b, rstd, rows_of(x->shape)), statistic(x->dtype));
+        out[RMS_NORM_RSTD] = ingot_cast(b, ingot_reshape(b, rstd, norm_rows(x->shape)), dtype_statistic(x->dtype));
 }
 
 static void grad(build *b, node *n, value *const *dout, const bool *need, value **din)
@@ -101,8 +79,8 @@ static status grad_infer(build *b, const node *n, inferred *out)
 {
     const value *dy = n->in[0], *x = n->in[1], *rstd = n->in[3];
     char one[128], other[128];
-    TRY(check(b, n, x, n->in[2]));
-    if (!shape_equal(dy->shape, x->shape) || shape_count(rstd->shape) != shape_count(rows_of(x->shape)))
+    TRY(norm_check(b, n, x, "w", n->in[2]));
+    if (!shape_equal(dy->shape, x->shape) || shape_count(rstd->shape) != shape_count(norm_rows(x->shape)))
         return infer_fail(b, n, "dy is %s, x is %s", shape_print(one, dy->shape), shape_print(other, x->shape));
     out[RMS_NORM_GRAD_DW] = (inferred){.dtype = n->in[2]->dtype, .shape = n->in[2]->shape};
     return INGOT_OK;

@@ -1,0 +1,25 @@
+/* What the norms of rows have alike: the check of their vectors, the shape of their statistics. */
+#ifndef OPS_LAYER_NORM_NORM_H
+#define OPS_LAYER_NORM_NORM_H
+
+#include "ops/table.h"
+
+static inline shape norm_rows(shape s) /* (..., C) -> (...) */
+{
+    s.rank--;
+    return s;
+}
+
+/* `w`, or NULL, is a vector as long as x's last dim. */
+static inline status norm_check(build *b, const node *n, const value *x, const char *name, const value *w)
+{
+    char one[128], other[128];
+    if (x->shape.rank < 1) return infer_fail(b, n, "takes at least one dim, got a scalar");
+    int64_t columns = x->shape.dim[x->shape.rank - 1];
+    if (w && (w->shape.rank != 1 || w->shape.dim[0] != columns))
+        return infer_fail(b, n, "%s is %s, last dim of x %s is %lld", name, shape_print(one, w->shape),
+                          shape_print(other, x->shape), (long long)columns);
+    return INGOT_OK;
+}
+
+#endif
