@@ -199,6 +199,16 @@ static inline void append_remembered(ingot_encoder *e, const remembered *r)
     }
 }
 
+/* A word that is not remembered: merged, then remembered as `new`, which holds what finds it again. */
+static status encode_new(ingot_encoder *e, remembered new, const uint8_t *word, size_t length)
+{
+    int64_t count;
+    TRY(merge_new(e, word, length, &count));
+    remember(e, new, word, e->ids.at + e->ids.count, count);
+    e->ids.count += count;
+    return INGOT_OK;
+}
+
 static status encode_short(ingot_encoder *e, const uint8_t *word, size_t length, size_t room)
 {
     remembered new = {.length = (uint8_t)length};
@@ -212,11 +222,7 @@ static status encode_short(ingot_encoder *e, const uint8_t *word, size_t length,
         }
         if (!r->length) break;
     }
-    int64_t count;
-    TRY(merge_new(e, word, length, &count));
-    remember(e, new, word, e->ids.at + e->ids.count, count);
-    e->ids.count += count;
-    return INGOT_OK;
+    return encode_new(e, new, word, length);
 }
 
 static status encode_long(ingot_encoder *e, const uint8_t *word, size_t length)
@@ -232,11 +238,7 @@ static status encode_long(ingot_encoder *e, const uint8_t *word, size_t length)
         }
         if (!r->length) break;
     }
-    int64_t count;
-    TRY(merge_new(e, word, length, &count));
-    remember(e, new, word, e->ids.at + e->ids.count, count);
-    e->ids.count += count;
-    return INGOT_OK;
+    return encode_new(e, new, word, length);
 }
 
 static status encode_huge(ingot_encoder *e, const uint8_t *word, size_t length)

@@ -13,6 +13,7 @@
 #define KIT_CPU_NARROW_H
 
 #include "kit/cpu/cpu.h"
+#include "kit/cpu/vmath.h"
 
 #include <string.h>
 #if defined(__F16C__)
@@ -21,18 +22,13 @@
 
 static inline float narrow_from_bf16(uint16_t b)
 {
-    uint32_t u = (uint32_t)b << 16;
-    float f;
-    memcpy(&f, &u, sizeof f);
-    return f;
+    return v_from_bits((uint32_t)b << 16);
 }
 
 /* float_to_bf16 without a branch. */
 static inline uint16_t narrow_to_bf16(float f)
 {
-    uint32_t u;
-    memcpy(&u, &f, sizeof u);
-    uint32_t rounded = u + 0x7fff + (u >> 16 & 1), nan = u | 0x400000;
+    uint32_t u = v_bits(f), rounded = u + 0x7fff + (u >> 16 & 1), nan = u | 0x400000;
     return (uint16_t)(((u & 0x7fffffff) > 0x7f800000 ? nan : rounded) >> 16);
 }
 

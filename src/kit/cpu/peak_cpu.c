@@ -35,31 +35,21 @@ typedef double doubles __attribute__((vector_size(VECTOR_BYTES)));
 #define ADD(i)    all += sum##i;
 #define CHAINS_12 sum0, sum1, sum2, sum3, sum4, sum5, sum6, sum7, sum8, sum9, sum10, sum11
 
-static double float_chains(long rounds)
-{
-    floats CHAINS_12, x = {0}, y = {0}, all = {0};
-    x += 0.999f;
-    y += 1e-3f;
-    EACH_CHAIN(START)
-    for (long r = 0; r < rounds; r++) {
-        EACH_CHAIN(STEP)
+#define CHAINS_OF(name, vector, scalar)                                                                                \
+    static double name(long rounds)                                                                                    \
+    {                                                                                                                  \
+        vector CHAINS_12, x = {0}, y = {0}, all = {0};                                                                 \
+        x += (scalar)0.999;                                                                                            \
+        y += (scalar)1e-3;                                                                                             \
+        EACH_CHAIN(START)                                                                                              \
+        for (long r = 0; r < rounds; r++) {                                                                            \
+            EACH_CHAIN(STEP)                                                                                           \
+        }                                                                                                              \
+        EACH_CHAIN(ADD)                                                                                                \
+        return (double)all[0];                                                                                         \
     }
-    EACH_CHAIN(ADD)
-    return (double)all[0];
-}
-
-static double double_chains(long rounds)
-{
-    doubles CHAINS_12, x = {0}, y = {0}, all = {0};
-    x += 0.999;
-    y += 1e-3;
-    EACH_CHAIN(START)
-    for (long r = 0; r < rounds; r++) {
-        EACH_CHAIN(STEP)
-    }
-    EACH_CHAIN(ADD)
-    return all[0];
-}
+CHAINS_OF(float_chains, floats, float)
+CHAINS_OF(double_chains, doubles, double)
 
 #if defined(__AVX512F__)
 #define START_BF16(i) sum##i = _mm512_set1_ps((float)i);

@@ -1,25 +1,8 @@
 #include "kit/cpu/cpu.h"
 #include "ops/table.h"
 
-static void rows(const step *s, int64_t first, int64_t last, int worker)
-{
-    (void)worker;
-    int64_t columns = tensor_last(&s->in[0]);
-    for (int64_t i = first; i < last; i++) {
-        const float *x = (const float *)s->in[0].data + i * columns;
-        float best = -((float)__builtin_inf());
-        int32_t at = 0;
-        for (int64_t j = 0; j < columns; j++)
-            if (x[j] > best) best = x[j], at = (int32_t)j;
-        i32(&s->out[0])[i] = at;
-    }
-}
-
-static status launch(const step *s, queue *q)
-{
-    int64_t columns = tensor_last(&s->in[0]);
-    return cpu_for(s, q, tensor_rows(&s->in[0], 1), 1 + CPU_GRAIN / columns, rows);
-}
+typedef float real;
+#include "ops/argmax/argmax_loop.h"
 
 const kernel_def argmax_naive[] = {
     {.op = &op_argmax_def,

@@ -10,14 +10,8 @@ static dtype result_dtype(const node *n)
 
 status formula_infer(build *b, const node *n, inferred *out)
 {
-    shape s = n->in[0]->shape;
-    for (int i = 1; i < n->inputs; i++) {
-        char one[128], other[128];
-        shape before = s;
-        if (!shape_broadcast(before, n->in[i]->shape, &s))
-            return infer_fail(b, n, "shapes %s and %s do not broadcast", shape_print(one, before),
-                              shape_print(other, n->in[i]->shape));
-    }
+    shape s;
+    TRY(pw_broadcast(b, n, &s));
     out[0] = (inferred){.dtype = result_dtype(n), .shape = s};
     return INGOT_OK;
 }

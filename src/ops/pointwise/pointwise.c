@@ -8,17 +8,24 @@ static const pw_program *program(const node *n)
     return n->attrs;
 }
 
-static status infer(build *b, const node *n, inferred *out)
+status pw_broadcast(build *b, const node *n, shape *out)
 {
-    const pw_program *p = program(n);
-    shape s = n->in[0]->shape;
+    *out = n->in[0]->shape;
     for (int i = 1; i < n->inputs; i++) {
         char one[128], other[128];
-        shape before = s;
-        if (!shape_broadcast(before, n->in[i]->shape, &s))
+        shape before = *out;
+        if (!shape_broadcast(before, n->in[i]->shape, out))
             return infer_fail(b, n, "shapes %s and %s do not broadcast", shape_print(one, before),
                               shape_print(other, n->in[i]->shape));
     }
+    return INGOT_OK;
+}
+
+static status infer(build *b, const node *n, inferred *out)
+{
+    const pw_program *p = program(n);
+    shape s;
+    TRY(pw_broadcast(b, n, &s));
     for (int i = 0; i < p->outputs; i++) out[i] = (inferred){.dtype = p->dtype, .shape = s};
     return INGOT_OK;
 }

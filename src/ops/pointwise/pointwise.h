@@ -46,6 +46,8 @@ node *pw_node(build *b, const pw_program *p, value *const *in);
 value *pw_apply(build *b, const pw_program *p, value *const *in);
 void pw_print(const pw_program *p, text *out); /* "v = a * sigmoid(a) * b" for dumps */
 
+/* The shape that n's inputs broadcast to. */
+status pw_broadcast(build *b, const node *n, shape *out);
 /* The op of a formula's name lowers to this. */
 void formula_lower(build *b, const node *n, value **out);
 status formula_infer(build *b, const node *n, inferred *out);
