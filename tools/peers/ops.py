@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Single ops of Ingot beside PyTorch's, OpenBLAS's and oneDNN's, on the same machine in the same minutes.
+"""Single ops of Ingot beside PyTorch's, oneDNN's, OpenBLAS's and MLX's, on the same machine in the same minutes.
 
-    tools/peers/ops.py --build build [--rounds 3] [--threads 2] [--only gemm,attention,softmax,norms] [--compile] [--small]
+    tools/peers/ops.py --build build [--rounds 3] [--threads 2] [--only sgemm,bgemm,dgemm,small,attention,backward,softmax,norms]
+                       [--peers PyTorch,oneDNN] [--sizes 512,1024] [--small]
 
-Products of N x N matrices in float32, float64 and bfloat16; attention forward and backward (B4 H12 T1024 D64, causal) in
-float32 and bfloat16; softmax, RMSNorm and layer norm of 4096 x 4096 and 128 x 1024. Who comes when alternates in each
-round, so that all meet the same neighbours on the machine; figures are medians over the samples of all rounds. A ratio
-below 1 means that Ingot takes less time. Ingot's kernels and the machine are printed. What is not installed is said and
-left out: torch (--compile adds torch.compile, whose first calls take minutes), libopenblas, oneDNN inside torch.
+Products of N x N matrices in float32, bfloat16 and float64; 64 x 64 x 64 on one thread, dispatch included; attention forward
+and backward (B4 H12 T1024 D64, causal) in float32 and bfloat16; softmax, RMSNorm and layer norm of 4096 x 4096 and
+128 x 1024. Who comes when alternates in each round, so that all meet the same neighbours on the machine; figures are medians
+over the samples of all rounds. The ratio is Ingot's time over that of the fastest peer: below 1 Ingot takes less. What is not
+installed is said and left out: torch (as it is and through torch.compile, whose first calls take minutes), oneDNN inside
+torch, libopenblas, mlx[cpu].
 """
 import argparse
-import ctypes
-import ctypes.util
 import datetime
 import json
 import os
@@ -21,26 +21,25 @@ import subprocess
 import sys
 import time
 
+import op_peers
+
 
 def left_out(who, why):
-    print(f"LEFT OUT: {who}: {why}", flush=True)
+    print(f"LEFT OUT: {who}: {(str(why).splitlines() or ['no reason given'])[0][:160]}", flush=True)
 
 
-# ---- Ingot ----
-
-def ours(options, op, shape, dtype):
+def ours(options, op, shape, dtype, threads):
     command = [str(options.ingot), "bench", "ops", "--ops", op, "--shape", ",".join("x".join(map(str, s)) for s in shape),
-               "--dtype", dtype, "--threads", str(options.threads), "--seconds", str(options.seconds), "--device", "cpu",
+               "--dtype", dtype, "--threads", str(threads), "--seconds", str(options.seconds), "--device", "cpu",
                "-o", "jsonl", "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        return None, done.stderr.strip().splitlines()[-1]
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
-    rows = [row for row in rows if row["op"] == op]
-    return (rows[0], None) if rows else (None, f"no kernel for {dtype}")
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    rows = [row for row in map(json.loads, done.stdout.splitlines()) if row["op"] == op]
+    if not rows:
+        raise RuntimeError(f"no kernel for {dtype}")
+    return rows[0]
 
-
-# ---- peers: each is a function that does the work once ----
 
 def seconds_of(work, options):
     work()
@@ -56,165 +55,119 @@ def seconds_of(work, options):
     return samples
 
 
-class OpenBLAS:
-    """The system's library through ctypes: cblas_sgemm and cblas_dgemm."""
-
-    def __init__(self, threads):
-        name = ctypes.util.find_library("openblas")
-        if not name:
-            raise RuntimeError("libopenblas is not installed")
-        self.library = ctypes.CDLL(name)
-        self.library.openblas_get_config.restype = ctypes.c_char_p
-        self.library.openblas_set_num_threads(threads)
-
-    def __str__(self):
-        return self.library.openblas_get_config().decode()
-
-    def gemm(self, n, dtype):
-        import numpy
-        kind, real, call = {"float32": (numpy.float32, ctypes.c_float, self.library.cblas_sgemm),
-                            "float64": (numpy.float64, ctypes.c_double, self.library.cblas_dgemm)}[dtype]
-        a, b, c = (numpy.random.standard_normal((n, n)).astype(kind) for _ in range(3))
-        at = [ctypes.c_void_p(x.ctypes.data) for x in (a, b, c)]
-        whole = ctypes.c_int(n)
-
-        def work(keep=(a, b, c)):
-            call(101, 111, 111, whole, whole, whole, real(1), at[0], whole, at[1], whole, real(0), at[2], whole)
-        return work
-
-
-def torch_peers(options, make):
-    """PyTorch as it is and, with --compile, compiled. `make(torch, wrap)` gives the work."""
-    import torch
-    peers = {"PyTorch": make(torch, lambda f: f)}
-    if options.compile:
-        try:
-            peers["torch.compile"] = make(torch, torch.compile)
-            peers["torch.compile"]()
-        except Exception as e:
-            peers.pop("torch.compile", None)
-            left_out("torch.compile", str(e).splitlines()[0][:160])
-    return peers
-
-
-def gemm_peers(options, n, dtype):
-    import torch
-    kind = getattr(torch, dtype)
-    a, b = torch.randn(n, n, dtype=torch.float32).to(kind), torch.randn(n, n, dtype=torch.float32).to(kind)
-    out = torch.empty(n, n, dtype=kind)
-    peers = {"PyTorch": lambda: torch.mm(a, b, out=out)}
-    if dtype != "float64":
-        try:
-            x, w = a.to_mkldnn(), b.to_mkldnn()
-            torch._C._nn.mkldnn_linear(x, w, None)
-            peers["oneDNN"] = lambda: torch._C._nn.mkldnn_linear(x, w, None)
-        except Exception as e:
-            left_out(f"oneDNN {dtype}", str(e).splitlines()[0][:160])
-    if dtype != "bfloat16" and options.openblas:
-        peers["OpenBLAS"] = options.openblas.gemm(n, dtype)
-    return peers
-
-
-def attention_peers(options, shape, dtype, backward):
-    def make(torch, wrap):
-        b, t, h, d = shape
-        q, k, v = (torch.randn(b, h, t, d, dtype=torch.float32).to(getattr(torch, dtype)).requires_grad_(backward)
-                   for _ in range(3))
-        attend = wrap(lambda q, k, v: torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True))
-        if not backward:
-            def forward():
-                with torch.no_grad():
-                    attend(q, k, v)
-            return forward
-        o = attend(q, k, v)
-        dy = torch.randn_like(o)
-        return lambda: torch.autograd.grad(o, (q, k, v), dy, retain_graph=True)
-    return torch_peers(options, make)
-
-
-def rows_peers(options, op, shape, dtype):
-    def make(torch, wrap):
-        x = torch.randn(*shape).to(getattr(torch, dtype))
-        w, b = torch.randn(shape[1]).to(x.dtype), torch.randn(shape[1]).to(x.dtype)
-        f = torch.nn.functional
-        work = wrap({"softmax": lambda: torch.softmax(x, -1),
-                     "rms_norm": lambda: f.rms_norm(x, (shape[1],), w, 1e-5),
-                     "layer_norm": lambda: f.layer_norm(x, (shape[1],), w, b, 1e-5)}[op])
-
-        def once():
-            with torch.no_grad():
-                work()
-        return once
-    return torch_peers(options, make)
-
-
-# ---- the table ----
-
 class Table:
-    def __init__(self, options):
-        self.options, self.rows = options, []
+    def __init__(self, options, peers):
+        self.options, self.peers, self.machines = options, peers, []
+        print(f"| work | unit | Ingot | {' | '.join(peers)} | ratio | least times | Ingot's kernel, shares |")
+        print("|---" * (6 + len(peers)) + "|", flush=True)
 
-    def compare(self, what, op, shape, dtype, make_peers, unit):
-        """unit: (name, amount): what a second is divided into."""
-        options = self.options
-        try:
-            peers = make_peers()
-        except Exception as e:
-            left_out(f"{what}: PyTorch", str(e).splitlines()[0][:160])
-            peers = {}
-        times, kernels, machine = {"ingot": []}, "", ""
-        for turn in range(options.rounds):
-            order = ["ingot", *peers] if turn % 2 == 0 else [*peers, "ingot"]
-            for who in order:
-                if who == "ingot":
-                    row, why = ours(options, op, shape, dtype)
-                    if not row:
-                        left_out(f"{what}: ingot", why)
+    def works(self, what, make):
+        """The peers that do this work, each tried once; `make(peer)` gives the work or None."""
+        found = {}
+        for who, peer in self.peers.items():
+            try:
+                work = make(peer)
+                if work:
+                    work()
+                    found[who] = work
+            except AttributeError:
+                pass  # a library of products has no attention
+            except Exception as e:
+                left_out(f"{who}: {what}", e)
+        return found
+
+    def compare(self, what, op, shape, dtype, make, unit, amount=0, threads=0):
+        """`amount`: what a second is divided into for the unit GFLOP/s or GB/s; us: the time itself."""
+        works = self.works(what, make)
+        times, row = {}, None
+        for turn in range(self.options.rounds):
+            for who in sorted(["Ingot", *works], reverse=turn % 2 == 1):
+                if who == "Ingot":
+                    try:
+                        row = ours(self.options, op, shape, dtype, threads or self.options.threads)
+                    except RuntimeError as e:
+                        left_out(f"Ingot: {what}", e)
                         return
-                    times[who] += [ns * 1e-9 for ns in row["samples_ns"]]
-                    kernels, copy = row["kernels"], row["copy_gb_per_s"]
-                    machine = f"{row['cpu_info']} ({row['cpu_family']})"
+                    samples = [ns * 1e-9 for ns in row["samples_ns"]]
+                    self.machines.append(row)
                 else:
-                    times.setdefault(who, []).extend(seconds_of(peers[who], options))
-        self.print(what, times, unit, kernels, copy)
-        self.machine = machine
+                    samples = seconds_of(works[who], self.options)
+                times.setdefault(who, []).extend(samples)
+        self.print(what, times, unit, amount, row)
 
-    def print(self, what, times, unit, kernels, copy):
-        name, amount = unit
-        mine = statistics.median(times["ingot"])
-        for who, samples in times.items():
-            median = statistics.median(samples)
-            rate = amount / median * 1e-9
-            note = kernels if who == "ingot" else f"{mine / median:.2f}x"
-            if who == "ingot" and name == "GB/s":
-                note += f"; {rate / copy:.2f} of the copy bandwidth"
-            print(f"| {what} | {who} | {median * 1e3:.3f} | {min(samples) * 1e3:.3f} | {rate:.1f} {name} | {note} |", flush=True)
+    def print(self, what, times, unit, amount, row):
+        def figure(who):
+            if who not in times:
+                return ""
+            median = statistics.median(times[who])
+            return f"{median * 1e6:.2f}" if unit == "us" else f"{amount / median * 1e-9:.1f}"
+        others = [who for who in times if who != "Ingot"]
+        mine, note, ratio, least = statistics.median(times["Ingot"]), row["kernels"], "", ""
+        if others:
+            ratio = f"{mine / min(statistics.median(times[who]) for who in others):.2f}"
+            least = f"{min(times['Ingot']) / min(min(times[who]) for who in others):.2f}"
+        if unit == "GB/s":
+            note += f"; {amount / mine * 1e-9 / self.seen('copy_gb_per_s'):.2f} of a copy"
+        if unit == "GFLOP/s" and row.get("of_limit") and row["dtype"] == "float32":
+            note += f"; {amount / mine * 1e-9 / self.seen('peak_gflops'):.2f} of the peak"
+        columns = " | ".join(figure(who) for who in self.peers)
+        print(f"| {what} | {unit} | {figure('Ingot')} | {columns} | {ratio} | {least} | {note} |", flush=True)
+
+    def seen(self, field):
+        """The most that was measured in this run: what a machine did once, it can do."""
+        return max(row[field] for row in self.machines)
 
 
-def run_gemm(options, table):
-    sizes = [256, 512] if options.small else [512, 1024, 2048, 4096]
-    for dtype in ["float32", "float64", "bfloat16"]:
-        for n in sizes if dtype != "float64" else [n for n in sizes if n <= 1024]:
-            table.compare(f"gemm {n} {dtype}", "matmul", [(n, n), (n, n)], dtype, lambda: gemm_peers(options, n, dtype),
-                          ("GFLOP/s", 2 * n ** 3))
+def run_gemm(table, dtype, sizes):
+    for n in sizes:
+        table.compare(f"product {n} {dtype}", "matmul", [(n, n), (n, n)], dtype, lambda peer: peer.gemm(n, dtype), "GFLOP/s",
+                      2 * n ** 3)
 
 
-def run_attention(options, table):
-    b, t, h, d = (2, 128, 4, 32) if options.small else (4, 1024, 12, 64)
+def run_small(table):
+    """One thread for all: the peers' own setting is put back afterwards."""
+    one = {}
+    for who in table.peers:
+        try:
+            one[who] = op_peers.PEERS[who](1)
+        except Exception as e:
+            left_out(who, e)
+    small = Table.__new__(Table)
+    small.options, small.peers, small.machines = table.options, one, table.machines
+    small.compare("product 64, one thread", "matmul", [(64, 64), (64, 64)], "float32", lambda peer: peer.gemm(64, "float32"),
+                  "us", threads=1)
+    for who in one:
+        op_peers.PEERS[who](table.options.threads)
+
+
+def run_attention(table, backward):
+    b, t, h, d = (2, 128, 4, 32) if table.options.small else (4, 1024, 12, 64)
     q, flops = (b, t, h, d), 2 * 2 * b * h * t * (t + 1) / 2 * d
+    op, inputs = ("attention_grad", [q] * 5 + [(b, h, t)]) if backward else ("attention", [q] * 3)
     for dtype in ["float32", "bfloat16"]:
-        table.compare(f"attention {dtype}", "attention", [q, q, q], dtype,
-                      lambda: attention_peers(options, q, dtype, False), ("GFLOP/s", flops))
-        table.compare(f"attention backward {dtype}", "attention_grad", [q, q, q, q, q, (b, h, t)], dtype,
-                      lambda: attention_peers(options, q, dtype, True), ("GFLOP/s", 2.5 * flops))
+        table.compare(f"attention{' backward' if backward else ''} {dtype}", op, inputs, dtype,
+                      lambda peer: peer.attention((b, h, t, d), dtype, backward), "GFLOP/s", flops * (2.5 if backward else 1))
 
 
-def run_rows(options, table, ops):
+def run_rows(table, ops):
     for op, inputs in ops:
-        for rows, columns in [(128, 1024)] if options.small else [(128, 1024), (4096, 4096)]:
+        for rows, columns in [(128, 1024)] if table.options.small else [(128, 1024), (4096, 4096)]:
             shape = [(rows, columns)] + [(columns,)] * inputs
-            table.compare(f"{op} {rows}x{columns}", op, shape, "float32",
-                          lambda: rows_peers(options, op, (rows, columns), "float32"), ("GB/s", 8 * rows * columns))
+            table.compare(f"{op} {rows}x{columns}", op, shape, "float32", lambda peer: peer.rows(op, (rows, columns), "float32"),
+                          "GB/s", 8 * rows * columns)
+
+
+def open_peers(options):
+    peers = {}
+    for who, make in op_peers.PEERS.items():
+        if who not in (options.peers.split(",") if options.peers else op_peers.PEERS):
+            continue
+        try:
+            peers[who] = make(options.threads)
+            print(f"{who}: {peers[who]}")
+        except Exception as e:
+            left_out(who, e)
+    return peers
 
 
 def main():
@@ -223,35 +176,33 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=0.3, help="of each peer in each round")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--only", help="gemm, attention, softmax, norms; several with commas")
-    parser.add_argument("--compile", action="store_true", help="torch.compile too")
+    parser.add_argument("--only", help="sgemm, bgemm, dgemm, small, attention, backward, softmax, norms; several with commas")
+    parser.add_argument("--peers", help=f"{', '.join(op_peers.PEERS)}; several with commas; all without it")
+    parser.add_argument("--sizes", help="of products: 512,1024,2048,4096")
     parser.add_argument("--small", action="store_true", help="small shapes: does the script work here?")
     options = parser.parse_args()
     options.ingot = options.build.resolve() / "ingot"
-    os.environ["OMP_NUM_THREADS"] = str(options.threads)
-    try:
-        import torch
-        torch.set_num_threads(options.threads)
-        print(f"torch {torch.__version__}")
-    except ImportError as e:
-        left_out("PyTorch", e)
-    try:
-        options.openblas = OpenBLAS(options.threads)
-        print(options.openblas)
-    except (RuntimeError, OSError) as e:
-        options.openblas = None
-        left_out("OpenBLAS", e)
-    print(f"{datetime.date.today()}, {options.threads} threads, {options.rounds} rounds of {options.seconds} s each\n")
-    print("| work | who | median ms | least ms | rate | ingot's kernels; ingot's time over theirs |\n|---|---|---|---|---|---|")
-    table = Table(options)
-    known = {"gemm": lambda: run_gemm(options, table), "attention": lambda: run_attention(options, table),
-             "softmax": lambda: run_rows(options, table, [("softmax", 0)]),
-             "norms": lambda: run_rows(options, table, [("rms_norm", 1), ("layer_norm", 2)])}
-    for name in options.only.split(",") if options.only else known:
-        if name not in known:
-            sys.exit(f"--only {name}: there are {', '.join(known)}")
+    for library in ["OMP", "OPENBLAS", "MKL"]:
+        os.environ[f"{library}_NUM_THREADS"] = str(options.threads)
+    sizes = [int(n) for n in options.sizes.split(",")] if options.sizes else [256] if options.small else [512, 1024, 2048, 4096]
+    known = {"sgemm": lambda: run_gemm(table, "float32", sizes), "bgemm": lambda: run_gemm(table, "bfloat16", sizes),
+             "dgemm": lambda: run_gemm(table, "float64", [n for n in sizes if n <= 1024]), "small": lambda: run_small(table),
+             "attention": lambda: run_attention(table, False), "backward": lambda: run_attention(table, True),
+             "softmax": lambda: run_rows(table, [("softmax", 0)]),
+             "norms": lambda: run_rows(table, [("rms_norm", 1), ("layer_norm", 2)])}
+    chosen = options.only.split(",") if options.only else list(known)
+    for name, among in [*((name, known) for name in chosen),
+                        *((who, op_peers.PEERS) for who in (options.peers.split(",") if options.peers else []))]:
+        if name not in among:
+            sys.exit(f"{name}: there are {', '.join(among)}")
+    print(f"{datetime.date.today()}, {options.threads} threads, {options.rounds} rounds of {options.seconds} s each")
+    table = Table(options, open_peers(options))
+    for name in chosen:
         known[name]()
-    print(f"\n{getattr(table, 'machine', '')}")
+    if table.machines:
+        on = table.machines[-1]
+        print(f"\n{on['version']} on {on['cpu_info']} ({on['cpu_family']}): {table.seen('peak_gflops'):.0f} GFLOP/s of float32 in "
+              f"registers, copies of {table.seen('copy_gb_per_s'):.1f} GB/s, the most seen in this run")
 
 
 if __name__ == "__main__":
