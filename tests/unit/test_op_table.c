@@ -18,6 +18,51 @@ static int complain(const op_def *op, const char *what)
     return 1;
 }
 
+static bool takes_floats(const op_def *op)
+{
+    for (int i = 0; i < op_input_count(op); i++)
+        if (op->inputs[i].takes != INTEGER) return true;
+    return false;
+}
+
+/* Whether a float input is filled with something else than N(0, 1). */
+static bool other_values(const op_def *op, const op_sample *s)
+{
+    bool other = s->values != VALUES_NORMAL;
+    for (int i = 0; i < op_input_count(op); i++) other |= s->values_of[i] != VALUES_NORMAL;
+    return other;
+}
+
+/* A dim of an input that is more than most vectors are long, and no multiple of them. */
+static bool ragged(const op_def *op, const op_sample *s)
+{
+    for (int i = 0; i < op_input_count(op); i++)
+        for (int d = 0; d < s->in[i].rank; d++)
+            if (s->in[i].dim[d] > 30 && s->in[i].dim[d] % 32) return true;
+    return false;
+}
+
+/* `ingot check` is as good as the samples: sizes and values, not one of each. */
+static void test_samples(void **state)
+{
+    (void)state;
+    int wrong = 0;
+    for (const op_def *const *at = op_table; *at; at++) {
+        const op_def *op = *at;
+        bool has_other = false, has_ragged = false;
+        if (op->traits & (OP_SOURCE | OP_UPDATE)) continue;
+        for (size_t i = 0; i < op->sample_count; i++) {
+            has_other |= other_values(op, &op->samples[i]);
+            has_ragged |= ragged(op, &op->samples[i]);
+        }
+        if (op->sample_count < 2) wrong += complain(op, "has fewer than two samples");
+        if (!op_input_count(op) || (op->traits & OP_RANDOM)) continue; /* sizes are attributes there */
+        if (!has_ragged) wrong += complain(op, "has no sample of a ragged size above 30");
+        if (takes_floats(op) && !has_other) wrong += complain(op, "has no sample of other values than N(0, 1)");
+    }
+    assert_int_equal(wrong, 0);
+}
+
 static void test_every_op(void **state)
 {
     (void)state;
@@ -44,6 +89,6 @@ static void test_every_op(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_op)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_op), cmocka_unit_test(test_samples)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -253,5 +253,10 @@ const op_def op_attention_grad_def = {
             {.in = {S(1, 70, 2, 31), S(1, 70, 2, 31), S(1, 70, 2, 31), S(1, 70, 2, 31), S(1, 70, 2, 31), S(1, 2, 70),
                     NOT_GIVEN},
              .attrs = A(0.1, 0),
+             .no_gradient = true},
+            {.in = {S(1, 65, 2, 33), S(1, 65, 2, 33), S(1, 65, 2, 33), S(1, 65, 2, 33), S(1, 65, 2, 33), S(1, 2, 65),
+                    NOT_GIVEN},
+             .attrs = A(0.1, 1),
+             .values_of = {VALUES_WIDE, [2] = VALUES_TINY},
              .no_gradient = true}),
 };

@@ -77,7 +77,8 @@ const op_def op_avg_pool2d_grad_def = {
     SAMPLES({.in = {S(2, 3, 4, 3)}, WINDOW(2, 2, 2, 2, 0, 0, 6, 8)},
             {.in = {S(2, 3, 7, 4)}, WINDOW(3, 3, 2, 1, 1, 1, 5, 7)},
             {.in = {S(1, 1, 1, 1)}, WINDOW(1, 1, 1, 1, 0, 0, 1, 1)},
-            {.in = {S(1, 2, 2, 33)}, WINDOW(3, 5, 1, 2, 1, 2, 2, 3)}),
+            {.in = {S(1, 2, 2, 33)}, WINDOW(3, 5, 1, 2, 1, 2, 2, 3)},
+            {.in = {S(2, 4, 4, 31)}, WINDOW(2, 2, 2, 2, 0, 0, 8, 8), .values = VALUES_WIDE}),
 };
 
 ingot_value *ingot_avg_pool2d(ingot_build *b, ingot_value *x, const ingot_window *window)

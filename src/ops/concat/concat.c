@@ -41,7 +41,8 @@ const op_def op_concat_def = {
     .infer = infer,
     .grad = grad,
     SAMPLES({.in = {S(2, 3, 5), S(2, 4, 5)}, .attrs = &(const concat_attrs){1}, .inputs = 2},
-            {.in = {S(1), S(33), S(4099)}, .attrs = &(const concat_attrs){0}, .inputs = 3}),
+            {.in = {S(1), S(33), S(4099)}, .attrs = &(const concat_attrs){0}, .inputs = 3},
+            {.in = {S(3, 31), S(3, 33)}, .attrs = &(const concat_attrs){1}, .inputs = 2, .values = VALUES_WIDE}),
 };
 
 ingot_value *ingot_concat(ingot_build *b, ingot_value *const *in, int count, int axis)

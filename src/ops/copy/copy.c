@@ -14,5 +14,6 @@ const op_def op_copy_def = {
     .outputs = {{"y", .like = INPUT(0)}},
     .traits = OP_PRIMITIVE,
     .grad = grad,
-    SAMPLES({.in = {S(2, 3, 5)}}, {.in = {S(4099)}}),
+    SAMPLES({.in = {S(2, 3, 5)}}, {.in = {S(4099)}}, {.in = {S(31, 2, 33)}, .values = VALUES_WIDE},
+            {.in = {S(33, 5)}, .values = VALUES_MASKED, .no_gradient = true}),
 };

@@ -136,5 +136,9 @@ const op_def op_cross_entropy_grad_def = {
     SAMPLES({.in = {S(3, 5), S(3), S(3), S(3)}, .below = {[1] = 5}, .no_gradient = true},
             {.in = {S(1, 1), S(1), S(1), S(1)}, .below = {[1] = 1}, .no_gradient = true},
             {.in = {S(31, 33), S(31), S(31), S(31)}, .below = {[1] = 44}, .no_gradient = true},
-            {.in = {S(5, 4099), S(5), S(5), S(5)}, .below = {[1] = 4099}, .no_gradient = true}),
+            {.in = {S(5, 4099), S(5), S(5), S(5)}, .below = {[1] = 4099}, .no_gradient = true},
+            {.in = {S(9, 65), S(9), S(9), S(9)},
+             .below = {[1] = 65},
+             .values_of = {VALUES_TINY, [3] = VALUES_WIDE},
+             .no_gradient = true}),
 };

@@ -51,7 +51,8 @@ const op_def op_gather_def = {
     .cost = gather_cost,
     BENCH({.in = {S(50257, 768), S(2048)}, .below = {[1] = 50257}}),
     SAMPLES({.in = {S(7, 5), S(2, 3)}, .below = {[1] = 7}}, {.in = {S(4099, 3), S(33)}, .below = {[1] = 4099}},
-            {.in = {S(31, 2, 3), S(5)}, .below = {[1] = 40}}, {.in = {S(1, 1), S(1)}, .below = {[1] = 1}}),
+            {.in = {S(31, 2, 3), S(5)}, .below = {[1] = 40}}, {.in = {S(1, 1), S(1)}, .below = {[1] = 1}},
+            {.in = {S(33, 31), S(65)}, .below = {[1] = 33}, .values = VALUES_WIDE}),
 };
 
 ingot_value *ingot_gather(ingot_build *b, ingot_value *table, ingot_value *ids)
@@ -88,7 +89,8 @@ const op_def op_scatter_add_def = {
     BENCH({.in = {S(50257, 768), S(2048), S(2048, 768)}, .below = {[1] = 50257}}),
     SAMPLES({.in = {S(7, 5), S(2, 3), S(2, 3, 5)}, .below = {[1] = 7}},
             {.in = {S(33, 3), S(4099), S(4099, 3)}, .below = {[1] = 40}},
-            {.in = {S(1, 1), S(1), S(1, 1)}, .below = {[1] = 1}}),
+            {.in = {S(1, 1), S(1), S(1, 1)}, .below = {[1] = 1}},
+            {.in = {S(33, 31), S(65), S(65, 31)}, .below = {[1] = 33}, .values = VALUES_WIDE}),
 };
 
 ingot_value *ingot_scatter_add(ingot_build *b, ingot_value *base, ingot_value *ids, ingot_value *rows)

@@ -61,7 +61,16 @@ static op_cost formula_cost(const node *n)
 #define SAMPLES_OF(values_)                                                                                            \
     SAMPLES({.in = {S(2, 3, 5), S(2, 3, 5), S(2, 3, 5)}, .values = values_},                                           \
             {.in = {S(31, 33), S(33), S(31, 1)}, .values = values_}, {.in = {S(1), S(1), S(1)}, .values = values_},    \
-            {.in = {S(32), S(3, 1), S(1)}, .values = values_}, {.in = {S(4099), S(4099), S(4099)}, .values = values_})
+            {.in = {S(32), S(3, 1), S(1)}, .values = values_}, {.in = {S(4099), S(4099), S(4099)}, .values = values_}, \
+            {.in = {S(31, 33), S(31, 33), S(31, 33)}, .values = FAR_##values_, .no_gradient = true},                   \
+            {.in = {S(257), S(257), S(257)}, .values = LARGE_##values_, .no_gradient = true})
+/* What a formula also takes when its samples are of these values: magnitudes from 1e-8 to 1e4, and more than exp takes. */
+#define FAR_VALUES_NORMAL      VALUES_WIDE
+#define LARGE_VALUES_NORMAL    VALUES_LARGE
+#define FAR_VALUES_POSITIVE    VALUES_ALL_EQUAL
+#define LARGE_VALUES_POSITIVE  VALUES_LARGE_OFFSET
+#define FAR_VALUES_ALL_EQUAL   VALUES_WIDE
+#define LARGE_VALUES_ALL_EQUAL VALUES_MASKED
 
 #define BENCH_SHAPE S(2048, 3072) /* a GPT-2 feed-forward of 2048 tokens */
 #define FORMULA(name_, arity, formula_, values_, doc_)                                                                 \
@@ -142,6 +151,8 @@ const op_def op_cast_def = {
     .lower = cast_lower,
     .grad = cast_grad,
     SAMPLES({.in = {S(2, 3, 5)}, .attrs = &(const cast_attrs){INGOT_F32}},
+            {.in = {S(31, 33)}, .attrs = &(const cast_attrs){INGOT_BF16}, .values = VALUES_WIDE, .no_gradient = true},
+            {.in = {S(257)}, .attrs = &(const cast_attrs){INGOT_BF16}, .values = VALUES_MASKED, .no_gradient = true},
             {.in = {S(4099)}, .attrs = &(const cast_attrs){INGOT_I32}, .values = VALUES_LARGE, .no_gradient = true}),
 };
 

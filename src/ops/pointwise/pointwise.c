@@ -261,5 +261,11 @@ const op_def op_pointwise_def = {
     SAMPLES({.in = {S(31, 33), S(31, 33)}, .attrs = &sample_passing, .inputs = 2, .outputs = 2},
             {.in = {S(2, 3, 5), S(5), S(3, 1)}, .attrs = &sample_program, .inputs = 3, .outputs = 2},
             {.in = {S(1), S(1), S(1)}, .attrs = &sample_program, .inputs = 3, .outputs = 2},
-            {.in = {S(4, 4099), S(4, 1), S(4099)}, .attrs = &sample_program, .inputs = 3, .outputs = 2}),
+            {.in = {S(4, 4099), S(4, 1), S(4099)}, .attrs = &sample_program, .inputs = 3, .outputs = 2},
+            {.in = {S(33, 31), S(31), S(33, 1)},
+             .attrs = &sample_program,
+             .values = VALUES_WIDE,
+             .inputs = 3,
+             .outputs = 2,
+             .no_gradient = true}),
 };

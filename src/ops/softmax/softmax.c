@@ -113,7 +113,7 @@ const op_def op_log_softmax_grad_def = {
     .cost = cost,
     BENCH({.in = {S(128, 1024), S(128, 1024)}}, {.in = {S(4096, 4096), S(4096, 4096)}}),
     SAMPLES({.in = {S(2, 3, 5), S(2, 3, 5)}}, {.in = {S(1), S(1)}}, {.in = {S(31, 33), S(31, 33)}},
-            {.in = {S(4, 4099), S(4, 4099)}}),
+            {.in = {S(4, 4099), S(4, 4099)}}, {.in = {S(5, 65), S(5, 65)}, .values_of = {VALUES_WIDE}}),
 };
 
 ingot_value *ingot_softmax(ingot_build *b, ingot_value *x)

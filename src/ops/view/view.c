@@ -62,7 +62,8 @@ const op_def op_reshape_def = {
     .grad = reshape_grad,
     .view = reshape_view,
     SAMPLES({.in = {S(2, 3, 5)}, .attrs = &(const shape)S(3, 10)},
-            {.in = {S(4, 6)}, .attrs = &(const shape)S(2, 2, 2, 3)}),
+            {.in = {S(4, 6)}, .attrs = &(const shape)S(2, 2, 2, 3)},
+            {.in = {S(31, 33)}, .attrs = &(const shape)S(33, 31), .values = VALUES_WIDE}),
 };
 
 ingot_value *ingot_reshape(ingot_build *b, ingot_value *x, ingot_shape to)
@@ -124,7 +125,8 @@ const op_def op_permute_def = {
     .grad = permute_grad,
     .view = permute_view,
     SAMPLES({.in = {S(2, 3, 5)}, .attrs = &(const shape)S(2, 0, 1)},
-            {.in = {S(31, 33)}, .attrs = &(const shape)S(1, 0)}),
+            {.in = {S(31, 33)}, .attrs = &(const shape)S(1, 0), .values = VALUES_WIDE},
+            {.in = {S(3, 2, 4099)}, .attrs = &(const shape)S(2, 1, 0)}),
 };
 
 ingot_value *ingot_permute(ingot_build *b, ingot_value *x, ingot_shape order)
@@ -195,7 +197,7 @@ const op_def op_slice_def = {
     .grad = slice_grad,
     .view = slice_view,
     SAMPLES({.in = {S(2, 7, 5)}, .attrs = &(const slice_attrs){1, 2, 3}},
-            {.in = {S(33)}, .attrs = &(const slice_attrs){0, 32, 1}}),
+            {.in = {S(33)}, .attrs = &(const slice_attrs){0, 32, 1}, .values = VALUES_WIDE}),
 };
 
 ingot_value *ingot_slice(ingot_build *b, ingot_value *x, int axis, int64_t start, int64_t length)
@@ -248,7 +250,8 @@ const op_def op_expand_def = {
     .infer = expand_infer,
     .grad = expand_grad,
     .view = expand_view,
-    SAMPLES({.in = {S(3, 1)}, .attrs = &(const shape)S(2, 3, 5)}, {.in = {S(1)}, .attrs = &(const shape)S(33)}),
+    SAMPLES({.in = {S(3, 1)}, .attrs = &(const shape)S(2, 3, 5)}, {.in = {S(1)}, .attrs = &(const shape)S(33)},
+            {.in = {S(31, 1, 33)}, .attrs = &(const shape)S(31, 2, 33), .values = VALUES_WIDE}),
 };
 
 ingot_value *ingot_expand(ingot_build *b, ingot_value *x, ingot_shape to)

@@ -98,7 +98,7 @@ const op_def op_windows_def = {
     SAMPLES({.in = {S(2, 5, 7, 3)}, WINDOW(3, 2, 1, 1, 0, 0)},
             {.in = {S(2, 6, 5, 4)}, WINDOW(3, 3, 2, 1, 1, 1, .pad_value = -1.5)},
             {.in = {S(1, 1, 1, 1)}, WINDOW(1, 1, 1, 1, 0, 0)}, {.in = {S(1, 2, 3, 33)}, WINDOW(3, 5, 1, 2, 1, 2)},
-            {.in = {S(3, 8, 8, 2)}, WINDOW(2, 2, 3, 3, 0, 0)}),
+            {.in = {S(3, 8, 8, 2)}, WINDOW(2, 2, 3, 3, 0, 0), .values = VALUES_WIDE}),
 };
 
 static status add_infer(build *b, const node *n, inferred *out)
@@ -140,7 +140,7 @@ const op_def op_windows_add_def = {
             {.in = {S(2, 3, 5, 3, 3, 4)}, WINDOW(3, 3, 2, 1, 1, 1, 6, 5)},
             {.in = {S(1, 1, 1, 1, 1, 1)}, WINDOW(1, 1, 1, 1, 0, 0, 1, 1)},
             {.in = {S(1, 2, 2, 3, 5, 33)}, WINDOW(3, 5, 1, 2, 1, 2, 2, 3)},
-            {.in = {S(3, 3, 3, 2, 2, 2)}, WINDOW(2, 2, 3, 3, 0, 0, 8, 8)}),
+            {.in = {S(3, 3, 3, 2, 2, 2)}, WINDOW(2, 2, 3, 3, 0, 0, 8, 8), .values = VALUES_WIDE}),
 };
 
 ingot_value *ingot_windows(ingot_build *b, ingot_value *x, const ingot_window *window, double pad_value)
