@@ -131,6 +131,61 @@ __device__ __forceinline__ void as_left_side(uint32_t (&a)[4], const float (&c)[
     a[3] = pair<T>(d[2], d[3]);
 }
 
+template <int M, int N> __device__ __forceinline__ void clear(float (&x)[M][N][4])
+{
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+        for (int j = 0; j < N; j++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) x[m][j][i] = 0;
+}
+
+// y += left right^T, both tiles of rows: MT * 16 rows of the left from `row`, BN rows of the right.
+template <typename T, int WIDTH, int MT, int BN>
+__device__ __forceinline__ void multiply_rows(float (&y)[MT][BN / 8][4], const T *left, int row, const T *right)
+{
+#pragma unroll
+    for (int d = 0; d < WIDTH / 16; d++) {
+        uint32_t a[MT][4];
+#pragma unroll
+        for (int m = 0; m < MT; m++) left_side<WIDTH>(a[m], left, row + m * 16, d);
+#pragma unroll
+        for (int j = 0; j < BN / 16; j++) {
+            uint32_t b[4];
+            right_sides<WIDTH>(b, right, j * 16, d);
+#pragma unroll
+            for (int m = 0; m < MT; m++) {
+                multiply_add<T>(y[m][2 * j], a[m], b[0], b[1]);
+                multiply_add<T>(y[m][2 * j + 1], a[m], b[2], b[3]);
+            }
+        }
+    }
+}
+
+// y += p tile, p as it lies in the registers, the tile's BN rows summed over.
+template <typename T, int WIDTH, int MT, int BN>
+__device__ __forceinline__ void multiply_by(float (&y)[MT][WIDTH / 8][4], const float (&p)[MT][BN / 8][4],
+                                            const T *tile)
+{
+#pragma unroll
+    for (int j = 0; j < BN / 16; j++) {
+        uint32_t a[MT][4];
+#pragma unroll
+        for (int m = 0; m < MT; m++) as_left_side<T>(a[m], p[m][2 * j], p[m][2 * j + 1]);
+#pragma unroll
+        for (int d = 0; d < WIDTH / 16; d++) {
+            uint32_t b[4];
+            right_sides_of_rows<WIDTH>(b, tile, j * 16, d);
+#pragma unroll
+            for (int m = 0; m < MT; m++) {
+                multiply_add<T>(y[m][2 * d], a[m], b[0], b[1]);
+                multiply_add<T>(y[m][2 * d + 1], a[m], b[2], b[3]);
+            }
+        }
+    }
+}
+
 // A result of 16 rows x N columns in this warp: element i of c[j] is at row (lane / 4 + i / 2 * 8), column 8 j + lane % 4 * 2 + i % 2.
 
 // Sums and maxima over the four threads that share a row of a result.

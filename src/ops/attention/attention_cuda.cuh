@@ -2,7 +2,7 @@
 #ifndef OPS_ATTENTION_ATTENTION_CUDA_CUH
 #define OPS_ATTENTION_ATTENTION_CUDA_CUH
 
-#include "kit/cuda/mma.cuh"
+#include "kit/cuda/flash.cuh"
 #include "ops/attention/attention.h"
 
 struct heads_of {
@@ -38,6 +38,14 @@ __device__ __forceinline__ rows_in<T> rows_of_head(const heads_of &v, const atte
     return {(const T *)v.at + batch * v.batch + head * v.head, v.token, a.tokens, a.dim, v.wide};
 }
 
+// The place of a token's row in a contiguous (B, T, heads, D).
+template <typename T>
+__device__ __forceinline__ T *row_of_token(void *all, const attention_numbers &a, int batch, int token, int head,
+                                           int heads)
+{
+    return (T *)all + (((int64_t)batch * a.tokens + token) * heads + head) * a.dim;
+}
+
 // The first key that a query sees.
 __device__ __forceinline__ int first_key(const attention_numbers &a, int batch, int query)
 {
@@ -67,14 +75,75 @@ __device__ __forceinline__ key_range first_keys(const attention_numbers &a, int 
     return {low, high};
 }
 
-// 2^x by the hardware's own instruction: 2 units in the last place, and what would be denormal is 0.
-__device__ __forceinline__ float power_of_two(float x)
+// What the two directions are given.
+struct attention_forward {
+    heads_of q, k, v;
+    void *o;
+    float *lse; // (B, H, T) or NULL
+    attention_numbers a;
+};
+
+static inline attention_forward attention_forward_of(const step *s)
 {
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
+    return {heads_of_tensor(&s->in[0]), heads_of_tensor(&s->in[1]),          heads_of_tensor(&s->in[2]),
+            s->out[ATTENTION_O].data,   (float *)s->out[ATTENTION_LSE].data, attention_numbers_of(s, 0, 3)};
 }
 
-constexpr float LOG2_E = 1.4426950408889634f;
+struct attention_backward {
+    heads_of dout, q, k, v, o;
+    const float *lse; // (B, H, T)
+    float *delta;     // (B, H, T): sum(do o) of each query
+    void *dq, *dk, *dv;
+    attention_numbers a;
+};
+
+static inline attention_backward attention_backward_of(const step *s)
+{
+    heads_of in[5];
+    for (int i = 0; i < 5; i++) in[i] = heads_of_tensor(&s->in[i]);
+    return {in[0],
+            in[1],
+            in[2],
+            in[3],
+            in[4],
+            (const float *)s->in[5].data,
+            (float *)s->scratch,
+            s->out[ATTENTION_GRAD_DQ].data,
+            s->out[ATTENTION_GRAD_DK].data,
+            s->out[ATTENTION_GRAD_DV].data,
+            attention_numbers_of(s, 1, 6)};
+}
+
+// For delta.
+static inline int64_t attention_backward_scratch(const node *n, const device_caps *)
+{
+    return shape_count(n->in[5]->shape) * (int64_t)sizeof(float);
+}
+
+// Whether q (B, T, H, D) fits the tiles and a grid.
+static inline bool attention_fits(shape q)
+{
+    return q.dim[3] <= 128 && q.dim[0] <= 65535 && q.dim[2] <= 65535 && q.dim[1] < 1 << 30;
+}
+
+// A block for each BM tokens of each head, with TILES in shared memory.
+template <typename TILES, typename K, typename F>
+static void launch_tiles(K kernel, const F &f, int threads, int heads, int batch, queue *q)
+{
+    static_assert(sizeof(TILES) <= 227 * 1024);
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)sizeof(TILES));
+    dim3 grid((unsigned)((f.a.tokens + TILES::BM - 1) / TILES::BM), (unsigned)heads, (unsigned)batch);
+    kernel<<<grid, (unsigned)threads, sizeof(TILES), q->stream>>>(f);
+}
+
+#define ATTENTION_WANTS                                                                                                \
+    {                                                                                                                  \
+        STORAGE_LAST_CONTIGUOUS, STORAGE_LAST_CONTIGUOUS, STORAGE_LAST_CONTIGUOUS                                      \
+    }
+#define ATTENTION_GRAD_WANTS                                                                                           \
+    {                                                                                                                  \
+        STORAGE_LAST_CONTIGUOUS, STORAGE_LAST_CONTIGUOUS, STORAGE_LAST_CONTIGUOUS, STORAGE_LAST_CONTIGUOUS,            \
+            STORAGE_LAST_CONTIGUOUS                                                                                    \
+    }
 
 #endif

@@ -105,26 +105,19 @@ __device__ __forceinline__ float row_max(float v)
 }
 
 template <int WIDTH, int R>
-__device__ __forceinline__ void store_result(void *to_all, const float (&y)[R][WIDTH / 16], const attention_numbers &a,
+__device__ __forceinline__ void store_result(void *all, const float (&y)[R][WIDTH / 16], const attention_numbers &a,
                                              int batch, int head, int heads, int first, const float (&scale)[R])
 {
 #pragma unroll
     for (int i = 0; i < R; i++) {
         int token = first + ty() * R + i;
         if (token >= a.tokens) continue;
-        float *row = (float *)to_all + (((int64_t)batch * a.tokens + token) * heads + head) * a.dim;
+        float *row = row_of_token<float>(all, a, batch, token, head, heads);
 #pragma unroll
         for (int c = 0; c < WIDTH / 16; c++)
             if (tx() + 16 * c < a.dim) row[tx() + 16 * c] = y[i][c] * scale[i];
     }
 }
-
-struct attention_forward {
-    heads_of q, k, v;
-    void *o;
-    float *lse;
-    attention_numbers a;
-};
 
 template <int WIDTH, int R> struct forward_tiles {
     static constexpr int BM = 16 * R;
@@ -192,14 +185,6 @@ template <int WIDTH, int R> __global__ void __launch_bounds__(THREADS) attend_f3
     }
     store_result<WIDTH, R>(f.o, o, a, batch, head, a.heads, first, inverse);
 }
-
-struct attention_backward {
-    heads_of dout, q, k, v, o;
-    const float *lse;
-    float *delta;
-    void *dq, *dk, *dv;
-    attention_numbers a;
-};
 
 template <int WIDTH, int R> struct query_tiles {
     static constexpr int BM = 16 * R;
@@ -318,15 +303,6 @@ template <int WIDTH, int R> __global__ void __launch_bounds__(THREADS) grad_keys
     store_result<WIDTH, R>(f.dv, dv, a, batch, kv_head, a.kv_heads, first, one);
 }
 
-template <typename TILES, typename K, typename F>
-static void launch_tiles(K kernel, const F &f, int heads, int batch, queue *q)
-{
-    static_assert(sizeof(TILES) <= 227 * 1024);
-    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)sizeof(TILES));
-    dim3 grid((unsigned)((f.a.tokens + TILES::BM - 1) / TILES::BM), (unsigned)heads, (unsigned)batch);
-    kernel<<<grid, THREADS, sizeof(TILES), q->stream>>>(f);
-}
-
 // Calls f with the width of tiles, and with 2 rows a thread where 4 would leave multiprocessors without work.
 template <typename F> static void by_size(const attention_numbers &a, int heads, int batch, const queue *q, F f)
 {
@@ -347,80 +323,51 @@ template <typename F> static void by_size(const attention_numbers &a, int heads,
 
 static status launch(const step *s, queue *q)
 {
-    attention_forward f = {heads_of_tensor(&s->in[0]),          heads_of_tensor(&s->in[1]),
-                           heads_of_tensor(&s->in[2]),          s->out[ATTENTION_O].data,
-                           (float *)s->out[ATTENTION_LSE].data, attention_numbers_of(s, 0, 3)};
+    attention_forward f = attention_forward_of(s);
     int batch = (int)s->in[0].shape.dim[0];
     by_size(f.a, f.a.heads, batch, q, [&](auto width, auto rows) {
         constexpr int WIDTH = decltype(width)::value, R = decltype(rows)::value;
-        launch_tiles<forward_tiles<WIDTH, R>>(attend_f32<WIDTH, R>, f, f.a.heads, batch, q);
+        launch_tiles<forward_tiles<WIDTH, R>>(attend_f32<WIDTH, R>, f, THREADS, f.a.heads, batch, q);
     });
     return INGOT_OK;
 }
 
 static status launch_grad(const step *s, queue *q)
 {
-    heads_of in[5];
-    for (int i = 0; i < 5; i++) in[i] = heads_of_tensor(&s->in[i]);
-    attention_backward f = {in[0],
-                            in[1],
-                            in[2],
-                            in[3],
-                            in[4],
-                            (const float *)s->in[5].data,
-                            (float *)s->scratch,
-                            s->out[ATTENTION_GRAD_DQ].data,
-                            s->out[ATTENTION_GRAD_DK].data,
-                            s->out[ATTENTION_GRAD_DV].data,
-                            attention_numbers_of(s, 1, 6)};
+    attention_backward f = attention_backward_of(s);
     int batch = (int)s->in[1].shape.dim[0];
     by_size(f.a, f.a.kv_heads, batch, q, [&](auto width, auto rows) {
         constexpr int WIDTH = decltype(width)::value, R = decltype(rows)::value;
-        launch_tiles<query_tiles<WIDTH, R>>(grad_queries_f32<WIDTH, R>, f, f.a.heads, batch, q);
-        launch_tiles<key_tiles<WIDTH, R>>(grad_keys_f32<WIDTH, R>, f, f.a.kv_heads, batch, q);
+        launch_tiles<query_tiles<WIDTH, R>>(grad_queries_f32<WIDTH, R>, f, THREADS, f.a.heads, batch, q);
+        launch_tiles<key_tiles<WIDTH, R>>(grad_keys_f32<WIDTH, R>, f, THREADS, f.a.kv_heads, batch, q);
     });
     return INGOT_OK;
 }
 
-static bool fits(shape q)
-{
-    return q.dim[3] <= 128 && q.dim[0] <= 65535 && q.dim[2] <= 65535 && q.dim[1] < 1 << 30;
-}
-
 static bool match(const node *n, const device_caps *caps)
 {
-    return match_f32(n, caps) && fits(n->in[0]->shape) && ATTRS_OF(attention_attrs, n)->scale > 0;
+    return match_f32(n, caps) && attention_fits(n->in[0]->shape) && ATTRS_OF(attention_attrs, n)->scale > 0;
 }
 
 static bool match_grad(const node *n, const device_caps *caps)
 {
-    return match_f32(n, caps) && fits(n->in[1]->shape);
+    return match_f32(n, caps) && attention_fits(n->in[1]->shape);
 }
 
-static int64_t scratch(const node *n, const device_caps *)
-{
-    return shape_count(n->in[5]->shape) * (int64_t)sizeof(float);
-}
-
-#define ROWS_OF_HEADS                                                                                                  \
-    {                                                                                                                  \
-        STORAGE_LAST_CONTIGUOUS, STORAGE_LAST_CONTIGUOUS, STORAGE_LAST_CONTIGUOUS, STORAGE_LAST_CONTIGUOUS,            \
-            STORAGE_LAST_CONTIGUOUS                                                                                    \
-    }
 extern "C" const kernel_def attention_f32_cuda[] = {
     {.op = &op_attention_def,
      .name = "attention.f32",
      .level = LEVEL_BEST,
      .match = match,
-     .wants = {STORAGE_LAST_CONTIGUOUS, STORAGE_LAST_CONTIGUOUS, STORAGE_LAST_CONTIGUOUS},
+     .wants = ATTENTION_WANTS,
      .launch = launch,
      .error = ERROR_SUM},
     {.op = &op_attention_grad_def,
      .name = "attention_grad.f32",
      .level = LEVEL_BEST,
      .match = match_grad,
-     .wants = ROWS_OF_HEADS,
-     .scratch = scratch,
+     .wants = ATTENTION_GRAD_WANTS,
+     .scratch = attention_backward_scratch,
      .launch = launch_grad,
      .error = ERROR_SUM},
     {},

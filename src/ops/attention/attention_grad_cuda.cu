@@ -5,93 +5,18 @@
 
 enum { WARPS = 4, THREADS = WARPS * 32 };
 
-struct attention_backward {
-    heads_of dout, q, k, v, o;
-    const float *lse; // (B, H, T)
-    float *delta;     // (B, H, T)
-    void *dq, *dk, *dv;
-    attention_numbers a;
-};
-
-template <int M, int N> __device__ __forceinline__ void clear(float (&x)[M][N][4])
-{
-#pragma unroll
-    for (int m = 0; m < M; m++)
-#pragma unroll
-        for (int j = 0; j < N; j++)
-#pragma unroll
-            for (int i = 0; i < 4; i++) x[m][j][i] = 0;
-}
-
-// y += left right^T, both tiles of rows: MT * 16 rows of the left from `row`, BN rows of the right.
-template <typename T, int WIDTH, int MT, int BN>
-__device__ __forceinline__ void multiply_rows(float (&y)[MT][BN / 8][4], const T *left, int row, const T *right)
-{
-#pragma unroll
-    for (int d = 0; d < WIDTH / 16; d++) {
-        uint32_t a[MT][4];
-#pragma unroll
-        for (int m = 0; m < MT; m++) left_side<WIDTH>(a[m], left, row + m * 16, d);
-#pragma unroll
-        for (int j = 0; j < BN / 16; j++) {
-            uint32_t b[4];
-            right_sides<WIDTH>(b, right, j * 16, d);
-#pragma unroll
-            for (int m = 0; m < MT; m++) {
-                multiply_add<T>(y[m][2 * j], a[m], b[0], b[1]);
-                multiply_add<T>(y[m][2 * j + 1], a[m], b[2], b[3]);
-            }
-        }
-    }
-}
-
-// y += p tile, p as it lies in the registers, the tile's BN rows summed over.
-template <typename T, int WIDTH, int MT, int BN>
-__device__ __forceinline__ void multiply_by(float (&y)[MT][WIDTH / 8][4], const float (&p)[MT][BN / 8][4],
-                                            const T *tile)
-{
-#pragma unroll
-    for (int j = 0; j < BN / 16; j++) {
-        uint32_t a[MT][4];
-#pragma unroll
-        for (int m = 0; m < MT; m++) as_left_side<T>(a[m], p[m][2 * j], p[m][2 * j + 1]);
-#pragma unroll
-        for (int d = 0; d < WIDTH / 16; d++) {
-            uint32_t b[4];
-            right_sides_of_rows<WIDTH>(b, tile, j * 16, d);
-#pragma unroll
-            for (int m = 0; m < MT; m++) {
-                multiply_add<T>(y[m][2 * d], a[m], b[0], b[1]);
-                multiply_add<T>(y[m][2 * d + 1], a[m], b[2], b[3]);
-            }
-        }
-    }
-}
-
-// Rows of a result into a contiguous (B, T, heads, D), times `scale`.
+// Rows of a result, from token `row` on, times `scale`.
 template <typename T, int WIDTH, int MT>
-__device__ __forceinline__ void store_rows(void *to_all, const float (&y)[MT][WIDTH / 8][4], const attention_numbers &a,
+__device__ __forceinline__ void store_rows(void *all, const float (&y)[MT][WIDTH / 8][4], const attention_numbers &a,
                                            int batch, int head, int heads, int row, float scale)
 {
-    int lane = threadIdx.x % 32;
 #pragma unroll
     for (int m = 0; m < MT; m++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            int token = row + m * 16 + lane / 4 + h * 8;
-            if (token >= a.tokens) continue;
-            T *to_row = (T *)to_all + (((int64_t)batch * a.tokens + token) * heads + head) * a.dim;
-#pragma unroll
-            for (int d = 0; d < WIDTH / 8; d++) {
-                int column = d * 8 + lane % 4 * 2;
-                float left = y[m][d][2 * h] * scale, right = y[m][d][2 * h + 1] * scale;
-                if (a.dim % 2 == 0 && column < a.dim) {
-                    *reinterpret_cast<uint32_t *>(to_row + column) = pair<T>(left, right);
-                } else {
-                    if (column < a.dim) to_row[column] = to<T>(left);
-                    if (column + 1 < a.dim) to_row[column + 1] = to<T>(right);
-                }
-            }
+            int token = row + m * 16 + (int)threadIdx.x % 32 / 4 + h * 8;
+            if (token < a.tokens)
+                store_row<T, WIDTH>(row_of_token<T>(all, a, batch, token, head, heads), y[m], h, a.dim, scale);
         }
 }
 
@@ -285,20 +210,11 @@ __global__ void __launch_bounds__(THREADS, BLOCKS) grad_keys(attention_backward 
     store_rows<T, WIDTH, MT>(f.dv, dv, a, batch, kv_head, a.kv_heads, first + row, 1);
 }
 
-template <typename TILES, typename K>
-static void launch_tiles(K kernel, const attention_backward &f, int heads, int batch, queue *q)
-{
-    static_assert(sizeof(TILES) <= 227 * 1024);
-    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)sizeof(TILES));
-    dim3 grid((unsigned)((f.a.tokens + TILES::BM - 1) / TILES::BM), (unsigned)heads, (unsigned)batch);
-    kernel<<<grid, THREADS, sizeof(TILES), q->stream>>>(f);
-}
-
 template <typename T, int WIDTH, int MQ, int NQ, int BQ, int MK, int NK, int BK>
 static void launch_width(const attention_backward &f, int batch, queue *q)
 {
-    launch_tiles<query_tiles<T, WIDTH, MQ, NQ>>(grad_queries<T, WIDTH, MQ, NQ, BQ>, f, f.a.heads, batch, q);
-    launch_tiles<key_tiles<T, WIDTH, MK, NK>>(grad_keys<T, WIDTH, MK, NK, BK>, f, f.a.kv_heads, batch, q);
+    launch_tiles<query_tiles<T, WIDTH, MQ, NQ>>(grad_queries<T, WIDTH, MQ, NQ, BQ>, f, THREADS, f.a.heads, batch, q);
+    launch_tiles<key_tiles<T, WIDTH, MK, NK>>(grad_keys<T, WIDTH, MK, NK, BK>, f, THREADS, f.a.kv_heads, batch, q);
 }
 
 template <typename T> static void launch_type(const attention_backward &f, int batch, queue *q)
@@ -313,19 +229,7 @@ template <typename T> static void launch_type(const attention_backward &f, int b
 
 static status launch(const step *s, queue *q)
 {
-    heads_of in[5];
-    for (int i = 0; i < 5; i++) in[i] = heads_of_tensor(&s->in[i]);
-    attention_backward f = {in[0],
-                            in[1],
-                            in[2],
-                            in[3],
-                            in[4],
-                            (const float *)s->in[5].data,
-                            (float *)s->scratch,
-                            s->out[ATTENTION_GRAD_DQ].data,
-                            s->out[ATTENTION_GRAD_DK].data,
-                            s->out[ATTENTION_GRAD_DV].data,
-                            attention_numbers_of(s, 1, 6)};
+    attention_backward f = attention_backward_of(s);
     int batch = (int)s->in[1].shape.dim[0];
     if (s->in[0].dtype == INGOT_BF16)
         launch_type<bf16>(f, batch, q);
@@ -336,31 +240,20 @@ static status launch(const step *s, queue *q)
 
 static bool match(const node *n, const device_caps *caps)
 {
-    shape q = n->in[1]->shape;
     ingot_dtype d = n->in[0]->dtype;
     if (caps->major < 8 || (d != INGOT_BF16 && d != INGOT_F16) || n->in[5]->dtype != INGOT_F32) return false;
     for (int i = 1; i < 5; i++)
         if (n->in[i]->dtype != d) return false;
-    return q.dim[3] <= 128 && q.dim[0] <= 65535 && q.dim[2] <= 65535 && q.dim[1] < 1 << 30;
+    return attention_fits(n->in[1]->shape);
 }
 
-static int64_t scratch(const node *n, const device_caps *)
-{
-    return shape_count(n->in[5]->shape) * (int64_t)sizeof(float);
-}
-
-#define ROWS_OF_HEADS                                                                                                  \
-    {                                                                                                                  \
-        STORAGE_LAST_CONTIGUOUS, STORAGE_LAST_CONTIGUOUS, STORAGE_LAST_CONTIGUOUS, STORAGE_LAST_CONTIGUOUS,            \
-            STORAGE_LAST_CONTIGUOUS                                                                                    \
-    }
 extern "C" const kernel_def attention_grad_cuda[] = {
     {.op = &op_attention_grad_def,
      .name = "attention_grad.mma",
      .level = LEVEL_BEST,
      .match = match,
-     .wants = ROWS_OF_HEADS,
-     .scratch = scratch,
+     .wants = ATTENTION_GRAD_WANTS,
+     .scratch = attention_backward_scratch,
      .launch = launch,
      .error = ERROR_SUM},
     {},
