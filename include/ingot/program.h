@@ -31,6 +31,9 @@ typedef struct ingot_device_options {
     int poison; /* debug: memory starts as NaN, with guards that are checked after every kernel */
     const char *tuning; /* file of choices that `ingot devices --tune` measured here, used under best; NULL: none */
     int row_invariant;  /* only kernels whose order of summation does not depend on the number of rows */
+    const char *prefer; /* kernels by name, "attention.mma,matmul.rows": used where they fit, before any other choice */
+    int tf32;           /* float32 products may round what they multiply to 10 bits; a device without them refuses */
+    const char *cache;  /* folder where kernels that are compiled at run time are kept; NULL: they are not */
 } ingot_device_options;
 
 /* name: "cpu", "ref" (float64 oracle), "null" (runs nothing), "auto" (the fastest that is there; said in the log). */

@@ -20,6 +20,8 @@
 typedef struct check_options {
     const char *device;       /* "cpu" */
     const char *level;        /* of the device; NULL: its best */
+    const char *prefer;       /* kernels by name; NULL: none */
+    const char *cache;        /* of kernels compiled at run time; NULL: none */
     const op_def *const *ops; /* ends with NULL; NULL: the built-in ones */
     dtype dtype;              /* of float inputs of ops; what the device does not take is skipped */
     uint64_t seed;            /* of values, cotangents and directions */

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 typedef struct check_verb_options {
-    const char *device, *level, *dtype;
+    const char *device, *level, *dtype, *prefer, *kernel_cache;
     string_list ops;
     int64_t seed;
 } check_verb_options;
@@ -21,6 +21,9 @@ static const option options[] = {
      .names = names_of_dtypes},
     {"ops", LIST_AT(check_verb_options, ops), "OP[,OP...]", "only these",
      .initial_help = "all, and a small model of each family"},
+    {"prefer", STRING_AT(check_verb_options, prefer), "KERNEL,..", "kernels by name, used wherever they fit"},
+    {"kernel-cache", STRING_AT(check_verb_options, kernel_cache), "DIR",
+     "where kernels compiled at run time are kept (cuda); none: nowhere", .initial_help = "$XDG_CACHE_HOME/ingot"},
     {"seed", INT_AT(check_verb_options, seed), "N", "of values, weights and directions", .initial = "1"},
 };
 
@@ -96,7 +99,12 @@ static status run(call *c, void *given)
     const op_def **chosen = NULL;
     check_report report = {0};
     status s = choose_ops(c, &o->ops, &chosen);
-    check_options check = {.device = o->device, .level = o->level, .ops = chosen, .seed = (uint64_t)o->seed};
+    check_options check = {.device = o->device,
+                           .level = o->level,
+                           .prefer = o->prefer,
+                           .cache = kernel_cache_path(c, o->kernel_cache),
+                           .ops = chosen,
+                           .seed = (uint64_t)o->seed};
     if (!s && (!ingot_dtype_parse(o->dtype, &check.dtype) || !dtype_is_float(check.dtype)))
         s = fail_usage(c, "--dtype %s: float32, float64, float16 or bfloat16", o->dtype);
     if (!s) s = check_ops(c->ctx, &check, &report);

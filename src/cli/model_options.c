@@ -75,6 +75,11 @@ const option device_lines[DEVICE_LINES] = {
      .initial_help = "this machine's, if tuned"},
     {"row-invariant", BOOL_AT(device_flags, row_invariant), NULL,
      "only kernels whose sums do not depend on how many rows run together"},
+    {"tf32", BOOL_AT(device_flags, tf32), NULL, "float32 products may round what they multiply to 10 bits (cuda)"},
+    {"prefer", STRING_AT(device_flags, prefer), "KERNEL,..",
+     "kernels by name, used wherever they fit; `ingot devices --kernels` lists them"},
+    {"kernel-cache", STRING_AT(device_flags, kernel_cache), "DIR",
+     "where kernels compiled at run time are kept (cuda); none: nowhere", .initial_help = "$XDG_CACHE_HOME/ingot"},
     {"dtype", CHOICE_AT(device_flags, dtype), "DTYPE",
      "what is computed in: bfloat16 and float16 keep float32 masters, sums, losses and moments", .initial = "float32",
      .choices = dtypes},
@@ -111,17 +116,34 @@ status device_flags_set_dtype(const device_flags *o, ingot_model *m)
 
 /* ---- choices that were measured ---- */
 
-const char *tuning_default_path(const call *c, const char *device)
+/* The user's folder for what can be made again. */
+static const char *cache_path(const call *c)
 {
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    if (cache && *cache == '/') return arena_printf(c->arena, "%s/ingot/tuning-%s.json", cache, device);
-    return home && *home == '/' ? arena_printf(c->arena, "%s/.cache/ingot/tuning-%s.json", home, device) : NULL;
+    if (cache && *cache == '/') return arena_printf(c->arena, "%s/ingot", cache);
+    return home && *home == '/' ? arena_printf(c->arena, "%s/.cache/ingot", home) : NULL;
+}
+
+const char *tuning_default_path(const call *c, const char *device)
+{
+    const char *folder = cache_path(c);
+    return folder ? arena_printf(c->arena, "%s/tuning-%s.json", folder, device) : NULL;
+}
+
+const char *kernel_cache_path(const call *c, const char *given)
+{
+    if (given && !strcmp(given, "none")) return NULL;
+    return given ? given : cache_path(c);
 }
 
 static status open_untuned(call *c, const device_flags *o, ingot_device **out)
 {
     TRY(check_rung(c, o));
-    const ingot_device_options options = {.level = levels[o->cpu_level], .row_invariant = o->row_invariant};
+    const ingot_device_options options = {.level = levels[o->cpu_level],
+                                          .row_invariant = o->row_invariant,
+                                          .prefer = o->prefer,
+                                          .tf32 = o->tf32,
+                                          .cache = kernel_cache_path(c, o->kernel_cache)};
     return ingot_device_open(c->ctx, o->device, &options, out);
 }
 

@@ -29,9 +29,9 @@ void names_of_dtypes(text *out); /* those that models compute in */
 ingot_model_options shape_model_options(const call *c, const shape_options *o);
 
 typedef struct device_flags {
-    const char *device, *tuning;
+    const char *device, *tuning, *prefer, *kernel_cache;
     int cpu_level, dtype;
-    bool row_invariant;
+    bool row_invariant, tf32;
 } device_flags;
 #define DEVICE_TABLE(type, field)                                                                                      \
     {                                                                                                                  \
@@ -43,7 +43,7 @@ typedef struct device_flags {
         "Device", device_lines, DEVICE_LINES - 1, offsetof(type, field)                                                \
     }
 bool device_flags_choose(device_flags *o, ingot_dtype d);
-enum { DEVICE_LINES = 5 };
+enum { DEVICE_LINES = 8 };
 extern const option device_lines[DEVICE_LINES];
 
 /* With the choices of --tuning, else those of this machine where there are any. */
@@ -54,6 +54,8 @@ status device_flags_resume(call *c, const device_flags *o, const char *run, ingo
 status device_keep_tuning(const ingot_device *d, const char *run);
 /* Where the choices of this machine are kept: ~/.cache/ingot/tuning-cpu.json. In the arena; NULL: there is no home. */
 const char *tuning_default_path(const call *c, const char *device);
+/* --kernel-cache, or the default; NULL: kernels are not kept. */
+const char *kernel_cache_path(const call *c, const char *given);
 /* The model computes in --dtype. */
 status device_flags_set_dtype(const device_flags *o, ingot_model *m);
 

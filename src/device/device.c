@@ -1,4 +1,5 @@
 /* Opening devices by name, and choosing kernels. */
+#define _GNU_SOURCE /* strdup */
 #include "device/device.h"
 
 #include <stdio.h>
@@ -73,9 +74,29 @@ static const kernel_def *kernel_named(const device *d, const node *n, const char
     return NULL;
 }
 
+/* The next name of a list with commas; *rest is NULL behind the last. */
+static bool next_name(const char **rest, char name[64])
+{
+    if (!*rest) return false;
+    const char *comma = strchr(*rest, ',');
+    snprintf(name, 64, "%.*s", comma ? (int)(comma - *rest) : 63, *rest);
+    *rest = comma ? comma + 1 : NULL;
+    return true;
+}
+
+static const kernel_def *kernel_preferred(const device *d, const node *n)
+{
+    char name[64];
+    const char *rest = d->prefer;
+    const kernel_def *k = NULL;
+    while (!k && next_name(&rest, name)) k = kernel_named(d, n, name);
+    return k;
+}
+
 const kernel_def *device_kernel(const device *d, const node *n)
 {
-    const kernel_def *best = NULL;
+    const kernel_def *best = kernel_preferred(d, n);
+    if (best) return best;
     const char *tuned = d->level == LEVEL_BEST ? tuning_find(d->tuning, n) : NULL;
     if (tuned) best = kernel_named(d, n, tuned);
     if (best || (tuned && !*tuned)) return best;
@@ -159,6 +180,34 @@ status device_read_tuning(device *d, const char *path)
     return s;
 }
 
+static status check_preferred(const device *d)
+{
+    char name[64];
+    const char *rest = d->prefer;
+    while (next_name(&rest, name)) {
+        bool found = false;
+        for (kernel_table list = d->kernels; list && *list && !found; list++)
+            for (const kernel_def *k = *list; k->op && !found; k++) found = !strcmp(k->name, name);
+        if (!found)
+            return ingot_fail(d->ctx, INGOT_ERROR_ARGUMENT,
+                              "there is no kernel %s on %s; `ingot devices --kernels --device %s` lists them", name,
+                              d->def->name, d->def->name);
+    }
+    return INGOT_OK;
+}
+
+/* Options that are for every device, of which some refuse some. */
+static status take_options(device *d, const ingot_device_options *o)
+{
+    if (!o) return INGOT_OK;
+    if (o->tf32 && !d->def->has_tf32)
+        return ingot_fail(d->ctx, INGOT_ERROR_UNSUPPORTED, "%s multiplies float32 in full only; leave tf32 out",
+                          d->def->name);
+    if (!o->prefer || !*o->prefer) return INGOT_OK;
+    d->prefer = strdup(o->prefer);
+    return d->prefer ? check_preferred(d) : fail_memory(d->ctx, "a device", strlen(o->prefer));
+}
+
 static status open_one(context *ctx, const device_def *def, const ingot_device_options *options, kernel_level level,
                        ingot_device **out)
 {
@@ -172,8 +221,12 @@ static status open_one(context *ctx, const device_def *def, const ingot_device_o
         free(d);
         return s;
     }
-    *out = d;
-    return INGOT_OK;
+    s = take_options(d, options);
+    if (s)
+        ingot_device_close(d);
+    else
+        *out = d;
+    return s;
 }
 
 static status open_named(ingot_context *ctx, const char *name, const ingot_device_options *options, ingot_device **out)
@@ -210,6 +263,7 @@ void ingot_device_close(ingot_device *d)
     if (!d) return;
     d->def->close(d);
     tuning_free(d->tuning);
+    free(d->prefer);
     free(d);
 }
 

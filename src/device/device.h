@@ -27,6 +27,7 @@ typedef struct device_def {
     bool by_name_only;    /* --device auto does not take it: the oracle, the null device */
     bool runs_nothing;    /* results are not written: the null device */
     bool side_by_side;    /* steps that share no memory run at the same time */
+    bool has_tf32;        /* obeys ingot_device_options.tf32 */
     status (*open)(context *ctx, const ingot_device_options *options, device *d); /* sets caps, kernels, self */
     void (*close)(device *d);
     status (*alloc)(device *d, int64_t bytes, allocation *out);
@@ -52,6 +53,7 @@ struct ingot_device {
     const kernel_def *any_op; /* takes every op that no kernel of the table takes; NULL but for null */
     kernel_level level;       /* the ceiling */
     bool row_invariant;
+    char *prefer;   /* names of kernels, with commas between; NULL: none */
     tuning *tuning; /* what was measured here; NULL: nothing. Used under `best` */
     bool poison;    /* debug: new memory and dead arena bytes are NaN, guards around buffers */
 };
@@ -59,7 +61,7 @@ struct ingot_device {
 /* The devices of this build, from devices.def; ends with NULL. */
 extern const device_def *const device_table[];
 
-/* The kernel that a node gets: what tuning says where it fits, else the highest level at or below the ceiling that
+/* The kernel that a node gets: one that is preferred by name, what tuning says where it fits, else the highest level at or below the ceiling that
  * matches, earlier in the table first. NULL when there is none. */
 const kernel_def *device_kernel(const device *d, const node *n);
 bool device_kernel_fits(const device *d, const kernel_def *k, const node *n);

@@ -78,23 +78,23 @@ static void close_cuda(device *d)
     free(g);
 }
 
-static status open_gpu(context *ctx, gpu *g)
+static status open_gpu(context *ctx, const ingot_device_options *options, gpu *g)
 {
     TRY(describe_device(ctx, &g->caps));
     TRY(cuda_check(ctx, cudaStreamCreateWithFlags(&g->queue.stream, cudaStreamNonBlocking), "making a stream"));
     if (cublasLtCreate(&g->caps.blas)) return ingot_fail(ctx, INGOT_ERROR_DEVICE, "cuda: cublasLt does not start");
-    g->caps.compiled = nvrtc_cache_new();
+    g->caps.compiled = nvrtc_cache_new(options ? options->cache : NULL);
+    g->caps.tf32 = options && options->tf32;
     return g->caps.compiled ? INGOT_OK : fail_memory(ctx, "a device", sizeof *g);
 }
 
 static status open_cuda(context *ctx, const ingot_device_options *options, device *d)
 {
-    (void)options;
     gpu *g = calloc(1, sizeof *g);
     if (!g) return fail_memory(ctx, "the CUDA device", sizeof *g);
     pthread_mutex_init(&g->lock, NULL);
     d->self = g;
-    status s = open_gpu(ctx, g);
+    status s = open_gpu(ctx, options, g);
     if (s) {
         close_cuda(d);
         return s;
@@ -273,6 +273,7 @@ const device_def ingot_cuda_device = {
     .name = "cuda",
     .summary = "NVIDIA GPUs",
     .side_by_side = true,
+    .has_tf32 = true,
     .open = open_cuda,
     .close = close_cuda,
     .alloc = alloc,

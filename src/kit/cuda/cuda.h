@@ -25,6 +25,7 @@ struct device_caps {
     int ordinal, multiprocessors, major, minor;
     int64_t memory_bytes, l2_bytes;
     char name[256];
+    bool tf32; /* asked for: float32 products may be of 10-bit mantissas */
     cublasLtHandle_t blas;
     struct nvrtc_cache *compiled;
 };

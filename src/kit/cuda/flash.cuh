@@ -3,7 +3,7 @@
 #ifndef KIT_CUDA_FLASH_CUH
 #define KIT_CUDA_FLASH_CUH
 
-#include "kit/cuda/mma.cuh"
+#include "kit/cuda/wgmma.cuh"
 
 constexpr float LOG2_E = 1.4426950408889634f;
 
@@ -27,7 +27,8 @@ template <int WIDTH, int MT> struct attended {
 };
 
 // Scores of BN keys, -INFINITY where one is not seen, and their values' tile. c: what scores are multiplied by, times LOG2_E.
-template <typename T, int WIDTH, int MT, int BN>
+// P: by_warps or by_group.
+template <typename P, int WIDTH, int BN, int MT, typename T>
 __device__ __forceinline__ void attend_keys(attended<WIDTH, MT> &r, float (&s)[MT][BN / 8][4], const T *values, float c)
 {
 #pragma unroll
@@ -54,7 +55,7 @@ __device__ __forceinline__ void attend_keys(attended<WIDTH, MT> &r, float (&s)[M
                 r.o[m][d][2 * h + 1] *= shrink;
             }
         }
-    multiply_by<T, WIDTH, MT, BN>(r.o, s, values);
+    P::template by<WIDTH, BN>(r.o, s, values);
 }
 
 // Row h of a result, times `scale`, by the four threads that have it.

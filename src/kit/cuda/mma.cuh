@@ -15,6 +15,12 @@ template <int WIDTH> __device__ __forceinline__ int tile_at(int row, int chunk)
     return (row * CHUNKS + (chunk ^ turn)) * 8;
 }
 
+// The same for a tile of ROWS rows in panels of 64 columns, one behind the other.
+template <int ROWS> __device__ __forceinline__ int panel_at(int row, int chunk)
+{
+    return chunk / 8 * ROWS * 64 + tile_at<64>(row, chunk % 8);
+}
+
 __device__ __forceinline__ unsigned shared_address(const void *p)
 {
     return (unsigned)__cvta_generic_to_shared(p);
@@ -44,7 +50,7 @@ template <typename T> struct rows_in {
 };
 
 // Rows [first, first + ROWS) into a tile; rows and columns beyond the matrix become zeros.
-template <int ROWS, int WIDTH, int THREADS, typename T>
+template <int ROWS, int WIDTH, int THREADS, bool PANELS = false, typename T>
 __device__ __forceinline__ void load_tile(T *tile, const rows_in<T> &from, int first)
 {
     constexpr int CHUNKS = WIDTH / 8;
@@ -53,7 +59,7 @@ __device__ __forceinline__ void load_tile(T *tile, const rows_in<T> &from, int f
         int item = i * THREADS + (int)threadIdx.x, row = item / CHUNKS, chunk = item % CHUNKS;
         bool inside = first + row < from.rows && chunk * 8 < from.columns;
         const T *source = from.at + (inside ? (int64_t)(first + row) * from.stride + chunk * 8 : 0);
-        T *to_tile = tile + tile_at<WIDTH>(row, chunk);
+        T *to_tile = tile + (PANELS ? panel_at<ROWS>(row, chunk) : tile_at<WIDTH>(row, chunk));
         if (from.wide) {
             copy_async(to_tile, source, inside);
         } else {
@@ -185,6 +191,29 @@ __device__ __forceinline__ void multiply_by(float (&y)[MT][WIDTH / 8][4], const 
         }
     }
 }
+
+// How kernels that are written for warps and for groups of them multiply: here each warp for itself, M * 16 rows. Rows from
+// `row` on of `left`, a tile of LEFT rows, by the BN rows of `right`; and a result in registers by BN rows that are summed over.
+template <int M> struct by_warps {
+    static constexpr int MT = M, ROWS = M * 16;
+    static constexpr bool PANELS = false;
+
+    template <int WIDTH, int BN, int LEFT, typename T>
+    static __device__ __forceinline__ void rows(float (&y)[M][BN / 8][4], const T *left, int row, const T *right)
+    {
+        clear(y);
+        multiply_rows<T, WIDTH, M, BN>(y, left, row, right);
+    }
+    template <int WIDTH, int BN, typename T>
+    static __device__ __forceinline__ void by(float (&y)[M][WIDTH / 8][4], const float (&p)[M][BN / 8][4],
+                                              const T *tile)
+    {
+        multiply_by<T, WIDTH, M, BN>(y, p, tile);
+    }
+    static __device__ __forceinline__ void settle()
+    {
+    }
+};
 
 // A result of 16 rows x N columns in this warp: element i of c[j] is at row (lane / 4 + i / 2 * 8), column 8 j + lane % 4 * 2 + i % 2.
 

@@ -86,7 +86,9 @@ static cublasStatus_t describe(product_plan *plan, const struct device_caps *cap
 {
     const product_shape *p = &plan->shape;
     bool turn_a, turn_b;
-    cublasStatus_t e = cublasLtMatmulDescCreate(&plan->how, CUBLAS_COMPUTE_32F, CUDA_R_32F);
+    bool tf32 = caps->tf32 && p->in == INGOT_F32;
+    cublasStatus_t e =
+        cublasLtMatmulDescCreate(&plan->how, tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F);
     if (!e) e = make_layout(&plan->a, p->in, p->m, p->k, p->a_row, p->a_col, &turn_a);
     if (!e) e = make_layout(&plan->b, p->in, p->k, p->n, p->b_row, p->b_col, &turn_b);
     int64_t leading = p->y_row ? p->y_row : p->n;

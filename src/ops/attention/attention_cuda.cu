@@ -1,35 +1,32 @@
 // Attention of 16-bit numbers on CUDA, in tiles (Dao 2023): a block has BM queries of one head in shared memory and walks
-// over the keys they see, the next tile of keys and values on its way meanwhile. Four warps have MT * 16 queries each.
+// over the keys they see, the next tile of keys and values on its way meanwhile. A warp has MT * 16 queries.
 #include "ops/attention/attention_cuda.cuh"
 
-enum { WARPS = 4, THREADS = WARPS * 32 };
-
-template <typename T, int WIDTH, int MT, int BN> struct forward_tiles {
-    static constexpr int BM = WARPS * MT * 16;
+template <typename T, int WIDTH, typename P, int BN, int WARPS> struct forward_tiles {
+    static constexpr int BM = WARPS * P::MT * 16, THREADS = WARPS * 32;
     T q[BM * WIDTH], k[2][BN * WIDTH], v[2][BN * WIDTH];
 };
 
-// BLOCKS: how many share a multiprocessor, as was measured.
-template <typename T, int WIDTH, int MT, int BN, int BLOCKS>
-__global__ void __launch_bounds__(THREADS, BLOCKS) attend(attention_forward f)
+// P says who multiplies; BLOCKS: how many share a multiprocessor.
+template <typename T, int WIDTH, typename P, int BN, int WARPS, int BLOCKS>
+__global__ void __launch_bounds__(WARPS * 32, BLOCKS) attend(attention_forward f)
 {
-    using tiles = forward_tiles<T, WIDTH, MT, BN>;
-    constexpr int BM = tiles::BM;
-    extern __shared__ __align__(128) unsigned char memory[];
-    tiles &t = *reinterpret_cast<tiles *>(memory);
+    using tiles = forward_tiles<T, WIDTH, P, BN, WARPS>;
+    constexpr int BM = tiles::BM, THREADS = tiles::THREADS, MT = P::MT;
+    tiles &t = tiles_in_memory<tiles>();
     const attention_numbers &a = f.a;
     int head = blockIdx.y, batch = blockIdx.z, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * BM; // long rows first
-    int row = warp * MT * 16;
+    int row = warp * MT * 16, group = row / P::ROWS * P::ROWS;
     rows_in<T> q = rows_of_head<T>(f.q, a, batch, head), k = rows_of_head<T>(f.k, a, batch, head / a.group);
     rows_in<T> v = rows_of_head<T>(f.v, a, batch, head / a.group);
 
     int last = first + BM < a.tokens ? first + BM : a.tokens;
     key_range starts = first_keys<THREADS>(a, batch, first, last);
     int from = starts.low / BN * BN, until = a.causal ? last : a.tokens;
-    load_tile<BM, WIDTH, THREADS>(t.q, q, first);
-    load_tile<BN, WIDTH, THREADS>(t.k[0], k, from);
-    load_tile<BN, WIDTH, THREADS>(t.v[0], v, from);
+    load_tile<BM, WIDTH, THREADS, P::PANELS>(t.q, q, first);
+    load_tile<BN, WIDTH, THREADS, P::PANELS>(t.k[0], k, from);
+    load_tile<BN, WIDTH, THREADS, P::PANELS>(t.v[0], v, from);
     copy_commit();
 
     attended<WIDTH, MT> r;
@@ -44,16 +41,16 @@ __global__ void __launch_bounds__(THREADS, BLOCKS) attend(attention_forward f)
         }
     for (int at = from, turn = 0; at < until; at += BN, turn ^= 1) {
         copy_wait<0>();
+        P::settle();
         __syncthreads();
         if (at + BN < until) {
-            load_tile<BN, WIDTH, THREADS>(t.k[turn ^ 1], k, at + BN);
-            load_tile<BN, WIDTH, THREADS>(t.v[turn ^ 1], v, at + BN);
+            load_tile<BN, WIDTH, THREADS, P::PANELS>(t.k[turn ^ 1], k, at + BN);
+            load_tile<BN, WIDTH, THREADS, P::PANELS>(t.v[turn ^ 1], v, at + BN);
         }
         copy_commit();
-        if (a.causal && at > first + row + MT * 16 - 1) continue; // nothing here for this warp
+        if (a.causal && at > first + group + P::ROWS - 1) continue; // nothing here for those who multiply together
         float s[MT][BN / 8][4];
-        clear(s);
-        multiply_rows<T, WIDTH, MT, BN>(s, t.q, row, t.k[turn]);
+        P::template rows<WIDTH, BN, BM>(s, t.q, row, t.k[turn]);
         bool whole = at >= starts.high && at + BN <= a.tokens && (!a.causal || at + BN - 1 <= first + row);
         if (!whole)
 #pragma unroll
@@ -66,7 +63,7 @@ __global__ void __launch_bounds__(THREADS, BLOCKS) attend(attention_forward f)
                         bool seen = key >= start[m][h] && key < a.tokens && (!a.causal || key <= query[m][h]);
                         if (!seen) s[m][j][i] = -INFINITY;
                     }
-        attend_keys<T, WIDTH, MT, BN>(r, s, t.v[turn], c);
+        attend_keys<P, WIDTH, BN>(r, s, t.v[turn], c);
     }
 #pragma unroll
     for (int m = 0; m < MT; m++)
@@ -81,30 +78,45 @@ __global__ void __launch_bounds__(THREADS, BLOCKS) attend(attention_forward f)
         }
 }
 
-template <typename T, int WIDTH, int MT, int BN, int BLOCKS>
+template <typename T, int WIDTH, typename P, int BN, int WARPS, int BLOCKS>
 static void launch_width(const attention_forward &f, int batch, queue *q)
 {
-    launch_tiles<forward_tiles<T, WIDTH, MT, BN>>(attend<T, WIDTH, MT, BN, BLOCKS>, f, THREADS, f.a.heads, batch, q);
+    launch_tiles<forward_tiles<T, WIDTH, P, BN, WARPS>>(attend<T, WIDTH, P, BN, WARPS, BLOCKS>, f, WARPS * 32,
+                                                        f.a.heads, batch, q);
 }
 
-template <typename T> static void launch_type(const attention_forward &f, int batch, queue *q)
+template <typename T> static void launch_warps(const attention_forward &f, int batch, queue *q)
 {
     if (f.a.dim <= 32)
-        launch_width<T, 32, 1, 64, 2>(f, batch, q);
+        launch_width<T, 32, by_warps<1>, 64, 4, 2>(f, batch, q);
     else if (f.a.dim <= 64)
-        launch_width<T, 64, 1, 64, 2>(f, batch, q);
+        launch_width<T, 64, by_warps<1>, 64, 4, 2>(f, batch, q);
     else
-        launch_width<T, 128, 2, 32, 2>(f, batch, q);
+        launch_width<T, 128, by_warps<2>, 32, 4, 2>(f, batch, q);
 }
 
-static status launch(const step *s, queue *q)
+template <typename T> static void launch_groups(const attention_forward &f, int batch, queue *q)
+{
+    if (f.a.dim <= 64)
+        launch_width<T, 64, by_group, 64, 8, 2>(f, batch, q);
+    else
+        launch_width<T, 128, by_group, 64, 12, 1>(f, batch, q);
+}
+
+template <bool GROUPS> static status launch(const step *s, queue *q)
 {
     attention_forward f = attention_forward_of(s);
     int batch = (int)s->in[0].shape.dim[0];
+    auto run = [&](auto t) {
+        if constexpr (GROUPS)
+            launch_groups<decltype(t)>(f, batch, q);
+        else
+            launch_warps<decltype(t)>(f, batch, q);
+    };
     if (s->in[0].dtype == INGOT_BF16)
-        launch_type<bf16>(f, batch, q);
+        run(bf16());
     else
-        launch_type<f16>(f, batch, q);
+        run(f16());
     return INGOT_OK;
 }
 
@@ -116,13 +128,25 @@ static bool match(const node *n, const device_caps *caps)
            (!n->out[ATTENTION_LSE] || n->out[ATTENTION_LSE]->dtype == INGOT_F32);
 }
 
+static bool match_groups(const node *n, const device_caps *caps)
+{
+    return wgmma_runs(caps) && match(n, caps) && n->in[0]->shape.dim[3] > 32;
+}
+
 extern "C" const kernel_def attention_cuda[] = {
     {.op = &op_attention_def,
      .name = "attention.mma",
      .level = LEVEL_BEST,
      .match = match,
      .wants = ATTENTION_WANTS,
-     .launch = launch,
+     .launch = launch<false>,
+     .error = ERROR_SUM},
+    {.op = &op_attention_def,
+     .name = "attention.wgmma",
+     .level = LEVEL_BEST,
+     .match = match_groups,
+     .wants = ATTENTION_WANTS,
+     .launch = launch<true>,
      .error = ERROR_SUM},
     {},
 };

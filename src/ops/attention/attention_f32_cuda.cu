@@ -127,8 +127,7 @@ template <int WIDTH, int R> struct forward_tiles {
 template <int WIDTH, int R> __global__ void __launch_bounds__(THREADS) attend_f32(attention_forward f)
 {
     using tiles = forward_tiles<WIDTH, R>;
-    extern __shared__ __align__(128) unsigned char memory[];
-    tiles &t = *reinterpret_cast<tiles *>(memory);
+    tiles &t = tiles_in_memory<tiles>();
     const attention_numbers &a = f.a;
     int head = blockIdx.y, batch = blockIdx.z, first = ((int)gridDim.x - 1 - (int)blockIdx.x) * tiles::BM;
     rows_in<float> k = rows_of_head<float>(f.k, a, batch, head / a.group),
@@ -194,8 +193,7 @@ template <int WIDTH, int R> struct query_tiles {
 template <int WIDTH, int R> __global__ void __launch_bounds__(THREADS) grad_queries_f32(attention_backward f)
 {
     using tiles = query_tiles<WIDTH, R>;
-    extern __shared__ __align__(128) unsigned char memory[];
-    tiles &t = *reinterpret_cast<tiles *>(memory);
+    tiles &t = tiles_in_memory<tiles>();
     const attention_numbers &a = f.a;
     int head = blockIdx.y, batch = blockIdx.z, first = ((int)gridDim.x - 1 - (int)blockIdx.x) * tiles::BM;
     rows_in<float> k = rows_of_head<float>(f.k, a, batch, head / a.group),
@@ -253,8 +251,7 @@ template <int WIDTH, int R> struct key_tiles {
 template <int WIDTH, int R> __global__ void __launch_bounds__(THREADS) grad_keys_f32(attention_backward f)
 {
     using tiles = key_tiles<WIDTH, R>;
-    extern __shared__ __align__(128) unsigned char memory[];
-    tiles &t = *reinterpret_cast<tiles *>(memory);
+    tiles &t = tiles_in_memory<tiles>();
     const attention_numbers &a = f.a;
     int kv_head = blockIdx.y, batch = blockIdx.z, first = (int)blockIdx.x * tiles::BM;
     load_rows<tiles::BM, WIDTH>(t.k, rows_of_head<float>(f.k, a, batch, kv_head), first);

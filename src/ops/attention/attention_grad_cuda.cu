@@ -3,8 +3,6 @@
 // order of the heads. The first pass leaves delta, sum(do o) of each query, for the second.
 #include "ops/attention/attention_cuda.cuh"
 
-enum { WARPS = 4, THREADS = WARPS * 32 };
-
 // Rows of a result, from token `row` on, times `scale`.
 template <typename T, int WIDTH, int MT>
 __device__ __forceinline__ void store_rows(void *all, const float (&y)[MT][WIDTH / 8][4], const attention_numbers &a,
@@ -22,8 +20,8 @@ __device__ __forceinline__ void store_rows(void *all, const float (&y)[MT][WIDTH
 
 // ---- dq: a block has queries and walks over keys ----
 
-template <typename T, int WIDTH, int MT, int BN> struct query_tiles {
-    static constexpr int BM = WARPS * MT * 16;
+template <typename T, int WIDTH, typename P, int BN, int WARPS> struct query_tiles {
+    static constexpr int BM = WARPS * P::MT * 16, THREADS = WARPS * 32;
     T q[BM * WIDTH], dout[BM * WIDTH], k[2][BN * WIDTH], v[2][BN * WIDTH];
 };
 
@@ -49,27 +47,27 @@ __device__ __forceinline__ float delta_of(const attention_backward &f, int batch
     return sum;
 }
 
-// BLOCKS: how many share a multiprocessor, as was measured.
-template <typename T, int WIDTH, int MT, int BN, int BLOCKS>
-__global__ void __launch_bounds__(THREADS, BLOCKS) grad_queries(attention_backward f)
+// P says who multiplies; BLOCKS: how many share a multiprocessor.
+template <typename T, int WIDTH, typename P, int BN, int WARPS, int BLOCKS>
+__global__ void __launch_bounds__(WARPS * 32, BLOCKS) grad_queries(attention_backward f)
 {
-    using tiles = query_tiles<T, WIDTH, MT, BN>;
-    constexpr int BM = tiles::BM;
-    extern __shared__ __align__(128) unsigned char memory[];
-    tiles &t = *reinterpret_cast<tiles *>(memory);
+    using tiles = query_tiles<T, WIDTH, P, BN, WARPS>;
+    constexpr int BM = tiles::BM, THREADS = tiles::THREADS, MT = P::MT;
+    tiles &t = tiles_in_memory<tiles>();
     const attention_numbers &a = f.a;
     int head = blockIdx.y, batch = blockIdx.z, lane = threadIdx.x % 32;
     int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * BM, row = (int)threadIdx.x / 32 * MT * 16;
+    int group = row / P::ROWS * P::ROWS;
     rows_in<T> q = rows_of_head<T>(f.q, a, batch, head), dout = rows_of_head<T>(f.dout, a, batch, head);
     rows_in<T> k = rows_of_head<T>(f.k, a, batch, head / a.group), v = rows_of_head<T>(f.v, a, batch, head / a.group);
 
     int last = first + BM < a.tokens ? first + BM : a.tokens;
     key_range starts = first_keys<THREADS>(a, batch, first, last);
     int from = starts.low / BN * BN, until = a.causal ? last : a.tokens;
-    load_tile<BM, WIDTH, THREADS>(t.q, q, first);
-    load_tile<BM, WIDTH, THREADS>(t.dout, dout, first);
-    load_tile<BN, WIDTH, THREADS>(t.k[0], k, from);
-    load_tile<BN, WIDTH, THREADS>(t.v[0], v, from);
+    load_tile<BM, WIDTH, THREADS, P::PANELS>(t.q, q, first);
+    load_tile<BM, WIDTH, THREADS, P::PANELS>(t.dout, dout, first);
+    load_tile<BN, WIDTH, THREADS, P::PANELS>(t.k[0], k, from);
+    load_tile<BN, WIDTH, THREADS, P::PANELS>(t.v[0], v, from);
     copy_commit();
 
     float dq[MT][WIDTH / 8][4], lse[MT][2], delta[MT][2], c = a.scale * LOG2_E;
@@ -88,18 +86,17 @@ __global__ void __launch_bounds__(THREADS, BLOCKS) grad_queries(attention_backwa
         }
     for (int at = from, turn = 0; at < until; at += BN, turn ^= 1) {
         copy_wait<0>();
+        P::settle();
         __syncthreads();
         if (at + BN < until) {
-            load_tile<BN, WIDTH, THREADS>(t.k[turn ^ 1], k, at + BN);
-            load_tile<BN, WIDTH, THREADS>(t.v[turn ^ 1], v, at + BN);
+            load_tile<BN, WIDTH, THREADS, P::PANELS>(t.k[turn ^ 1], k, at + BN);
+            load_tile<BN, WIDTH, THREADS, P::PANELS>(t.v[turn ^ 1], v, at + BN);
         }
         copy_commit();
-        if (a.causal && at > first + row + MT * 16 - 1) continue; // nothing here for this warp
+        if (a.causal && at > first + group + P::ROWS - 1) continue; // nothing here for those who multiply together
         float s[MT][BN / 8][4], dp[MT][BN / 8][4];
-        clear(s);
-        multiply_rows<T, WIDTH, MT, BN>(s, t.q, row, t.k[turn]);
-        clear(dp);
-        multiply_rows<T, WIDTH, MT, BN>(dp, t.dout, row, t.v[turn]);
+        P::template rows<WIDTH, BN, BM>(s, t.q, row, t.k[turn]);
+        P::template rows<WIDTH, BN, BM>(dp, t.dout, row, t.v[turn]);
         bool whole = at >= starts.high && at + BN <= a.tokens && (!a.causal || at + BN - 1 <= first + row);
 #pragma unroll
         for (int m = 0; m < MT; m++)
@@ -112,15 +109,15 @@ __global__ void __launch_bounds__(THREADS, BLOCKS) grad_queries(attention_backwa
                     float p = seen ? power_of_two(s[m][j][i] * c - lse[m][h]) : 0;
                     s[m][j][i] = seen ? p * (dp[m][j][i] - delta[m][h]) : 0;
                 }
-        multiply_by<T, WIDTH, MT, BN>(dq, s, t.k[turn]);
+        P::template by<WIDTH, BN>(dq, s, t.k[turn]);
     }
     store_rows<T, WIDTH, MT>(f.dq, dq, a, batch, head, a.heads, first + row, a.scale);
 }
 
 // ---- dk, dv: a block has keys and values and walks over the queries of all heads that read them ----
 
-template <typename T, int WIDTH, int MT, int BN> struct key_tiles {
-    static constexpr int BM = WARPS * MT * 16;
+template <typename T, int WIDTH, typename P, int BN, int WARPS> struct key_tiles {
+    static constexpr int BM = WARPS * P::MT * 16, THREADS = WARPS * 32;
     T k[BM * WIDTH], v[BM * WIDTH], q[2][BN * WIDTH], dout[2][BN * WIDTH];
     float lse[2][BN], delta[2][BN];
     int start[2][BN], latest[2][BN / 32]; // first keys, and the largest of 32 queries
@@ -142,25 +139,25 @@ __device__ __forceinline__ void load_numbers(float *lse, float *delta, int *star
     if (threadIdx.x % 32 == 0) latest[threadIdx.x / 32] = last;
 }
 
-template <typename T, int WIDTH, int MT, int BN, int BLOCKS>
-__global__ void __launch_bounds__(THREADS, BLOCKS) grad_keys(attention_backward f)
+template <typename T, int WIDTH, typename P, int BN, int WARPS, int BLOCKS>
+__global__ void __launch_bounds__(WARPS * 32, BLOCKS) grad_keys(attention_backward f)
 {
-    using tiles = key_tiles<T, WIDTH, MT, BN>;
-    constexpr int BM = tiles::BM;
-    extern __shared__ __align__(128) unsigned char memory[];
-    tiles &t = *reinterpret_cast<tiles *>(memory);
+    using tiles = key_tiles<T, WIDTH, P, BN, WARPS>;
+    constexpr int BM = tiles::BM, THREADS = tiles::THREADS, MT = P::MT;
+    tiles &t = tiles_in_memory<tiles>();
     const attention_numbers &a = f.a;
     int kv_head = blockIdx.y, batch = blockIdx.z, lane = threadIdx.x % 32;
-    int first = (int)blockIdx.x * BM, row = (int)threadIdx.x / 32 * MT * 16; // long columns first
-    load_tile<BM, WIDTH, THREADS>(t.k, rows_of_head<T>(f.k, a, batch, kv_head), first);
-    load_tile<BM, WIDTH, THREADS>(t.v, rows_of_head<T>(f.v, a, batch, kv_head), first);
+    int first = (int)blockIdx.x * BM, row = (int)threadIdx.x / 32 * MT * 16;
+    int group = row / P::ROWS * P::ROWS; // long columns first
+    load_tile<BM, WIDTH, THREADS, P::PANELS>(t.k, rows_of_head<T>(f.k, a, batch, kv_head), first);
+    load_tile<BM, WIDTH, THREADS, P::PANELS>(t.v, rows_of_head<T>(f.v, a, batch, kv_head), first);
 
     int from = a.causal ? first / BN * BN : 0, tiles_a_head = (a.tokens - from + BN - 1) / BN;
     int count = tiles_a_head * a.group;
     auto load = [&](int index, int turn) {
         int head = kv_head * a.group + index / tiles_a_head, at = from + index % tiles_a_head * BN;
-        load_tile<BN, WIDTH, THREADS>(t.q[turn], rows_of_head<T>(f.q, a, batch, head), at);
-        load_tile<BN, WIDTH, THREADS>(t.dout[turn], rows_of_head<T>(f.dout, a, batch, head), at);
+        load_tile<BN, WIDTH, THREADS, P::PANELS>(t.q[turn], rows_of_head<T>(f.q, a, batch, head), at);
+        load_tile<BN, WIDTH, THREADS, P::PANELS>(t.dout[turn], rows_of_head<T>(f.dout, a, batch, head), at);
         load_numbers<BN>(t.lse[turn], t.delta[turn], t.start[turn], t.latest[turn], f, batch, head, at);
     };
     load(0, 0);
@@ -171,13 +168,13 @@ __global__ void __launch_bounds__(THREADS, BLOCKS) grad_keys(attention_backward 
     for (int index = 0; index < count; index++) {
         int turn = index & 1, at = from + index % tiles_a_head * BN;
         copy_wait<0>();
+        P::settle();
         __syncthreads();
         if (index + 1 < count) load(index + 1, turn ^ 1);
         copy_commit();
-        if (a.causal && at + BN - 1 < first + row) continue; // nothing here for this warp
+        if (a.causal && at + BN - 1 < first + group) continue; // nothing here for those who multiply together
         float s[MT][BN / 8][4], dp[MT][BN / 8][4];
-        clear(s);
-        multiply_rows<T, WIDTH, MT, BN>(s, t.k, row, t.q[turn]); // keys by queries
+        P::template rows<WIDTH, BN, BM>(s, t.k, row, t.q[turn]); // keys by queries
         int latest = t.latest[turn][0];
         for (int i = 1; i < BN / 32; i++) latest = max(latest, t.latest[turn][i]);
         bool whole = latest <= first + row && at + BN <= a.tokens && (!a.causal || at >= first + row + MT * 16 - 1);
@@ -192,9 +189,8 @@ __global__ void __launch_bounds__(THREADS, BLOCKS) grad_keys(attention_backward 
                                           (!a.causal || key <= at + column));
                     s[m][j][i] = seen ? power_of_two(s[m][j][i] * c - t.lse[turn][column]) : 0;
                 }
-        multiply_by<T, WIDTH, MT, BN>(dv, s, t.dout[turn]);
-        clear(dp);
-        multiply_rows<T, WIDTH, MT, BN>(dp, t.v, row, t.dout[turn]);
+        P::template by<WIDTH, BN>(dv, s, t.dout[turn]);
+        P::template rows<WIDTH, BN, BM>(dp, t.v, row, t.dout[turn]);
 #pragma unroll
         for (int m = 0; m < MT; m++)
 #pragma unroll
@@ -204,37 +200,65 @@ __global__ void __launch_bounds__(THREADS, BLOCKS) grad_keys(attention_backward 
                     int column = j * 8 + lane % 4 * 2 + i % 2;
                     s[m][j][i] *= dp[m][j][i] - t.delta[turn][column];
                 }
-        multiply_by<T, WIDTH, MT, BN>(dk, s, t.q[turn]);
+        P::template by<WIDTH, BN>(dk, s, t.q[turn]);
     }
     store_rows<T, WIDTH, MT>(f.dk, dk, a, batch, kv_head, a.kv_heads, first + row, a.scale);
     store_rows<T, WIDTH, MT>(f.dv, dv, a, batch, kv_head, a.kv_heads, first + row, 1);
 }
 
-template <typename T, int WIDTH, int MQ, int NQ, int BQ, int MK, int NK, int BK>
+// As tiles of queries and of keys: who multiplies, rows of the other side, warps, blocks that share a multiprocessor.
+template <typename P, int BN, int WARPS, int BLOCKS> struct walk {
+    template <typename T, int WIDTH> static void queries(const attention_backward &f, int batch, queue *q)
+    {
+        launch_tiles<query_tiles<T, WIDTH, P, BN, WARPS>>(grad_queries<T, WIDTH, P, BN, WARPS, BLOCKS>, f, WARPS * 32,
+                                                          f.a.heads, batch, q);
+    }
+    template <typename T, int WIDTH> static void keys(const attention_backward &f, int batch, queue *q)
+    {
+        launch_tiles<key_tiles<T, WIDTH, P, BN, WARPS>>(grad_keys<T, WIDTH, P, BN, WARPS, BLOCKS>, f, WARPS * 32,
+                                                        f.a.kv_heads, batch, q);
+    }
+};
+
+template <typename T, int WIDTH, typename QUERIES, typename KEYS>
 static void launch_width(const attention_backward &f, int batch, queue *q)
 {
-    launch_tiles<query_tiles<T, WIDTH, MQ, NQ>>(grad_queries<T, WIDTH, MQ, NQ, BQ>, f, THREADS, f.a.heads, batch, q);
-    launch_tiles<key_tiles<T, WIDTH, MK, NK>>(grad_keys<T, WIDTH, MK, NK, BK>, f, THREADS, f.a.kv_heads, batch, q);
+    QUERIES::template queries<T, WIDTH>(f, batch, q);
+    KEYS::template keys<T, WIDTH>(f, batch, q);
 }
 
-template <typename T> static void launch_type(const attention_backward &f, int batch, queue *q)
+template <typename T> static void launch_warps(const attention_backward &f, int batch, queue *q)
 {
     if (f.a.dim <= 32)
-        launch_width<T, 32, 1, 64, 2, 1, 64, 2>(f, batch, q);
+        launch_width<T, 32, walk<by_warps<1>, 64, 4, 2>, walk<by_warps<1>, 64, 4, 2>>(f, batch, q);
     else if (f.a.dim <= 64)
-        launch_width<T, 64, 1, 32, 4, 1, 32, 4>(f, batch, q);
+        launch_width<T, 64, walk<by_warps<1>, 32, 4, 4>, walk<by_warps<1>, 32, 4, 4>>(f, batch, q);
     else
-        launch_width<T, 128, 1, 32, 3, 1, 32, 2>(f, batch, q);
+        launch_width<T, 128, walk<by_warps<1>, 32, 4, 3>, walk<by_warps<1>, 32, 4, 2>>(f, batch, q);
 }
 
-static status launch(const step *s, queue *q)
+template <typename T> static void launch_groups(const attention_backward &f, int batch, queue *q)
+{
+    if (f.a.dim <= 64)
+        launch_width<T, 64, walk<by_group, 64, 4, 3>, walk<by_group, 64, 4, 3>>(f, batch, q);
+    else
+        launch_width<T, 128, walk<by_group, 64, 4, 2>, walk<by_group, 64, 4, 2>>(f, batch, q);
+}
+
+template <bool GROUPS> static status launch(const step *s, queue *q)
 {
     attention_backward f = attention_backward_of(s);
     int batch = (int)s->in[1].shape.dim[0];
+    auto run = [&](auto t) {
+        if constexpr (GROUPS)
+            launch_groups<decltype(t)>(f, batch, q);
+        else
+            launch_warps<decltype(t)>(f, batch, q);
+    };
     if (s->in[0].dtype == INGOT_BF16)
-        launch_type<bf16>(f, batch, q);
+        run(bf16());
     else
-        launch_type<f16>(f, batch, q);
+        run(f16());
     return INGOT_OK;
 }
 
@@ -247,6 +271,11 @@ static bool match(const node *n, const device_caps *caps)
     return attention_fits(n->in[1]->shape);
 }
 
+static bool match_groups(const node *n, const device_caps *caps)
+{
+    return wgmma_runs(caps) && match(n, caps) && n->in[1]->shape.dim[3] > 32;
+}
+
 extern "C" const kernel_def attention_grad_cuda[] = {
     {.op = &op_attention_grad_def,
      .name = "attention_grad.mma",
@@ -254,7 +283,15 @@ extern "C" const kernel_def attention_grad_cuda[] = {
      .match = match,
      .wants = ATTENTION_GRAD_WANTS,
      .scratch = attention_backward_scratch,
-     .launch = launch,
+     .launch = launch<false>,
+     .error = ERROR_SUM},
+    {.op = &op_attention_grad_def,
+     .name = "attention_grad.wgmma",
+     .level = LEVEL_BEST,
+     .match = match_groups,
+     .wants = ATTENTION_GRAD_WANTS,
+     .scratch = attention_backward_scratch,
+     .launch = launch<true>,
      .error = ERROR_SUM},
     {},
 };

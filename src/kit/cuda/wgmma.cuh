@@ -1,0 +1,186 @@
+// The tensor cores' products as sm_90a has them: four warps together multiply 64 rows, and read tiles from shared memory by
+// themselves. Accumulators and left sides lie in registers as those of mma.cuh do, for MT = 1: warp w of the four has
+// rows 16 w to 16 w + 15.
+//
+// A tile is one panel for each 64 columns; a panel is rows of 128 bytes as tile_at<64> places them, and begins at a multiple
+// of 1024 bytes. That is what the hardware calls a swizzle of 128 bytes.
+#ifndef KIT_CUDA_WGMMA_CUH
+#define KIT_CUDA_WGMMA_CUH
+
+#include "kit/cuda/mma.cuh"
+
+// Kernels with these products are compiled for every architecture, and run where this module has code for sm_90a.
+static inline bool wgmma_runs(const device_caps *caps)
+{
+#ifdef INGOT_CUDA_HAS_90A
+    return caps->major == 9 && caps->minor == 0;
+#else
+    (void)caps;
+    return false;
+#endif
+}
+
+// What the hardware is told of a tile: where it begins, `across` bytes from panel to panel where the product is as wide as
+// several, 1024 bytes from eight rows to the next eight, swizzled.
+__device__ __forceinline__ uint64_t describe_tile(const void *at, int across)
+{
+    return (uint64_t)(shared_address(at) >> 4 & 0x3fff) | (uint64_t)(across >> 4 & 0x3fff) << 16 |
+           (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62;
+}
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+
+// Writes of this thread to shared memory, before the barrier behind which products read them.
+__device__ __forceinline__ void settle_for_products()
+{
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+// Registers that products on their way read or write are touched by nothing before they are done.
+template <int N> __device__ __forceinline__ void pin(float (&y)[N][4])
+{
+#pragma unroll
+    for (int j = 0; j < N; j++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) asm volatile("" : "+f"(y[j][i])::"memory");
+}
+template <int N> __device__ __forceinline__ void pin(uint32_t (&a)[N][4])
+{
+#pragma unroll
+    for (int j = 0; j < N; j++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) asm volatile("" : "+r"(a[j][i])::"memory");
+}
+__device__ __forceinline__ void begin_products()
+{
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void finish_products()
+{
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+}
+
+#define QUAD(q) "+f"(q[0]), "+f"(q[1]), "+f"(q[2]), "+f"(q[3])
+#define EIGHT(y, k)                                                                                                    \
+    QUAD(y[k]), QUAD(y[k + 1]), QUAD(y[k + 2]), QUAD(y[k + 3]), QUAD(y[k + 4]), QUAD(y[k + 5]), QUAD(y[k + 6]),        \
+        QUAD(y[k + 7])
+#define NAMES_32                                                                                                       \
+    "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,"   \
+    "%30,%31"
+#define NAMES_64                                                                                                       \
+    NAMES_32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,"   \
+             "%57,%58,%59,%60,%61,%62,%63"
+
+// y (64 x 64) = left right^T, or y += where `adds`: 16 columns of both, which are the tiles' own.
+#define ROWS_BY_ROWS(type)                                                                                             \
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"                                                          \
+                 "wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type " {" NAMES_32                             \
+                 "}, %32, %33, p, 1, 1, 0, 0;\n}"                                                                      \
+                 : EIGHT(y, 0)                                                                                         \
+                 : "l"(left), "l"(right), "r"((int)adds))
+template <typename T>
+__device__ __forceinline__ void issue_rows(float (&y)[8][4], uint64_t left, uint64_t right, bool adds)
+{
+    if constexpr (std::is_same_v<T, f16>)
+        ROWS_BY_ROWS("f16");
+    else
+        ROWS_BY_ROWS("bf16");
+}
+
+// y += a tile: a in registers, 16 of the tile's rows are summed over.
+#define REGISTERS_BY_TILE(type, shape, names, a0, a1, a2, a3, d, ...)                                                  \
+    asm volatile("wgmma.mma_async.sync.aligned." shape ".f32." type "." type " {" names "}, {" a0 "," a1 "," a2 "," a3 \
+                 "}, " d ", 1, 1, 1, 1;"                                                                               \
+                 : __VA_ARGS__                                                                                         \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(tile))
+template <typename T> __device__ __forceinline__ void issue_by(float (&y)[8][4], const uint32_t (&a)[4], uint64_t tile)
+{
+    if constexpr (std::is_same_v<T, f16>)
+        REGISTERS_BY_TILE("f16", "m64n64k16", NAMES_32, "%32", "%33", "%34", "%35", "%36", EIGHT(y, 0));
+    else
+        REGISTERS_BY_TILE("bf16", "m64n64k16", NAMES_32, "%32", "%33", "%34", "%35", "%36", EIGHT(y, 0));
+}
+template <typename T> __device__ __forceinline__ void issue_by(float (&y)[16][4], const uint32_t (&a)[4], uint64_t tile)
+{
+    if constexpr (std::is_same_v<T, f16>)
+        REGISTERS_BY_TILE("f16", "m64n128k16", NAMES_64, "%64", "%65", "%66", "%67", "%68", EIGHT(y, 0), EIGHT(y, 8));
+    else
+        REGISTERS_BY_TILE("bf16", "m64n128k16", NAMES_64, "%64", "%65", "%66", "%67", "%68", EIGHT(y, 0), EIGHT(y, 8));
+}
+
+// y = left right^T: rows [first, first + 64) of a tile of LEFT rows, all 64 of the other; WIDTH columns.
+template <typename T, int WIDTH, int LEFT>
+__device__ __forceinline__ void group_multiply_rows(float (&y)[8][4], const T *left, int first, const T *right)
+{
+    pin(y);
+    begin_products();
+#pragma unroll
+    for (int k = 0; k < WIDTH / 16; k++) {
+        int inside = k % 4 * 16;
+        issue_rows<T>(y, describe_tile(left + k / 4 * LEFT * 64 + first * 64 + inside, 16),
+                      describe_tile(right + k / 4 * 64 * 64 + inside, 16), k > 0);
+    }
+    finish_products();
+    pin(y);
+}
+
+// y += p tile, p as it lies in the registers, the tile's 64 rows summed over.
+template <typename T, int WIDTH>
+__device__ __forceinline__ void group_multiply_by(float (&y)[WIDTH / 8][4], const float (&p)[8][4], const T *tile)
+{
+    uint32_t a[4][4];
+#pragma unroll
+    for (int j = 0; j < 4; j++) as_left_side<T>(a[j], p[2 * j], p[2 * j + 1]);
+    pin(a);
+    pin(y);
+    begin_products();
+#pragma unroll
+    for (int j = 0; j < 4; j++) issue_by<T>(y, a[j], describe_tile(tile + j * 16 * 64, 64 * 64 * (int)sizeof(T)));
+    finish_products();
+    pin(y);
+}
+
+#else
+
+__device__ __forceinline__ void settle_for_products()
+{
+}
+template <typename T, int WIDTH, int LEFT>
+__device__ __forceinline__ void group_multiply_rows(float (&)[8][4], const T *, int, const T *)
+{
+    __trap();
+}
+template <typename T, int WIDTH>
+__device__ __forceinline__ void group_multiply_by(float (&)[WIDTH / 8][4], const float (&)[8][4], const T *)
+{
+    __trap();
+}
+
+#endif
+
+// As by_warps, four warps together; their rows begin at a multiple of 64.
+struct by_group {
+    static constexpr int MT = 1, ROWS = 64;
+    static constexpr bool PANELS = true;
+
+    template <int WIDTH, int BN, int LEFT, typename T>
+    static __device__ __forceinline__ void rows(float (&y)[1][BN / 8][4], const T *left, int row, const T *right)
+    {
+        static_assert(BN == 64);
+        group_multiply_rows<T, WIDTH, LEFT>(y[0], left, row / 64 * 64, right);
+    }
+    template <int WIDTH, int BN, typename T>
+    static __device__ __forceinline__ void by(float (&y)[1][WIDTH / 8][4], const float (&p)[1][BN / 8][4],
+                                              const T *tile)
+    {
+        static_assert(BN == 64);
+        group_multiply_by<T, WIDTH>(y[0], p[0], tile);
+    }
+    static __device__ __forceinline__ void settle()
+    {
+        settle_for_products();
+    }
+};
+
+#endif
