@@ -2,15 +2,18 @@
 """Ingot's training beside PyTorch's, on the same machine in the same minutes.
 
     tools/peers/train.py --build build [--text book.txt] [--steps 300] [--seeds 3] [--rounds 5] [--only loss|time]
+                         [--shapes gpt2-t64,tiny,gpt2-t512] [--dtypes float32,bfloat16]
 
 Loss: the tiny-1m Llama, learnt from the same token files in the same number of steps under the same schedule, each seed
 once by `ingot train` and once by transformers' LlamaForCausalLM; then the loss of the whole val split, each token
 predicted once, and Ingot's checkpoint loaded by transformers: its loss must be the one that `ingot eval` gives.
 Without --text: the King James text (`bible -f`, Debian's bible-kjv).
 
-Time: whole training steps (forward, backward, clip, AdamW) in float32, `ingot bench train` and PyTorch in turns, so that
-both meet the same neighbours on the machine; the median of all steps of all rounds. What is not installed is said and
-left out. Needs torch and transformers; --compile adds torch.compile, whose first step takes minutes.
+Time: whole training steps (forward, backward, clip, AdamW) in float32 and bfloat16, `ingot bench train` and PyTorch in
+turns, so that both meet the same neighbours on the machine; the median of all steps of all rounds. PyTorch's bfloat16 is
+autocast over float32 weights, which is what Ingot's is. What is not installed is said and left out. Needs torch and
+transformers; --compile adds torch.compile, whose first step takes minutes. --shapes gpt2-t64 --dtypes bfloat16 is a part
+that is done sooner.
 """
 import argparse
 import json
@@ -54,8 +57,9 @@ def loss_of(model, x, y, reduction="mean"):
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction=reduction)
 
 
-def step(model, optimizer, x, y):
-    loss = loss_of(model, x, y)
+def step(model, optimizer, x, y, narrow=False):
+    with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+        loss = loss_of(model, x, y)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
@@ -156,8 +160,9 @@ def compare_losses(ingot, text, options, folder):
 # ---- time ----
 
 class Theirs:
-    def __init__(self, model, batch, context, compiled):
+    def __init__(self, model, batch, context, dtype, compiled):
         self.model = model
+        self.narrow = dtype == "bfloat16"
         self.optimizer = adamw(model)
         ids = torch.randint(model.config.vocab_size, (batch, context + 1))
         self.x, self.y = ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
@@ -167,23 +172,23 @@ class Theirs:
         times = []
         for i in range(repetitions + 2):
             began = time.perf_counter()
-            step(self.forward, self.optimizer, self.x, self.y).item()
+            step(self.forward, self.optimizer, self.x, self.y, self.narrow).item()
             if i >= 2:
                 times.append(1e3 * (time.perf_counter() - began))
         return times
 
 
-def ours_round(ingot, preset, batch, context, repetitions, threads):
+def ours_round(ingot, preset, batch, context, dtype, repetitions, threads):
     found = json.loads(run(ingot, "bench", "train", "--preset", preset, "--batch-size", batch, "--context", context,
-                           "--repetitions", repetitions, "--threads", threads, "-o", "json"))
+                           "--dtype", dtype, "--repetitions", repetitions, "--threads", threads, "-o", "json"))
     return found["samples_ms"]
 
 
-def peers_of(build, batch, context, with_compile):
-    peers = {"PyTorch eager": Theirs(build(), batch, context, False)}
-    if with_compile:
+def peers_of(build, batch, context, dtype, options):
+    peers = {} if options.no_eager else {"PyTorch eager": Theirs(build(), batch, context, dtype, False)}
+    if options.compile:
         try:
-            peers["torch.compile"] = Theirs(build(), batch, context, True)
+            peers["torch.compile"] = Theirs(build(), batch, context, dtype, True)
             peers["torch.compile"].round(1)
         except Exception as e:  # no compiler, or a version that cannot: said, not hidden
             peers.pop("torch.compile", None)
@@ -193,27 +198,32 @@ def peers_of(build, batch, context, with_compile):
     return peers
 
 
+SHAPES = {"gpt2-t64": ("gpt2-124m", gpt2_124m, 4, 64, 5), "tiny": ("tiny-1m", tiny_llama, 8, 128, 30),
+          "gpt2-t512": ("gpt2-124m", gpt2_124m, 4, 512, 2)}
+
+
+def compare_shape(ingot, options, shape, dtype):
+    """Whether Ingot's step is no slower than the fastest peer's. A table, and a row for documents."""
+    preset, build, batch, context, repetitions = SHAPES[shape]
+    print(f"\n{preset}, B{batch} T{context}, {dtype}, {options.threads} threads: ms a step, median (least) of "
+          f"{options.rounds} rounds of {repetitions}", flush=True)
+    peers = peers_of(build, batch, context, dtype, options)
+    times = {name: [] for name in ["ingot", *peers]}
+    for _ in range(options.rounds):
+        times["ingot"] += ours_round(ingot, preset, batch, context, dtype, repetitions, options.threads)
+        for name, peer in peers.items():
+            times[name] += peer.round(repetitions)
+    ours = times["ingot"]
+    print("who | median | least | ratio of medians: ingot / who | of least")
+    for name, found in times.items():
+        print(f"{name} | {statistics.median(found):.1f} | {min(found):.1f} | "
+              f"{statistics.median(ours) / statistics.median(found):.2f} | {min(ours) / min(found):.2f}", flush=True)
+    return all(statistics.median(ours) <= statistics.median(times[name]) for name in peers)
+
+
 def compare_times(ingot, options):
-    shapes = [("gpt2-124m", gpt2_124m, 4, 64, 5), ("tiny-1m", tiny_llama, 8, 128, 30)]
-    if options.long:
-        shapes.append(("gpt2-124m", gpt2_124m, 4, 512, 2))
-    faster = True
-    for preset, build, batch, context, repetitions in shapes:
-        print(f"\n{preset}, B{batch} T{context}, float32, {options.threads} threads: ms a step, median (least) of "
-              f"{options.rounds} rounds of {repetitions}", flush=True)
-        peers = peers_of(build, batch, context, options.compile)
-        times = {name: [] for name in ["ingot", *peers]}
-        for _ in range(options.rounds):
-            times["ingot"] += ours_round(ingot, preset, batch, context, repetitions, options.threads)
-            for name, peer in peers.items():
-                times[name] += peer.round(repetitions)
-        ours = times["ingot"]
-        print("who | median | least | ratio of medians: ingot / who | of least")
-        for name, found in times.items():
-            print(f"{name} | {statistics.median(found):.1f} | {min(found):.1f} | "
-                  f"{statistics.median(ours) / statistics.median(found):.2f} | {min(ours) / min(found):.2f}", flush=True)
-        faster = faster and statistics.median(ours) <= statistics.median(times["PyTorch eager"])
-    return faster
+    shapes = options.shapes.split(",") + (["gpt2-t512"] if options.long else [])
+    return all([compare_shape(ingot, options, shape, dtype) for shape in shapes for dtype in options.dtypes.split(",")])
 
 
 def main():
@@ -227,6 +237,9 @@ def main():
     parser.add_argument("--only", choices=["loss", "time"])
     parser.add_argument("--compile", action="store_true", help="torch.compile too")
     parser.add_argument("--long", action="store_true", help="gpt2-124m at B4 T512 too: minutes")
+    parser.add_argument("--shapes", default="gpt2-t64,tiny", help=f"of {', '.join(SHAPES)}")
+    parser.add_argument("--dtypes", default="float32,bfloat16")
+    parser.add_argument("--no-eager", action="store_true", help="leave PyTorch without torch.compile out")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     transformers.logging.set_verbosity_error()
