@@ -1,400 +1,207 @@
-/* Attention of bfloat16 in tiles (Dao et al. 2022), forward and backward, with vdpbf16ps. A kv head with its group of query
- * heads is one task: its keys and values are packed once, then 48 queries at a time go over 64 keys at a time.
+/* Attention of bfloat16 in tiles (Dao et al. 2022), with vdpbf16ps, as attention_cpu.c lays it out: 64 queries side by side,
+ * 64 keys at a time, four spans of queries to each copy of keys and values.
  *
- *     scores (48, 64 keys) = queries (48, D) keys^T       pairs of D: queries are read where they lie
- *     result (48, D)      += p (48, 64 keys) values       pairs of keys
+ *     scores (64 keys, 64 queries) = keys (64, D) queries^T (D, 64)             pairs of D: keys are read row by row
+ *     result (D, 64 queries)      += values^T (D, 64 keys) p (64 keys, 64)      pairs of keys: two rows of p leave the
+ *                                                                               registers as pairs, with no packing
  *
- * and backwards, with p made again from lse:
- *
- *     ds = p (do values^T - delta)       dv (64 keys, D) += p^T do      pairs of queries
- *     dq (48, D) += ds keys              dk (64 keys, D) += ds^T q
- *
- * Scores, sums and the results under way are float32; p and ds are rounded to bfloat16 to be multiplied with.
+ * Scores, sums and the results under way are float32; p is rounded to bfloat16 to be multiplied with.
  */
-#include "kit/cpu/bf16_tiles.h"
-#include "kit/cpu/narrow.h"
-#include "kit/cpu/vmath.h"
-#include "ops/attention/attention.h"
+#include "ops/attention/attention_bf16.h"
 
 #if defined(__AVX512BF16__)
 
-enum { QUERIES = 48, KEYS = 64 };
+enum { SPANS = 4 }; /* of a task */
 
-#define LOG2_E 1.44269504f
 #define LN_2   0.693147181f
 #define LOWEST -1e30f /* of a query that has seen no key yet: finite, so that differences are */
 
-/* A tensor (B, T, heads, D) by heads. */
-typedef struct heads_of {
-    bf16 *data;
-    int64_t batch, token, head;
-} heads_of;
+/* 64 queries under way. */
+typedef struct span {
+    bf16 *queries; /* two panels by pairs of D */
+    float *result; /* (D, 64) */
+    float max[SPAN], sum[SPAN];
+    int32_t from[SPAN], end[SPAN]; /* keys that each query sees */
+    int64_t first, count, lowest_from, highest_from, last_end;
+} span;
 
-static heads_of heads_in(const tensor *t)
-{
-    return (heads_of){t->data, t->stride[0], t->stride[1], t->stride[2]};
-}
-
-static bf16 *at_token(const heads_of *v, int64_t b, int64_t t, int64_t h)
-{
-    return v->data + b * v->batch + t * v->token + h * v->head;
-}
-
-static int64_t even(int64_t n)
-{
-    return bf16_round_up(n, 2);
-}
-
-static int64_t panels(int64_t columns)
-{
-    return bf16_round_up(columns, BF16_COLUMNS);
-}
-
-/* c (rows, columns), float32, = or += a (rows, depth) b; a's pairs lie along its rows. */
-static void product(float *c, int64_t c_row, const bf16 *a, int64_t a_row, const bf16 *b, int64_t rows, int64_t columns,
-                    int64_t depth, bool add)
-{
-    for (int64_t j = 0; j < columns; j += BF16_COLUMNS)
-        for (int64_t i = 0; i < rows; i += BF16_ROWS) {
-            bf16_target to = {.y = c + i * c_row + j, .y_row = c_row, .add_row = c_row};
-            to.columns = bf16_columns(columns - j);
-            if (add) to.add = to.y;
-            bf16_tile_direct(MIN(BF16_ROWS, rows - i), depth, a + i * a_row, a_row, b + j * even(depth), &to);
-        }
-}
-
-/* The same with a^T: a (depth, rows) is packed, a tile at a time, into `room`. */
-static void product_turned(float *c, int64_t c_row, const bf16 *a, int64_t a_row, const bf16 *b, int64_t rows,
-                           int64_t columns, int64_t depth, bf16 *room)
-{
-    for (int64_t i = 0; i < rows; i += BF16_ROWS) {
-        int64_t height = MIN(BF16_ROWS, rows - i);
-        bf16_pack_a(room, a + i, 1, a_row, depth, height);
-        for (int64_t j = 0; j < columns; j += BF16_COLUMNS) {
-            bf16_target to = {.y = c + i * c_row + j, .y_row = c_row, .add_row = c_row};
-            to.columns = bf16_columns(columns - j);
-            to.add = to.y;
-            bf16_tile_packed(height, even(depth) / 2, room, b + j * even(depth), &to);
-        }
-    }
-}
-
-/* ---- forward ---- */
-
-typedef struct forward {
+typedef struct views {
     attention_shape a;
     heads_of q, k, v, o;
     float *lse;
-} forward;
+} views;
 
-/* Of one worker: keys by pairs of D and values by pairs of keys, a block of KEYS behind the other; a tile under way. */
+/* Of one worker, for all spans of a task. */
 typedef struct room {
-    bf16 *keys, *values, *p;
-    float *scores, *result;
+    bf16 *keys;   /* (64, D) */
+    bf16 *values; /* (32 pairs, D) */
+    bf16 *p;      /* two panels of 32 pairs of keys */
+    float *scores, *turned;
+    bf16 *queries;  /* of SPANS */
+    float *results; /* of SPANS */
 } room;
 
-static int64_t blocks_of(int64_t tokens)
+static int64_t room_bytes(int64_t dim)
 {
-    return (tokens + KEYS - 1) / KEYS;
+    int64_t narrow = SPAN * (even(dim) + panels(dim) + SPAN + SPANS * even(dim));
+    return bf16_round_up(narrow * 2 + SPAN * (SPAN + panels(dim) + SPANS * dim) * 4, 64);
 }
 
-static int64_t forward_bytes(int64_t tokens, int64_t dim)
+static room room_in(char *at, int64_t dim)
 {
-    int64_t packed = blocks_of(tokens) * KEYS * (even(dim) + panels(dim)) * 2;
-    return bf16_round_up(packed + QUERIES * KEYS * 6 + QUERIES * panels(dim) * 4, 64);
-}
-
-static room room_in(char *at, int64_t tokens, int64_t dim)
-{
-    room r = {.keys = (bf16 *)at};
-    r.values = r.keys + blocks_of(tokens) * KEYS * even(dim);
-    r.p = r.values + blocks_of(tokens) * KEYS * panels(dim);
-    r.scores = (float *)(r.p + QUERIES * KEYS);
-    r.result = r.scores + QUERIES * KEYS;
+    room r = {.scores = (float *)at};
+    r.turned = r.scores + SPAN * SPAN;
+    r.results = r.turned + SPAN * panels(dim);
+    r.p = (bf16 *)(r.results + SPANS * SPAN * dim);
+    r.values = r.p + SPAN * SPAN;
+    r.keys = r.values + SPAN * panels(dim);
+    r.queries = r.keys + SPAN * even(dim);
     return r;
 }
 
-/* scores of a row become p, in powers of two; returns their sum. Keys [from, end) are seen. */
-static float soften(bf16 *p, float *scores, int64_t from, int64_t end, float scale, float max)
-{
-    float sum = 0;
-    for (int64_t j = 0; j < KEYS; j++) {
-        float e = v_exp2_low(scores[j] * scale - max);
-        scores[j] = j >= from && j < end ? e : 0;
-    }
-#pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < KEYS; j++) sum += scores[j];
-    narrow_bf16(p, scores, KEYS);
-    return sum;
-}
-
-static float highest(const float *scores, int64_t from, int64_t end, float scale)
-{
-    float max = -__builtin_inff();
-#pragma omp simd reduction(max : max)
-    for (int64_t j = 0; j < KEYS; j++) {
-        float s = j >= from && j < end ? scores[j] * scale : -__builtin_inff();
-        max = s > max ? s : max;
-    }
-    return max;
-}
-
-/* Queries under way. */
-typedef struct span {
-    float max[QUERIES], sum[QUERIES];
-    int64_t from[QUERIES], end[QUERIES];
-    int64_t count, lowest, last;
-} span;
-
-static void span_add(span *p, const forward *w, const room *r, const bf16 *q, int64_t key)
-{
-    int64_t dim = w->a.dim, wide = panels(dim), keys = MIN(KEYS, w->a.tokens - key), block = key / KEYS;
-    float scale = w->a.scale * LOG2_E;
-    product(r->scores, KEYS, q, w->q.token, r->keys + block * KEYS * even(dim), p->count, panels(keys), dim, false);
-    for (int64_t i = 0; i < p->count; i++) {
-        float *scores = r->scores + i * KEYS;
-        int64_t from = MAX(p->from[i] - key, 0), end = MIN(p->end[i] - key, KEYS);
-        float max = highest(scores, from, end, scale);
-        max = max > p->max[i] ? max : p->max[i];
-        float fade = v_exp2_low(p->max[i] - max), sum = soften(r->p + i * KEYS, scores, from, end, scale, max);
-        if (fade != 1)
-            for (int64_t d = 0; d < wide; d++) r->result[i * wide + d] *= fade;
-        p->sum[i] = p->sum[i] * fade + sum;
-        p->max[i] = max;
-    }
-    product(r->result, wide, r->p, KEYS, r->values + block * KEYS * wide, p->count, wide, keys, true);
-}
-
-static void span_run(const forward *w, const room *r, int64_t b, int64_t h, int64_t first)
+static void span_start(span *p, const views *w, int64_t b, int64_t h, int64_t first)
 {
     const attention_shape *a = &w->a;
-    int64_t wide = panels(a->dim);
-    span p = {.count = MIN(QUERIES, a->tokens - first), .lowest = a->tokens};
-    p.last = attention_end(a, first + p.count - 1);
-    for (int64_t i = 0; i < p.count; i++) {
-        p.max[i] = LOWEST;
-        p.from[i] = attention_first(a, b, first + i);
-        p.end[i] = attention_end(a, first + i);
-        p.lowest = MIN(p.lowest, p.from[i]);
+    p->first = first;
+    p->count = MIN(a->tokens - first, SPAN);
+    p->lowest_from = a->tokens;
+    p->highest_from = 0;
+    p->last_end = attention_end(a, first + p->count - 1);
+    for (int64_t i = 0; i < SPAN; i++) {
+        int64_t t = first + MIN(i, p->count - 1), from = attention_first(a, b, t);
+        p->max[i] = LOWEST;
+        p->sum[i] = 0;
+        p->from[i] = (int32_t)from;
+        p->end[i] = (int32_t)attention_end(a, t);
+        p->lowest_from = MIN(p->lowest_from, from);
+        p->highest_from = MAX(p->highest_from, from);
     }
-    memset(r->result, 0, sizeof(float) * (size_t)(p.count * wide));
-    for (int64_t key = p.lowest / KEYS * KEYS; key < p.last; key += KEYS)
-        span_add(&p, w, r, at_token(&w->q, b, first, h), key);
-    for (int64_t i = 0; i < p.count; i++) {
-        float scale = 1 / p.sum[i], *row = r->result + i * wide;
-        for (int64_t d = 0; d < a->dim; d++) row[d] *= scale;
-        narrow_bf16(at_token(&w->o, b, first + i, h), row, a->dim);
-        if (w->lse) w->lse[(b * a->heads + h) * a->tokens + first + i] = p.max[i] * LN_2 + v_log(p.sum[i]);
+    memset(p->result, 0, sizeof(float) * (size_t)(a->dim * SPAN));
+    pack_queries(p->queries, at_token(&w->q, b, first, h), w->q.token, p->count, a->dim);
+}
+
+/* 16 queries: scores are scaled, what is not seen becomes -infinity. */
+static void mask(const span *p, int64_t at, float *scores, int64_t first_key, int64_t keys, float scale)
+{
+    for (int64_t j = 0; j < keys; j++) {
+        __mmask16 seen = sees(p->from + at, p->end + at, first_key + j);
+        __m512 s = _mm512_mul_ps(_mm512_loadu_ps(scores + j * SPAN), _mm512_set1_ps(scale));
+        _mm512_storeu_ps(scores + j * SPAN, _mm512_mask_blend_ps(seen, _mm512_set1_ps(-__builtin_inff()), s));
     }
 }
 
-static void pack_keys(bf16 *to, const heads_of *k, const attention_shape *a, int64_t b, int64_t kv, bool by_dim)
+/* 16 queries: scores become p, pairs of keys side by side; what came before fades by the growth of the maximum. */
+static void soften(span *p, int64_t at, const float *scores, bf16 *to, int64_t keys, float scale, int64_t dim)
 {
-    for (int64_t key = 0; key < a->tokens; key += KEYS) {
-        int64_t keys = MIN(KEYS, a->tokens - key);
-        if (by_dim)
-            bf16_pack_b(to + key * even(a->dim), at_token(k, b, key, kv), 1, k->token, a->dim, keys);
-        else
-            bf16_pack_b(to + key * panels(a->dim), at_token(k, b, key, kv), k->token, 1, keys, a->dim);
+    const __m512i turns = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    __m512 by = _mm512_set1_ps(scale), before = _mm512_loadu_ps(p->max + at), max = before, other = before;
+    for (int64_t j = 0; j + 1 < keys; j += 2) { /* NaN is passed over: p is NaN then */
+        max = _mm512_max_ps(_mm512_mul_ps(_mm512_loadu_ps(scores + j * SPAN), by), max);
+        other = _mm512_max_ps(_mm512_mul_ps(_mm512_loadu_ps(scores + (j + 1) * SPAN), by), other);
+    }
+    if (keys % 2) max = _mm512_max_ps(_mm512_mul_ps(_mm512_loadu_ps(scores + (keys - 1) * SPAN), by), max);
+    max = _mm512_max_ps(other, max);
+    __m512 fade = exp2_lanes(_mm512_sub_ps(before, max));
+    __m512 sum = _mm512_mul_ps(_mm512_loadu_ps(p->sum + at), fade), odd_sum = _mm512_setzero_ps();
+    for (int64_t j = 0; j < keys; j += 2, to += 2 * BF16_COLUMNS) {
+        __m512 e = exp2_lanes(_mm512_fmsub_ps(_mm512_loadu_ps(scores + j * SPAN), by, max)), odd = _mm512_setzero_ps();
+        if (j + 1 < keys) odd = exp2_lanes(_mm512_fmsub_ps(_mm512_loadu_ps(scores + (j + 1) * SPAN), by, max));
+        sum = _mm512_add_ps(sum, e);
+        odd_sum = _mm512_add_ps(odd_sum, odd);
+        _mm512_storeu_si512(to, _mm512_permutexvar_epi16(turns, (__m512i)_mm512_cvtne2ps_pbh(odd, e)));
+    }
+    _mm512_storeu_ps(p->max + at, max);
+    _mm512_storeu_ps(p->sum + at, _mm512_add_ps(sum, odd_sum));
+    if (!_mm512_cmp_ps_mask(before, max, _CMP_NEQ_UQ)) return;
+    for (int64_t d = 0; d < dim; d++) {
+        float *r = p->result + d * SPAN + at;
+        _mm512_storeu_ps(r, _mm512_mul_ps(_mm512_loadu_ps(r), fade));
     }
 }
 
-static void heads(const step *s, int64_t first, int64_t last, int worker)
+/* On the diagonal the later half of the keys is seen by the later half of the queries only: a quarter is left out. */
+static void span_add(span *p, const room *r, int64_t first_key, const attention_shape *a)
 {
-    forward w = {attention_shape_of(s, 0, 3),    heads_in(&s->in[0]),        heads_in(&s->in[1]), heads_in(&s->in[2]),
-                 heads_in(&s->out[ATTENTION_O]), f32(&s->out[ATTENTION_LSE])};
-    const attention_shape *a = &w.a;
-    room r = room_in((char *)s->scratch + worker * forward_bytes(a->tokens, a->dim), a->tokens, a->dim);
+    int64_t count = MIN(p->last_end - first_key, SPAN), dim = a->dim;
+    float scale = a->scale * LOG2_E; /* powers of two */
+    bool diagonal = first_key == p->first && p->end[0] == p->first + 1 && count > HALF;
+    bool some = first_key + count > p->end[0] || first_key < p->highest_from;
+    for (int64_t half = 0; half < p->count; half += HALF) {
+        int64_t keys = diagonal && !half ? HALF : count;
+        float *scores = r->scores + half;
+        bf16 *pairs = r->p + half * SPAN;
+        stripe(scores, SPAN, HALF, r->keys, dim, p->queries + half * even(dim), keys, dim, false);
+        for (int64_t v = 0; v < HALF; v += LANES) {
+            if (some) mask(p, half + v, scores + v, first_key, keys, scale);
+            soften(p, half + v, scores + v, pairs + 2 * v, keys, some ? 1 : scale, dim);
+        }
+        stripe_across(p->result + half, SPAN, r->values, 2 * panels(dim), pairs, dim, even(keys) / 2);
+    }
+}
+
+static void span_finish(span *p, const views *w, const room *r, int64_t b, int64_t h)
+{
+    const attention_shape *a = &w->a;
+    float scale[SPAN];
+    for (int64_t i = 0; i < SPAN; i++) scale[i] = 1 / p->sum[i];
+    for (int64_t d = 0; d < a->dim; d++)
+        for (int64_t i = 0; i < SPAN; i++) p->result[d * SPAN + i] *= scale[i];
+    turn_and_narrow(at_token(&w->o, b, p->first, h), w->o.token, p->result, p->count, a->dim, r->turned);
+    if (!w->lse) return;
+    float *lse = w->lse + (b * a->heads + h) * a->tokens + p->first;
+    for (int64_t i = 0; i < p->count; i++) lse[i] = p->max[i] * LN_2 + v_log(p->sum[i]);
+}
+
+/* Queries [first, end) of one head. */
+static void block(const views *w, const room *r, int64_t b, int64_t h, int64_t first, int64_t end)
+{
+    int64_t dim = w->a.dim, kv = h / w->a.group, spans = 0, from = w->a.tokens, last = 0;
+    span span_of[SPANS];
+    for (int64_t t = first; t < end; t += SPAN, spans++) {
+        span *p = &span_of[spans];
+        p->queries = r->queries + spans * SPAN * even(dim);
+        p->result = r->results + spans * SPAN * dim;
+        span_start(p, w, b, h, t);
+        from = MIN(from, p->lowest_from);
+        last = MAX(last, p->last_end);
+    }
+    for (int64_t key = from / SPAN * SPAN; key < last; key += SPAN) {
+        int64_t count = MIN(last - key, SPAN);
+        gather_rows(r->keys, at_token(&w->k, b, key, kv), w->k.token, count, dim);
+        interleave(r->values, at_token(&w->v, b, key, kv), w->v.token, count, dim);
+        for (int64_t i = 0; i < spans; i++)
+            if (key < span_of[i].last_end && key + SPAN > span_of[i].lowest_from) span_add(&span_of[i], r, key, &w->a);
+    }
+    for (int64_t i = 0; i < spans; i++) span_finish(&span_of[i], w, r, b, h);
+}
+
+static int64_t blocks_of_head(const attention_shape *a)
+{
+    return (a->tokens + SPAN * SPANS - 1) / (SPAN * SPANS);
+}
+
+static void blocks(const step *s, int64_t first, int64_t last, int worker)
+{
+    views w = {attention_shape_of(s, 0, 3),    heads_in(&s->in[0]),        heads_in(&s->in[1]), heads_in(&s->in[2]),
+               heads_in(&s->out[ATTENTION_O]), f32(&s->out[ATTENTION_LSE])};
+    int64_t tokens = w.a.tokens, per_head = blocks_of_head(&w.a);
+    room r = room_in((char *)s->scratch + worker * room_bytes(w.a.dim), w.a.dim);
     for (int64_t i = first; i < last; i++) {
-        int64_t b = i / a->kv_heads, kv = i % a->kv_heads;
-        pack_keys(r.keys, &w.k, a, b, kv, true);
-        pack_keys(r.values, &w.v, a, b, kv, false);
-        for (int64_t h = kv * a->group; h < (kv + 1) * a->group; h++)
-            for (int64_t t = 0; t < a->tokens; t += QUERIES) span_run(&w, &r, b, h, t);
+        int64_t head = i / per_head, from = i % per_head * SPAN * SPANS;
+        block(&w, &r, head / w.a.heads, head % w.a.heads, from, MIN(from + SPAN * SPANS, tokens));
     }
 }
 
 static int64_t scratch(const node *n, const device_caps *caps)
 {
-    shape q = n->in[0]->shape;
-    return caps->threads * forward_bytes(q.dim[1], q.dim[3]);
+    return caps->threads * room_bytes(n->in[0]->shape.dim[3]);
 }
 
 static status launch(const step *s, queue *q)
 {
     attention_shape a = attention_shape_of(s, 0, 3);
-    return cpu_for(s, q, a.batch * a.kv_heads, 1, heads);
-}
-
-/* ---- backward ---- */
-
-typedef struct backward {
-    attention_shape a;
-    heads_of dout, q, k, v, o, dq, dk, dv;
-    const float *lse;
-} backward;
-
-/* Of one worker. Keys by pairs of D and by pairs of keys, values by pairs of D; queries and do of one head by pairs of
- * queries, in blocks of QUERIES; tiles under way. */
-typedef struct grad_room {
-    bf16 *keys, *key_rows, *values, *query_rows, *dout_rows, *p, *ds, *turned;
-    float *scores, *dp, *dq, *dk, *dv, *delta; /* dk, dv (T, wide); dq (QUERIES, wide); delta (T) */
-} grad_room;
-
-static int64_t spans_of(int64_t tokens)
-{
-    return (tokens + QUERIES - 1) / QUERIES;
-}
-
-static grad_room grad_room_in(char *at, int64_t tokens, int64_t dim, int64_t *bytes)
-{
-    int64_t keys = blocks_of(tokens) * KEYS, queries = spans_of(tokens) * QUERIES, wide = panels(dim);
-    grad_room r;
-    char *free = at;
-#define TAKE(field, count)                                                                                             \
-    r.field = (void *)free;                                                                                            \
-    free += bf16_round_up((count) * (int64_t)sizeof *r.field, 64)
-    TAKE(keys, keys * even(dim));
-    TAKE(key_rows, keys * wide);
-    TAKE(values, keys * even(dim));
-    TAKE(query_rows, queries * wide);
-    TAKE(dout_rows, queries * wide);
-    TAKE(p, QUERIES * KEYS);
-    TAKE(ds, QUERIES * KEYS);
-    TAKE(turned, QUERIES * BF16_ROWS + 32);
-    TAKE(scores, QUERIES * KEYS);
-    TAKE(dp, QUERIES * KEYS);
-    TAKE(dq, QUERIES * wide);
-    TAKE(dk, keys * wide);
-    TAKE(dv, keys * wide);
-    TAKE(delta, tokens);
-#undef TAKE
-    *bytes = free - at;
-    return r;
-}
-
-static int64_t grad_bytes(int64_t tokens, int64_t dim)
-{
-    char nowhere[64];
-    int64_t bytes;
-    grad_room_in(nowhere, tokens, dim, &bytes);
-    return bytes;
-}
-
-/* A row: scores to p = e^(score - lse), dp to ds; what is not seen is 0. */
-static void soften_grad(bf16 *p, bf16 *ds, float *scores, float *dp, int64_t from, int64_t end, float scale,
-                        float level, float delta)
-{
-    for (int64_t j = 0; j < KEYS; j++) {
-        float e = v_exp2_low(scores[j] * (scale * LOG2_E) - level);
-        bool seen = j >= from && j < end;
-        scores[j] = seen ? e : 0;
-        dp[j] = seen ? e * (dp[j] - delta) * scale : 0;
-    }
-    narrow_bf16(p, scores, KEYS);
-    narrow_bf16(ds, dp, KEYS);
-}
-
-static void grad_span(const backward *w, const grad_room *r, int64_t b, int64_t h, int64_t first)
-{
-    const attention_shape *a = &w->a;
-    int64_t dim = a->dim, wide = panels(dim), count = MIN(QUERIES, a->tokens - first), span = first / QUERIES;
-    int64_t lowest = a->tokens, last = attention_end(a, first + count - 1);
-    const bf16 *q = at_token(&w->q, b, first, h), *dout = at_token(&w->dout, b, first, h);
-    const float *lse = w->lse + (b * a->heads + h) * a->tokens + first;
-    for (int64_t i = 0; i < count; i++) lowest = MIN(lowest, attention_first(a, b, first + i));
-    memset(r->dq, 0, sizeof(float) * (size_t)(count * wide));
-    for (int64_t key = lowest / KEYS * KEYS; key < last; key += KEYS) {
-        int64_t keys = MIN(KEYS, a->tokens - key), block = key / KEYS; /* as they are packed: those not seen count 0 */
-        product(r->scores, KEYS, q, w->q.token, r->keys + key * even(dim), count, panels(keys), dim, false);
-        product(r->dp, KEYS, dout, w->dout.token, r->values + key * even(dim), count, panels(keys), dim, false);
-        for (int64_t i = 0; i < count; i++) {
-            int64_t from = MAX(attention_first(a, b, first + i) - key, 0);
-            int64_t end = MIN(attention_end(a, first + i) - key, KEYS);
-            soften_grad(r->p + i * KEYS, r->ds + i * KEYS, r->scores + i * KEYS, r->dp + i * KEYS, from, end, a->scale,
-                        lse[i] * LOG2_E, r->delta[first + i]);
-        }
-        product(r->dq, wide, r->ds, KEYS, r->key_rows + block * KEYS * wide, count, wide, keys, true);
-        product_turned(r->dv + key * wide, wide, r->p, KEYS, r->dout_rows + span * QUERIES * wide, keys, wide, count,
-                       r->turned);
-        product_turned(r->dk + key * wide, wide, r->ds, KEYS, r->query_rows + span * QUERIES * wide, keys, wide, count,
-                       r->turned);
-    }
-    for (int64_t i = 0; i < count; i++) narrow_bf16(at_token(&w->dq, b, first + i, h), r->dq + i * wide, dim);
-}
-
-/* Of one head: queries and do by pairs of queries, and delta = sum(do o) of each query. */
-static void grad_head(const backward *w, const grad_room *r, int64_t b, int64_t h)
-{
-    const attention_shape *a = &w->a;
-    int64_t wide = panels(a->dim);
-    for (int64_t t = 0; t < a->tokens; t += QUERIES) {
-        int64_t count = MIN(QUERIES, a->tokens - t);
-        bf16_pack_b(r->query_rows + t * wide, at_token(&w->q, b, t, h), w->q.token, 1, count, a->dim);
-        bf16_pack_b(r->dout_rows + t * wide, at_token(&w->dout, b, t, h), w->dout.token, 1, count, a->dim);
-    }
-    for (int64_t t = 0; t < a->tokens; t++) {
-        const bf16 *dout = at_token(&w->dout, b, t, h), *o = at_token(&w->o, b, t, h);
-        float sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t d = 0; d < a->dim; d++) sum += narrow_from_bf16(dout[d]) * narrow_from_bf16(o[d]);
-        r->delta[t] = sum;
-    }
-}
-
-static void grad_heads(const step *s, int64_t first, int64_t last, int worker)
-{
-    backward w = {attention_shape_of(s, 1, 6),
-                  heads_in(&s->in[0]),
-                  heads_in(&s->in[1]),
-                  heads_in(&s->in[2]),
-                  heads_in(&s->in[3]),
-                  heads_in(&s->in[4]),
-                  heads_in(&s->out[ATTENTION_GRAD_DQ]),
-                  heads_in(&s->out[ATTENTION_GRAD_DK]),
-                  heads_in(&s->out[ATTENTION_GRAD_DV]),
-                  f32(&s->in[5])};
-    const attention_shape *a = &w.a;
-    int64_t wide = panels(a->dim), bytes = grad_bytes(a->tokens, a->dim);
-    grad_room r = grad_room_in((char *)s->scratch + worker * bytes, a->tokens, a->dim, &bytes);
-    for (int64_t i = first; i < last; i++) {
-        int64_t b = i / a->kv_heads, kv = i % a->kv_heads;
-        pack_keys(r.keys, &w.k, a, b, kv, true);
-        pack_keys(r.key_rows, &w.k, a, b, kv, false);
-        pack_keys(r.values, &w.v, a, b, kv, true);
-        memset(r.dk, 0, sizeof(float) * (size_t)(a->tokens * wide));
-        memset(r.dv, 0, sizeof(float) * (size_t)(a->tokens * wide));
-        for (int64_t h = kv * a->group; h < (kv + 1) * a->group; h++) {
-            grad_head(&w, &r, b, h);
-            for (int64_t t = 0; t < a->tokens; t += QUERIES) grad_span(&w, &r, b, h, t);
-        }
-        for (int64_t t = 0; t < a->tokens; t++) {
-            narrow_bf16(at_token(&w.dk, b, t, kv), r.dk + t * wide, a->dim);
-            narrow_bf16(at_token(&w.dv, b, t, kv), r.dv + t * wide, a->dim);
-        }
-    }
-}
-
-static int64_t grad_scratch(const node *n, const device_caps *caps)
-{
-    shape q = n->in[1]->shape;
-    return caps->threads * grad_bytes(q.dim[1], q.dim[3]);
-}
-
-static status grad_launch(const step *s, queue *q)
-{
-    attention_shape a = attention_shape_of(s, 1, 6);
-    return cpu_for(s, q, a.batch * a.kv_heads, 1, grad_heads);
-}
-
-static bool match(const node *n, const device_caps *caps)
-{
-    if (!caps->avx512_bf16) return false;
-    for (int i = 0; i < n->inputs; i++) {
-        if (!n->in[i] || !dtype_is_float(n->in[i]->dtype)) continue;
-        if (n->in[i]->dtype != (n->op->inputs[i].wide ? INGOT_F32 : INGOT_BF16)) return false;
-    }
-    return true;
+    return cpu_for(s, q, a.batch * a.heads * blocks_of_head(&a), 1, blocks);
 }
 
 #define STRIDED STORAGE_LAST_CONTIGUOUS
@@ -402,19 +209,11 @@ const kernel_def attention_avx512bf16[] = {
     {.op = &op_attention_def,
      .name = "attention.avx512-bf16",
      .level = LEVEL_AVX512_BF16,
-     .match = match,
+     .match = bf16_attention_match,
      .traits = KERNEL_ROW_INVARIANT,
      .wants = {STRIDED, STRIDED, STRIDED},
      .scratch = scratch,
      .launch = launch,
-     .error = ERROR_SUM},
-    {.op = &op_attention_grad_def,
-     .name = "attention_grad.avx512-bf16",
-     .level = LEVEL_AVX512_BF16,
-     .match = match,
-     .wants = {STRIDED, STRIDED, STRIDED, STRIDED, STRIDED},
-     .scratch = grad_scratch,
-     .launch = grad_launch,
      .error = ERROR_SUM},
     {0},
 };
