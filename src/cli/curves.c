@@ -1,4 +1,6 @@
-/* The curves of a run, from its log.jsonl. */
+/* The curves of a run, from its log.jsonl; ingot curves: those of several runs in one picture. */
+#include "bench/report.h"
+#include "bench/row.h"
 #include "cli/charts.h"
 #include "cli/train.h"
 
@@ -14,7 +16,18 @@ typedef ARRAY(double) numbers;
 
 typedef struct curves {
     numbers steps, loss, rate, val_steps, val;
+    numbers took; /* seconds of each step */
 } curves;
+
+static void free_curves(curves *v)
+{
+    ARRAY_FREE(&v->steps);
+    ARRAY_FREE(&v->loss);
+    ARRAY_FREE(&v->rate);
+    ARRAY_FREE(&v->val_steps);
+    ARRAY_FREE(&v->val);
+    ARRAY_FREE(&v->took);
+}
 
 static bool add_point(numbers *x, numbers *y, double step, const json_t *value)
 {
@@ -26,10 +39,11 @@ static bool add_line(curves *to, const char *line, size_t length)
     json_t *o = json_loadb(line, length, 0, NULL);
     if (!o) return true; /* a line cut short by a kill */
     double step = json_number_value(json_object_get(o, "step"));
-    const json_t *rate = json_object_get(o, "lr");
+    const json_t *rate = json_object_get(o, "lr"), *took = json_object_get(o, "seconds");
     bool ok = add_point(&to->steps, &to->loss, step, json_object_get(o, "loss")) &&
               add_point(&to->val_steps, &to->val, step, json_object_get(o, "val_loss")) &&
-              (!rate || ARRAY_PUSH(&to->rate, json_number_value(rate)));
+              (!rate || ARRAY_PUSH(&to->rate, json_number_value(rate))) &&
+              (!json_object_get(o, "loss") || ARRAY_PUSH(&to->took, json_number_value(took)));
     json_decref(o);
     return ok;
 }
@@ -115,10 +129,179 @@ status print_curves(call *c, const char *run, const curve_level *levels, int cou
     status s = path ? read_log(c, path, &v) : fail_memory(c->ctx, run, 64);
     if (!s && v.steps.count > 1) draw(c, run, &v, levels, count, chart);
     free(path);
-    ARRAY_FREE(&v.steps);
-    ARRAY_FREE(&v.loss);
-    ARRAY_FREE(&v.rate);
-    ARRAY_FREE(&v.val_steps);
-    ARRAY_FREE(&v.val);
+    free_curves(&v);
     return s;
 }
+
+/* ---- ingot curves ---- */
+
+typedef struct curves_options {
+    string_list runs, plots;
+    int over, format;
+    bool chart;
+} curves_options;
+
+static const char *const axes[] = {"step", "seconds", NULL};
+
+static const option lines[] = {
+    {"runs", LIST_AT(curves_options, runs), "RUN", "folders that ingot train wrote", .required = true,
+     .positional = true},
+    {"over", CHOICE_AT(curves_options, over), NULL, "what lies below the losses: steps, or the seconds that they took",
+     .initial = "step", .choices = axes},
+    {"plot", LIST_AT(curves_options, plots), "FILE", "also draw them: .svg or .png, by gnuplot"},
+    {"chart", BOOL_AT(curves_options, chart), NULL, "the chart in the terminal, after the table", .initial = "true"},
+    {"output-format", CHOICE_AT(curves_options, format), NULL, "md, csv, json, jsonl", .short_name = "o",
+     .initial = "md", .choices = report_formats},
+};
+
+static const report_column columns[] = {
+    {"run", "run", NULL},
+    {"steps", "steps", "%.0f"},
+    {"seconds", "seconds", "%.2f"},
+    {"ms_per_step", "ms/step", "%.2f"},
+    {"speedup", "x the first", "%.1f"},
+    {"first_loss", "first loss", "%.6f"},
+    {"loss", "last loss", "%.6f"},
+    {"val_loss", "val loss", "%.6f"},
+    {"apart", "most apart", "%.1e"},
+};
+
+static int ascending(const void *x, const void *y)
+{
+    double a = *(const double *)x, b = *(const double *)y;
+    return a < b ? -1 : a > b;
+}
+
+static double median_of(context *ctx, const numbers *n)
+{
+    double *sorted = malloc((size_t)n->count * sizeof *sorted + 1), median = 0;
+    if (!sorted) return (void)fail_memory(ctx, "a median", 8), 0;
+    if (n->count) memcpy(sorted, n->at, (size_t)n->count * sizeof *sorted);
+    qsort(sorted, (size_t)n->count, sizeof *sorted, ascending);
+    if (n->count) median = (sorted[(n->count - 1) / 2] + sorted[n->count / 2]) / 2;
+    free(sorted);
+    return median;
+}
+
+/* The largest difference of two runs' losses at the same step. */
+static double most_apart(const curves *a, const curves *b)
+{
+    double most = 0;
+    for (int64_t i = 0, j = 0; i < a->steps.count && j < b->steps.count;) {
+        double x = a->steps.at[i], y = b->steps.at[j];
+        if (x == y) most = fmax(most, fabs(a->loss.at[i] - b->loss.at[j]));
+        i += x <= y;
+        j += y <= x;
+    }
+    return most;
+}
+
+static json_t *table_of(call *c, const curves_options *o, const curves *all)
+{
+    json_t *rows = json_array();
+    double first = median_of(c->ctx, &all[0].took);
+    for (int64_t r = 0; r < o->runs.count; r++) {
+        const curves *v = &all[r];
+        double median = median_of(c->ctx, &v->took), seconds = 0;
+        for (int64_t i = 0; i < v->took.count; i++) seconds += v->took.at[i];
+        json_t *row = json_object();
+        row_set_text(row, "run", o->runs.at[r]);
+        row_set_number(row, "steps", (double)v->steps.count);
+        row_set_number(row, "seconds", seconds);
+        row_set_number(row, "ms_per_step", median * 1e3);
+        if (median > 0) row_set_number(row, "speedup", first / median);
+        row_set_number(row, "first_loss", v->loss.at[0]);
+        row_set_number(row, "loss", v->loss.at[v->loss.count - 1]);
+        if (v->val.count) row_set_number(row, "val_loss", v->val.at[v->val.count - 1]);
+        row_set_number(row, "apart", most_apart(&all[0], v));
+        json_array_append_new(rows, row);
+    }
+    return rows;
+}
+
+/* x of each loss: its step, or when it was reached. */
+static void place(const curves_options *o, curves *v)
+{
+    double seconds = 0;
+    for (int64_t i = 0; i < v->steps.count && o->over; i++) v->steps.at[i] = seconds += v->took.at[i];
+    thin(&v->steps, &v->loss, 500);
+}
+
+static status draw_all(call *c, const curves_options *o, curves *all)
+{
+    plot_series *series = ARENA_ARRAY(c->arena, plot_series, o->runs.count);
+    if (!series) return fail_memory(c->ctx, "a picture", 0);
+    double least = INFINITY, most = 0;
+    for (int64_t r = 0; r < o->runs.count; r++) {
+        curves *v = &all[r];
+        place(o, v);
+        series[r] = (plot_series){o->runs.at[r], v->steps.at, v->loss.at, v->steps.count, PLOT_LINE};
+        least = fmin(least, v->steps.at[v->steps.count - 1]);
+        most = fmax(most, v->steps.at[v->steps.count - 1]);
+    }
+    const plot p = {.title = o->over ? "loss over time" : "loss",
+                    .x_label = axes[o->over],
+                    .y_label = "nats a token",
+                    .log_x = o->over && most > 4 * least, /* else the fast runs are a line at the left edge */
+                    .series = series,
+                    .series_count = (int)o->runs.count};
+    for (int64_t i = 0; i < o->plots.count; i++) TRY(plot_file(c->ctx, &p, 1, o->plots.at[i]));
+    if (o->chart && o->format == REPORT_MD && !c->json) print_plot(c, &p);
+    return INGOT_OK;
+}
+
+static status read_all(call *c, const curves_options *o, curves *all)
+{
+    for (int64_t i = 0; i < o->plots.count; i++) TRY(plot_check(c->ctx, o->plots.at[i]));
+    for (int64_t r = 0; r < o->runs.count; r++) {
+        char *path = path_join(o->runs.at[r], "log.jsonl");
+        status s = path ? read_log(c, path, &all[r]) : fail_memory(c->ctx, o->runs.at[r], 64);
+        if (!s && !all[r].steps.count) s = ingot_fail(c->ctx, INGOT_ERROR_ARGUMENT, "%s holds no step", path);
+        free(path);
+        TRY(s);
+    }
+    return INGOT_OK;
+}
+
+static status show(call *c, const curves_options *o, curves *all)
+{
+    text out = {0};
+    json_t *rows = table_of(c, o, all);
+    status s = INGOT_OK;
+    if (c->json)
+        s = print_json(c, json_pack("{s:O}", "results", rows));
+    else
+        report_print(rows, (report_format)o->format, columns, COUNT(columns), &out);
+    json_decref(rows);
+    fputs(out.at ? out.at : "", stdout);
+    text_free(&out);
+    return s ? s : draw_all(c, o, all);
+}
+
+static status run_curves(call *c, void *given)
+{
+    const curves_options *o = given;
+    curves *all = ARENA_ARRAY(c->arena, curves, o->runs.count);
+    if (!all) return fail_memory(c->ctx, "curves", 0);
+    memset(all, 0, (size_t)o->runs.count * sizeof *all);
+    status s = read_all(c, o, all);
+    if (!s) s = show(c, o, all);
+    for (int64_t r = 0; r < o->runs.count; r++) free_curves(&all[r]);
+    return s;
+}
+
+const verb verb_curves = {
+    .name = "curves",
+    .summary = "losses of several runs in one table and one picture",
+    .description =
+        "Reads what ingot train logged. `x the first` compares the median times of a step, `most apart` is the "
+        "largest "
+        "difference to the first run's loss at the same step. tools/climb.sh uses it to show every rung of the "
+        "CPU ladder "
+        "training the same model.",
+    .run = run_curves,
+    .options_bytes = sizeof(curves_options),
+    .options = {{NULL, OPTIONS(lines)}},
+    .examples = "ingot curves run\n"
+                "ingot curves climb/naive climb/tiled climb/simd --over seconds --plot climb.svg\n",
+};

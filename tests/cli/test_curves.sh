@@ -1,0 +1,25 @@
+# shellcheck shell=bash
+# ingot curves, and tools/climb.sh: every rung of the ladder trains the demo's model to the same losses.
+source "$(dirname "$0")/lib.sh"
+ln -s "$(dirname "$ingot")" build
+check 'the climb' "$root/tools/climb.sh" -s 3 -o climb tiled simd best > out
+check 'a row a rung' test "$(grep -cE '^\| (tiled|simd|best) +\| +3 \|' out)" = 3
+check 'the same losses' grep -q '^3 rungs, losses within 1e-3 at every step' out
+if command -v gnuplot > /dev/null; then check 'the picture' grep -q '</svg>' climb/climb.svg; fi
+cd climb || exit 1
+check 'over steps' "$ingot" curves simd tiled > out
+check 'a chart' grep -q 'nats a token' out
+check 'json' "$ingot" curves simd tiled --json > out
+check 'one object' grep -q '^{' out
+check 'csv' "$ingot" curves simd -o csv > out
+check 'a heading and a row' test "$(wc -l < out)" = 2
+sed 's/"loss":\([0-9]\)/"loss":1\1/' simd/log.jsonl > log.jsonl
+check 'losses ten apart' "$ingot" curves simd . -o jsonl > out
+check 'said' grep -q '"apart": *10' out
+refuses 'No such file' "$ingot" curves nowhere
+refuses 'needs RUN' "$ingot" curves
+refuses 'written as .png or .svg' "$ingot" curves simd --plot x.pdf
+refuses 'is not one of step, seconds' "$ingot" curves simd --over time
+: > log.jsonl
+refuses 'holds no step' "$ingot" curves .
+exit "$failed"
