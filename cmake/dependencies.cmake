@@ -6,8 +6,7 @@ pkg_check_modules(REQUIRED_LIBS REQUIRED IMPORTED_TARGET jansson libpcre2-8 libu
 add_library(ingot_dependencies INTERFACE)
 target_include_directories(ingot_dependencies INTERFACE ${CMAKE_SOURCE_DIR}/include ${CMAKE_SOURCE_DIR}/src)
 target_link_libraries(ingot_dependencies INTERFACE PkgConfig::REQUIRED_LIBS Threads::Threads m ${CMAKE_DL_LIBS})
-target_compile_definitions(ingot_dependencies INTERFACE INGOT_VERSION="${PROJECT_VERSION}"
-                           INGOT_BUILD_STAMP="${INGOT_BUILD_STAMP}" PCRE2_CODE_UNIT_WIDTH=8)
+target_compile_definitions(ingot_dependencies INTERFACE INGOT_VERSION="${PROJECT_VERSION}" PCRE2_CODE_UNIT_WIDTH=8)
 
 # The blas rung takes any CBLAS; without one the rung says that it is not there.
 pkg_search_module(BLAS IMPORTED_TARGET openblas blis cblas)

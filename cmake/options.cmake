@@ -47,7 +47,10 @@ if(CCACHE)
   set(CMAKE_C_COMPILER_LAUNCHER ${CCACHE})
 endif()
 
-# Tells one build's library from another's: a device module shares its structs.
+# Tells one build's library from another's: a device module shares its structs. Known to the two files that compare, so that
+# a commit compiles only what it changed.
 execute_process(COMMAND git -C ${CMAKE_SOURCE_DIR} rev-parse --short HEAD OUTPUT_VARIABLE git_head
                 OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
 set(INGOT_BUILD_STAMP "${PROJECT_VERSION}-${git_head}-${CMAKE_BUILD_TYPE}-${INGOT_SANITIZE}")
+set_source_files_properties(src/device/cuda_load.c src/device/cuda/cuda.c PROPERTIES
+  COMPILE_DEFINITIONS INGOT_BUILD_STAMP="${INGOT_BUILD_STAMP}")
