@@ -1,21 +1,9 @@
 // Attention of token rows over a paged cache on CUDA. A block has a row, up to G heads that read one kv head, and a share of
 // the row's keys; LANES threads look at one key, eight elements each. The shares are joined by a second kernel. How many
 // shares there are depends on shapes only, so the bits do not depend on what else is in the batch's pages.
-#include "kit/cuda/values.cuh"
-#include "ops/attention_rows/attention_rows.h"
+#include "ops/attention_rows/attention_rows_cuda.cuh"
 
 enum { THREADS = 128, N = 8, MOST_SHARES = 32, MOST_DIM = 256 };
-
-struct paged {
-    const void *q, *k, *v;
-    void *o;
-    float *part; // (rows, heads, shares, 2 + dim): maximum, sum, sums of values; NULL: one share
-    const int32_t *table, *sequence, *position;
-    int64_t pool;
-    int rows, heads, kv_heads, group, dim, sequences, pages, page_size, shares, head_groups;
-    float scale;
-    bool wide;
-};
 
 template <typename T> __device__ __forceinline__ void load_row(float (&x)[N], const T *row, int column, const paged &p)
 {
@@ -34,15 +22,6 @@ template <typename T> __device__ __forceinline__ void load_row(float (&x)[N], co
     for (int i = 0; i < N; i++) x[i] = column + i < p.dim ? to_float(row[column + i]) : 0;
 }
 
-// The pool's row of a key; -1: nowhere, which reads as zeros.
-__device__ __forceinline__ int64_t slot_of(const paged &p, int sequence, int key)
-{
-    bool known = sequence >= 0 && sequence < p.sequences;
-    int64_t page = known ? p.table[(int64_t)sequence * p.pages + key / p.page_size] : 0;
-    int64_t slot = page * p.page_size + key % p.page_size;
-    return page >= 0 && slot < p.pool ? slot : -1;
-}
-
 __device__ __forceinline__ float weight_of(float max, float top)
 {
     return max == -INFINITY ? 0 : expf(max - top);
@@ -57,9 +36,7 @@ template <typename T, int G, int LANES> __global__ void __launch_bounds__(THREAD
     int heads = (kv + 1) * p.group - first_head;
     heads = heads < G ? heads : G;
     int lane = (int)threadIdx.x % LANES, set = (int)threadIdx.x / LANES, column = lane * N;
-    int sequence = p.sequence[row], keys = p.position[row] + 1;
-    keys = keys < p.pages * p.page_size ? keys : p.pages * p.page_size;
-    keys = keys < 0 ? 0 : keys;
+    int sequence = p.sequence[row], keys = keys_of_row(p, row);
     int each = (keys + p.shares - 1) / p.shares, from = share * each, until = from + each < keys ? from + each : keys;
 
     float q[G][N], o[G][N] = {}, max[G], sum[G] = {};
@@ -173,29 +150,11 @@ template <typename T, int G> static void launch_lanes(const paged &p, queue *q)
 
 static status launch(const step *s, queue *q)
 {
-    paged_shape a = paged_shape_of(s);
-    int together = heads_together(a.group);
-    paged p = {.q = s->in[ROWS_Q].data,
-               .k = s->in[ROWS_K_POOL].data,
-               .v = s->in[ROWS_V_POOL].data,
-               .o = s->out[0].data,
-               .table = a.block_table,
-               .sequence = a.sequence,
-               .position = a.position,
-               .pool = a.pool,
-               .rows = (int)a.rows,
-               .heads = (int)a.heads,
-               .kv_heads = (int)a.kv_heads,
-               .group = (int)a.group,
-               .dim = (int)a.dim,
-               .sequences = (int)a.sequences,
-               .pages = (int)a.pages,
-               .page_size = (int)a.page_size,
-               .head_groups = (int)((a.group + together - 1) / together),
-               .scale = a.scale,
-               .wide = a.dim % 8 == 0};
+    paged p = paged_of(s);
+    int together = heads_together(p.group);
+    p.head_groups = (p.group + together - 1) / together;
     p.shares =
-        shares_of(s->in[ROWS_Q].shape, s->in[ROWS_K_POOL].shape, s->in[ROWS_BLOCK_TABLE].shape, a.page_size, q->caps);
+        shares_of(s->in[ROWS_Q].shape, s->in[ROWS_K_POOL].shape, s->in[ROWS_BLOCK_TABLE].shape, p.page_size, q->caps);
     p.part = p.shares > 1 ? (float *)s->scratch : nullptr;
     by_dtype(s->in[ROWS_Q].dtype, [&](auto t) {
         using T = decltype(t);
