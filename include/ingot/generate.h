@@ -36,7 +36,7 @@ typedef struct ingot_session_options {
     int64_t sequences;                /* that run at once; more of them wait [8] */
     int64_t cache_tokens;             /* keys and values kept, over all sequences [sequences * context] */
     int64_t page_size;                /* tokens a page [32; the whole context for one sequence] */
-    int64_t most_rows;                /* of one run: longer prompts go in chunks [512] */
+    int64_t most_rows;                /* of one run: longer prompts go in chunks [512; what the device likes] */
     uint64_t seed;                    /* weights of a model that was never saved, in a store of the session's own */
 } ingot_session_options;
 

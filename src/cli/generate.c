@@ -54,7 +54,7 @@ static const option run_lines[] = {
     {"sequences", INT_AT(generate_options, sequences), "N", "continuations that run at once", .initial = "16",
      .range = BETWEEN(1, 512)},
     {"chunk", INT_AT(generate_options, chunk), "N", "most tokens of one run: longer prompts go in parts",
-     .initial = "512", .range = BETWEEN(1, 512)},
+     .initial_help = "512; cuda: 2048", .range = BETWEEN(1, 2048)},
     {"page-size", INT_AT(generate_options, page_size), "N", "tokens of a page of the cache",
      .initial_help = "32; all for one continuation", .range = AT_LEAST(1)},
 };

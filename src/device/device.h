@@ -27,6 +27,7 @@ typedef struct device_def {
     bool by_name_only;    /* --device auto does not take it: the oracle, the null device */
     bool runs_nothing;    /* results are not written: the null device */
     bool side_by_side;    /* steps that share no memory run at the same time */
+    int64_t rows_at_once; /* token rows that keep it busy: the parts in which a prompt is read; 0: it does not care */
     bool has_tf32;        /* obeys ingot_device_options.tf32 */
     status (*open)(context *ctx, const ingot_device_options *options, device *d); /* sets caps, kernels, self */
     void (*close)(device *d);

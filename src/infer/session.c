@@ -9,7 +9,7 @@
 
 #define DEFAULT_SEQUENCES 8
 #define DEFAULT_PAGE      32
-#define DEFAULT_ROWS      512
+#define DEFAULT_ROWS      512                 /* where the device does not say */
 #define MOST_SLOTS        (INT32_MAX / 2)     /* slots and places in the block table are int32 */
 #define MOST_LOGITS       (INT64_C(16) << 20) /* elements: 64 MB of one run's logits */
 
@@ -69,7 +69,8 @@ static status choose_sizes(session *s, const ingot_session_options *o)
     if (s->sequences > largest)
         return ingot_fail(s->ctx, INGOT_ERROR_ARGUMENT, "%lld sequences at once are more than the %lld rows of one run",
                           (long long)s->sequences, (long long)largest);
-    s->most_rows = MIN(power_above(o->most_rows ? MIN(o->most_rows, largest) : DEFAULT_ROWS), largest);
+    int64_t usual = s->device->def->rows_at_once ? s->device->def->rows_at_once : DEFAULT_ROWS;
+    s->most_rows = MIN(power_above(o->most_rows ? MIN(o->most_rows, largest) : usual), largest);
     s->most_rows = MAX(s->most_rows, power_above(s->sequences));
     s->most_wanted = MIN(power_below(MAX(MOST_LOGITS / s->info.vocab_size, 1)), s->most_rows);
     s->most_wanted = MAX(s->most_wanted, power_above(s->sequences));

@@ -9,7 +9,7 @@
 #include "infer/pages.h"
 #include "infer/sampler.h"
 
-#define SESSION_SIZES 10 /* programs of 1, 2, 4, ... 512 rows */
+#define SESSION_SIZES 12 /* programs of 1, 2, 4, ... 2048 rows */
 
 typedef ingot_session session;
 

@@ -256,7 +256,7 @@ static void test_refusals(void **state)
     assert_null(s);
     assert_non_null(
         strstr(ingot_message(ctx), "--context 49 is more than the 48 positions of this model (gpt2, learned"));
-    assert_int_equal(ingot_session_new(m, d, &(ingot_session_options){.sequences = 513}, &s), INGOT_ERROR_ARGUMENT);
+    assert_int_equal(ingot_session_new(m, d, &(ingot_session_options){.sequences = 2049}, &s), INGOT_ERROR_ARGUMENT);
     assert_int_equal(ingot_session_new(m, d, &(ingot_session_options){.sequences = -1}, &s), INGOT_ERROR_ARGUMENT);
     assert_int_equal(ingot_session_new(m, d, &(ingot_session_options){.cache_tokens = INT64_MAX}, &s),
                      INGOT_ERROR_ARGUMENT);

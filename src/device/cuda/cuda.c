@@ -274,6 +274,7 @@ const device_def ingot_cuda_device = {
     .summary = "NVIDIA GPUs",
     .side_by_side = true,
     .has_tf32 = true,
+    .rows_at_once = 2048,
     .open = open_cuda,
     .close = close_cuda,
     .alloc = alloc,
