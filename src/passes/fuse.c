@@ -1,5 +1,6 @@
 /* Chains of pointwise nodes become one: what only one other pointwise node reads is computed inside it and never written.
- * Scalar constants become part of the program.
+ * One instruction over a whole value and broadcast ones (a product and its bias) is computed again by each pointwise node
+ * that reads it, if nothing else does: it costs them nothing and saves a pass. Scalar constants become part of the program.
  */
 #include "ops/pointwise/pointwise.h"
 #include "ops/source/source.h"
@@ -46,7 +47,8 @@ static bool computes_in_f32(dtype d)
     return d == INGOT_F32 || dtype_is_narrow(d);
 }
 
-static bool can_fuse(const build *b, const node *outer, const value *v)
+/* What of `inner` allows `outer` to compute it, whoever else reads it. */
+static bool fits_inside(const node *outer, const value *v)
 {
     const node *inner = v->node;
     if (inner->op != &op_pointwise_def || ((const pw_program *)inner->attrs)->outputs != 1) return false;
@@ -58,9 +60,44 @@ static bool can_fuse(const build *b, const node *outer, const value *v)
         return false;                       /* a cast that rounds is meant to */
     for (int i = 0; i < inner->inputs; i++) /* integers keep a pass of their own: they need not be exact as float32 */
         if (!dtype_is_float(inner->in[i]->dtype)) return false;
+    return true;
+}
+
+static int times_read(const node *n, const value *v)
+{
     int uses = 0;
-    for (int i = 0; i < outer->inputs; i++) uses += outer->in[i] == v;
-    return value_uses(b, v) == uses;
+    for (int i = 0; i < n->inputs; i++) uses += n->in[i] == v;
+    return uses;
+}
+
+/* One instruction, one input as large as the result: to read that is no more than to read the result. */
+static bool is_light(const value *v)
+{
+    const pw_program *p = v->node->attrs;
+    int64_t whole = 0;
+    for (int i = 0; i < v->node->inputs; i++) whole += shape_count(v->node->in[i]->shape) == shape_count(v->shape);
+    return p->count == 1 && whole == 1 && (p->code[0].code == PW_ADD || p->code[0].code == PW_MUL);
+}
+
+/* All that read it are pointwise nodes with room for it. */
+static bool fits_everywhere(const build *b, const value *v)
+{
+    int left = value_uses(b, v);
+    for (const node *n = v->node->after; n && left; n = n->after) {
+        int uses = times_read(n, v);
+        if (!uses) continue;
+        if (n->op != &op_pointwise_def || !fits_inside(n, v)) return false;
+        if (n->inputs - 1 + v->node->inputs > PW_MAX_INPUTS || ((const pw_program *)n->attrs)->count + 1 > PW_MAX_CODE)
+            return false;
+        left -= uses;
+    }
+    return left == 0;
+}
+
+static bool can_fuse(const build *b, const node *outer, const value *v)
+{
+    if (!fits_inside(outer, v)) return false;
+    return value_uses(b, v) == times_read(outer, v) || (is_light(v) && fits_everywhere(b, v));
 }
 
 /* A value that is read by `outer` only is joined; a constant is written into the program. */

@@ -102,6 +102,30 @@ void pw_drop_dead(pw_program *p)
     for (int i = 0; i < p->outputs; i++) p->result[i] = moved[p->result[i]];
 }
 
+void pw_drop_input(pw_program *p, int input)
+{
+    for (int i = 0; i < p->count; i++) {
+        pw_instr *in = &p->code[i];
+        in->a -= in->a > input;
+        in->b -= in->b > input;
+        in->c -= in->c > input;
+    }
+    for (int i = 0; i < p->outputs; i++) p->result[i] -= p->result[i] > input;
+    p->inputs--;
+}
+
+bool pw_reads(const pw_program *p, int slot)
+{
+    for (int i = 0; i < p->outputs; i++)
+        if (p->result[i] == slot) return true;
+    for (int i = 0; i < p->count; i++) {
+        const pw_instr *in = &p->code[i];
+        int arity = pw_arity(in->code);
+        if ((arity > 0 && in->a == slot) || (arity > 1 && in->b == slot) || (arity > 2 && in->c == slot)) return true;
+    }
+    return false;
+}
+
 typedef struct parser {
     const char *text, *at;
     pw_program *out;

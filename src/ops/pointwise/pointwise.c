@@ -148,13 +148,45 @@ static value *gradient_of(build *b, value *d, const value *of)
     return ingot_cast(b, sum_to(b, d, of->shape), of->dtype);
 }
 
+/* The last input that holds the shape stays, read or not. */
+static void drop_unread(pw_program *p, value **in, shape whole)
+{
+    for (int i = p->inputs - 1; i >= 0 && p->inputs > 1; i--) {
+        if (!in[i] || pw_reads(p, i)) continue;
+        shape rest = in[i ? 0 : 1]->shape;
+        for (int j = 0; j < p->inputs; j++)
+            if (j != i && !shape_broadcast(rest, in[j]->shape, &rest)) return;
+        if (!shape_equal(rest, whole)) continue;
+        memmove(&in[i], &in[i + 1], sizeof *in * (size_t)(p->inputs - i - 1));
+        pw_drop_input(p, i);
+    }
+}
+
 node *pw_node(build *b, const pw_program *p, value *const *in)
 {
-    node *n = node_new(b, &op_pointwise_def, in, p->inputs, p);
-    for (int i = 1; n && i < p->outputs; i++) node_output(b, n, i);
+    pw_program read = *p;
+    value *kept[PW_MAX_INPUTS] = {NULL};
+    bool broadcasts = !b->status;
+    for (int i = 0; i < p->inputs; i++) {
+        kept[i] = in[i];
+        broadcasts &= in[i] != NULL;
+    }
+    shape whole = broadcasts ? in[0]->shape : (shape){0};
+    for (int i = 1; i < p->inputs && broadcasts; i++) broadcasts = shape_broadcast(whole, in[i]->shape, &whole);
+    if (broadcasts) drop_unread(&read, kept, whole);
+    node *n = node_new(b, &op_pointwise_def, kept, read.inputs, &read);
+    for (int i = 1; n && i < read.outputs; i++) node_output(b, n, i);
     return n;
 }
 
+static bool result_of(const pw_program *p, int slot)
+{
+    for (int i = 0; i < p->outputs; i++)
+        if (p->result[i] == slot) return true;
+    return false;
+}
+
+/* The gradient of a sum is what comes in, for both of its operands: it is handed on, not computed. */
 static void grad(build *b, node *n, value *const *dout, const bool *need, value **din)
 {
     const pw_program *f = program(n);
@@ -170,21 +202,26 @@ static void grad(build *b, node *n, value *const *dout, const bool *need, value 
     for (int i = 0; i < n->inputs; i++) in[inputs++] = n->in[i];
     for (int i = 0; i < f->outputs; i++)
         if (dout[i]) in[inputs++] = dout[i];
-    for (int i = 0; i < n->inputs;) { /* a node for every PW_MAX_OUTPUTS inputs */
+    value *made[PW_MAX_INPUTS + PW_MAX_CODE] = {NULL}; /* of a slot: what gives it; inputs are there already */
+    for (int i = 0; i < inputs; i++)
+        if (shape_equal(in[i]->shape, n->out[0]->shape) && in[i]->dtype == f->dtype) made[i] = in[i];
+    for (int i = 0; i < n->inputs;) { /* a node for every PW_MAX_OUTPUTS gradients */
         pw_program part = p;
         int of[PW_MAX_OUTPUTS];
         part.outputs = 0;
         part.dtype = f->dtype;
-        for (; i < n->inputs && part.outputs < PW_MAX_OUTPUTS; i++) {
-            if (!need[i] || adjoint[i] < 0) continue;
-            of[part.outputs] = i;
-            part.result[part.outputs++] = (uint8_t)adjoint[i];
-        }
+        for (; i < n->inputs && part.outputs < PW_MAX_OUTPUTS; i++)
+            if (need[i] && adjoint[i] >= 0 && !made[adjoint[i]] && !result_of(&part, adjoint[i])) {
+                of[part.outputs] = adjoint[i];
+                part.result[part.outputs++] = (uint8_t)adjoint[i];
+            }
         if (!part.outputs) continue;
         pw_drop_dead(&part);
         node *g = pw_node(b, &part, in);
-        for (int j = 0; g && j < part.outputs; j++) din[of[j]] = gradient_of(b, g->out[j], n->in[of[j]]);
+        for (int j = 0; g && j < part.outputs; j++) made[of[j]] = g->out[j];
     }
+    for (int i = 0; i < n->inputs; i++)
+        if (need[i] && adjoint[i] >= 0) din[i] = gradient_of(b, made[adjoint[i]], n->in[i]);
 }
 
 static op_cost cost(const node *n)

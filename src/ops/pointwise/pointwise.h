@@ -37,11 +37,13 @@ int pw_arity(pw_code code);
 int pw_emit(pw_program *p, pw_code code, int a, int b, int c);
 int pw_emit_const(pw_program *p, double value);
 void pw_drop_dead(pw_program *p);
+bool pw_reads(const pw_program *p, int slot);
+void pw_drop_input(pw_program *p, int input); /* one that it does not read */
 
 /* "a * sigmoid(a) * b" -> program of `inputs` inputs and one output. On error *where is the offset in the formula. */
 bool pw_parse(const char *formula, int inputs, pw_program *out, int *where);
 
-/* The node of a program with all its outputs; its first output. */
+/* The node of a program with all its outputs, and only the inputs that it reads; its first output. */
 node *pw_node(build *b, const pw_program *p, value *const *in);
 value *pw_apply(build *b, const pw_program *p, value *const *in);
 void pw_print(const pw_program *p, text *out); /* "v = a * sigmoid(a) * b" for dumps */
