@@ -4,120 +4,177 @@
 #define OPS_MATMUL_MATMUL_PANELS_H
 
 #include "kit/cpu/cpu.h"
-#include "ops/matmul/matmul_tile.h"
+#include "ops/matmul/matmul_pack.h"
 
 enum {
-    KC = 256,             /* a panel of b, KC x NR, fills most of the first cache */
-    NC = 64 * NR,         /* columns of y at work; their panels of b stay packed while rows come by in blocks */
-    FEW_ROWS = 4 * MR,    /* up to these, b is read where it lies */
-    FEW_COLUMNS = 16 * NR /* up to these, so is a */
+    MOST_DEPTH = 512,  /* y is read and written for every 2 * MOST_DEPTH FLOPs: 8 bytes, 2 GB/s at 250 GFLOP/s */
+    FEW_ROWS = 4 * MR, /* up to these, b is read where it lies */
+    FEW_BLOCKS = 2     /* up to these many of b's columns, so is a */
 };
-
-/* Rows of a packed at a time: KC columns of them take half of the second cache. */
-static int64_t block_rows(const device_caps *caps, int64_t m)
-{
-    int64_t l2 = caps->l2_bytes > 0 ? caps->l2_bytes : 512 << 10;
-    int64_t rows = MAX(l2 / 2 / (KC * (int64_t)sizeof(real)) / MR, 4) * MR;
-    return MIN(rows, (m + MR - 1) / MR * MR);
-}
-
-/* One worker's memory. */
-typedef struct packs {
-    real *a;    /* panels of MR rows */
-    real *b;    /* panels of NR columns */
-    real *edge; /* (MR, NR) */
-} packs;
 
 /* How a product is cut: row_pieces x column_pieces for each of the batch. */
 typedef struct grid {
     const step *step;
     matmul_shape shape;
-    int64_t row_pieces, column_pieces, rows, columns, block_rows;
+    int64_t l2_bytes, depth, block;           /* k and columns of a block of b */
+    int64_t packed_rows;                      /* rows of a that are packed at a time, where they are */
+    int64_t a_elements, b_elements, elements; /* of one worker's scratch */
+    int64_t row_pieces, column_pieces, rows, columns;
 } grid;
 
+/* One worker's share of one product, and its memory. */
 typedef struct piece {
     matmul_shape shape;
+    const grid *grid;
     const real *a, *b, *c; /* of the product this piece belongs to; c NULL: none */
     real *y;
-    int64_t row, rows, column, columns, block_rows;
+    int64_t row, rows, column, columns;
     bool direct_a, direct_b;
+    real *pack_a, *pack_b, *edge; /* panels of MR rows, panels of NR columns, (MR, NR) */
 } piece;
+
+/* A block of the product. */
+typedef struct block {
+    int64_t row, rows, column, columns, k, kc;
+} block;
 
 /* Blocks of at most `most`, all about equal, so that none is short. */
 static int64_t even_blocks(int64_t total, int64_t most, int64_t unit)
 {
-    return round_up(divide_up(total, divide_up(total, most)), unit);
+    return total ? round_up(divide_up(total, divide_up(total, most)), unit) : 0;
 }
 
-static int64_t block_depth(int64_t k)
+/* Blocks from the caches of one core (and its share of the last):
+ *   first   half of it for the panel of a (MR, depth), which all panels of b at work meet; they come by from the second
+ *   second  3/8 of it for the block of b (depth, block), read once for each MR rows; room is left for what comes next
+ *   last    a's packed panels (packed_rows, depth), read once for each block of b
+ * So 48 KB, 1 MB, 32 MB for two give 512 deep blocks of 192 columns; 48 KB, 2 MB give 384 columns. */
+static void size_blocks(grid *g, const device_caps *caps, int64_t m, int64_t n, int64_t k)
 {
-    return k ? even_blocks(k, KC, 8) : 0;
+    int64_t size = (int64_t)sizeof(real), l1 = caps->l1_bytes > 0 ? caps->l1_bytes : 32 << 10;
+    int64_t l2 = caps->l2_bytes > 0 ? caps->l2_bytes : 512 << 10, share = caps->l3_bytes / 2 / MAX(caps->threads, 1);
+    g->l2_bytes = l2;
+    g->depth = even_blocks(k, MIN(MAX(l1 / 2 / (MR * size) / 8 * 8, 64), (int64_t)MOST_DEPTH), 8);
+    int64_t a_column = MAX(g->depth, 8) * size; /* bytes of a row of a, of a column of b */
+    g->block = even_blocks(n, MAX(l2 * 3 / 8 / a_column / NR, 1) * NR, NR);
+    g->packed_rows = even_blocks(m, MAX(MAX(l2, MIN(4 * l2, share)) / a_column / MR, 1) * MR, MR);
+    g->a_elements = round_up(g->depth * g->packed_rows, 64);
+    g->b_elements = round_up(g->depth * g->block, 64);
+    g->elements = g->a_elements + g->b_elements + MR * NR;
 }
 
-/* Columns whose panels are kept packed: all that come by while one block of rows is at work. */
-static int64_t kept_columns(int64_t m, int64_t n, int64_t most_rows)
+/* Where a lies well enough and is read seldom enough that packing it would cost more. */
+static bool reads_a(const grid *g, int64_t columns)
 {
-    return m <= most_rows ? NR : MIN((int64_t)NC, round_up(n, NR));
+    const matmul_shape *s = &g->shape;
+    return s->a_col == 1 &&
+           (columns <= FEW_BLOCKS * g->block || s->m * s->k * (int64_t)sizeof(real) <= 2 * g->l2_bytes);
 }
 
-static int64_t pack_elements(int64_t m, int64_t n, int64_t k, int64_t rows)
+/* The lines of a matrix of (count, kc). */
+static fetch fetch_matrix(const real *from, int64_t across, int64_t along, int64_t kc, int64_t count)
 {
-    int64_t kc = MIN(block_depth(k), k);
-    return round_up(kc * rows, 64) + round_up(kc * kept_columns(m, n, rows), 64) + MR * NR;
+    fetch f = {.at = (const char *)from};
+    int64_t size = (int64_t)sizeof(real), rows = across == 1;
+    if ((across != 1 && along != 1) || count <= 0 || kc <= 0) return f;
+    f.runs = rows ? kc : count;
+    f.lines = divide_up((rows ? count : kc) * size, 64);
+    f.stride = (rows ? along : across) * size;
+    return f;
 }
 
-/* Rows [row, row + rows) of the piece's, all of [column, column + columns), for k in [k, k + kc). */
-static void run_block(const piece *p, const packs *w, int64_t k, int64_t kc, int64_t row, int64_t rows, int64_t column,
-                      int64_t columns)
+static void pack_a_block(const piece *p, const block *t)
 {
     const matmul_shape *s = &p->shape;
-    const real *a = p->a + row * s->a_row + k * s->a_col;
-    bool first = row == p->row, keep = p->rows > p->block_rows;
-    for (int64_t i = 0; i < rows && !p->direct_a; i += MR)
-        pack_a(w->a + i * kc, a + i * s->a_row, s->a_row, s->a_col, kc, MIN((int64_t)MR, rows - i));
-    for (int64_t j = 0; j < columns; j += NR) {
-        int64_t wide = MIN((int64_t)NR, columns - j);
-        const real *b = p->b + k * s->b_row + (column + j) * s->b_col;
-        real *panel = w->b + (keep ? j * kc : 0);
-        bool direct = p->direct_b && (wide == NR || wide == LANES);
-        if (first && !direct) pack_b(panel, b, s->b_col, s->b_row, kc, wide);
-        tile_job t = {.kc = kc, .b = direct ? b : panel, .b_row = direct ? s->b_row : NR, .y_row = s->n};
-        t.a_row = p->direct_a ? s->a_row : 1;
-        t.a_col = p->direct_a ? s->a_col : MR;
-        int64_t after = MIN((int64_t)NR, columns - j - NR), tiles = divide_up(rows, MR);
-        int64_t lines = first && after > 0 && !p->direct_b ? panel_lines(s->b_col, kc, after) : 0;
-        for (int64_t i = 0; i < rows; i += MR) {
-            int64_t high = MIN((int64_t)MR, rows - i);
-            if (lines)
-                prefetch_panel(b + NR * s->b_col, s->b_col, s->b_row, kc, after, lines * (i / MR) / tiles,
-                               lines * (i / MR + 1) / tiles);
-            t.a = p->direct_a ? a + i * s->a_row : w->a + i * kc;
-            t.y = p->y + (row + i) * s->n + column + j;
-            t.from = k > 0 ? t.y : p->c ? p->c + (t.y - p->y) : NULL;
-            if (high == MR && wide == NR)
-                tile_whole(&t);
-            else
-                tile_ragged(high, wide, &t, w->edge);
+    const real *a = p->a + t->row * s->a_row + t->k * s->a_col;
+    pack_a(p->pack_a, a, s->a_row, s->a_col, t->kc, t->rows);
+}
+
+static bool reads_b(const piece *p, int64_t wide)
+{
+    return p->direct_b && (wide == NR || wide == LANES);
+}
+
+static void pack_b_block(const piece *p, const block *t)
+{
+    const matmul_shape *s = &p->shape;
+    const real *b = p->b + t->k * s->b_row + t->column * s->b_col;
+    int64_t last = t->columns % NR, from = !p->direct_b ? 0 : reads_b(p, last) ? t->columns : t->columns - last;
+    pack_b(p->pack_b + from * t->kc, b + from * s->b_col, s->b_col, s->b_row, t->kc, t->columns - from);
+}
+
+/* MR rows of a block, against all its columns. */
+static void run_rows(const piece *p, const block *t, int64_t i, fetch *b_after, int64_t b_lines)
+{
+    const matmul_shape *s = &p->shape;
+    int64_t high = MIN((int64_t)MR, t->rows - i), kc = t->kc;
+    const real *a = p->a + (t->row + i) * s->a_row + t->k * s->a_col;
+    fetch a_after = {0};
+    tile_job job = {.kc = kc, .a = p->pack_a + i * kc, .a_row = 1, .a_col = MR, .y_row = s->n, .ahead = &a_after};
+    if (p->direct_a) {
+        job.a = a, job.a_row = s->a_row, job.a_col = s->a_col;
+        a_after = fetch_matrix(a + MR * s->a_row, s->a_row, s->a_col, kc, MIN((int64_t)MR, t->rows - i - MR));
+        job.lines = divide_up(a_after.runs * a_after.lines * FETCH_EVERY, divide_up(t->columns, NR) * kc);
+    }
+    for (int64_t j = 0; j < t->columns; j += NR) {
+        int64_t wide = MIN((int64_t)NR, t->columns - j);
+        bool direct = reads_b(p, wide);
+        job.b = direct ? p->b + t->k * s->b_row + t->column + j : p->pack_b + j * kc;
+        job.b_row = direct ? s->b_row : NR;
+        job.y = p->y + (t->row + i) * s->n + t->column + j;
+        job.from = t->k > 0 ? job.y : p->c ? p->c + (job.y - p->y) : NULL;
+        fetch_some(b_after, b_lines);
+        if (high == MR && wide == NR)
+            tile_whole(&job);
+        else
+            tile_ragged(high, wide, &job, p->edge);
+    }
+}
+
+/* While this block is multiplied, the `next` one of b comes nearer. */
+static void run_block(const piece *p, const block *t, const block *next)
+{
+    const matmul_shape *s = &p->shape;
+    fetch after = {0};
+    if (next->kc && !p->direct_b)
+        after = fetch_matrix(p->b + next->k * s->b_row + next->column * s->b_col, s->b_col, s->b_row, next->kc,
+                             next->columns);
+    int64_t lines = divide_up(after.runs * after.lines, divide_up(t->rows, MR) * divide_up(t->columns, NR));
+    pack_b_block(p, t);
+    for (int64_t i = 0; i < t->rows; i += MR) run_rows(p, t, i, &after, lines);
+}
+
+/* The block that is `at` in turn of these rows. Packed panels of a serve all columns before k moves on; without them y's
+ * columns are finished one block after the other, so that they stay in cache. */
+static block block_at(const piece *p, int64_t row, int64_t rows, int64_t at)
+{
+    const grid *g = p->grid;
+    int64_t blocks = divide_up(p->columns, g->block), depths = divide_up(p->shape.k, g->depth);
+    if (at >= blocks * depths) return (block){0};
+    int64_t j = (p->direct_a ? at / depths : at % blocks) * g->block;
+    int64_t k = (p->direct_a ? at % depths : at / blocks) * g->depth;
+    return (block){row, rows, p->column + j, MIN(g->block, p->columns - j), k, MIN(g->depth, p->shape.k - k)};
+}
+
+static void run_piece(const piece *p)
+{
+    int64_t rows = p->direct_a ? p->rows : p->grid->packed_rows, at = 0;
+    for (int64_t i = 0; i < p->rows; i += rows, at = 0) {
+        int64_t here = MIN(rows, p->rows - i);
+        for (block t = block_at(p, p->row + i, here, 0), next; t.kc; t = next) {
+            next = block_at(p, t.row, here, ++at);
+            if (!p->direct_a && t.column == p->column) pack_a_block(p, &t);
+            run_block(p, &t, &next);
         }
     }
 }
 
-static void run_piece(const piece *p, const packs *w)
-{
-    int64_t depth = block_depth(p->shape.k);
-    int64_t rows = even_blocks(p->rows, p->block_rows, MR), columns = even_blocks(p->columns, NC, NR);
-    for (int64_t j = 0; j < p->columns; j += columns) /* outermost: these of y stay in cache while k runs */
-        for (int64_t k = 0; k < p->shape.k; k += depth)
-            for (int64_t i = 0; i < p->rows; i += rows)
-                run_block(p, w, k, MIN(depth, p->shape.k - k), p->row + i, MIN(rows, p->rows - i), p->column + j,
-                          MIN(columns, p->columns - j));
-}
-
-/* The cut whose largest piece is least: work of its tiles, plus a element packed for each of a and b. */
+/* The cut whose largest piece is least: work of its tiles, plus an element packed for each of a and b. */
 static grid make_grid(const step *s, const device_caps *caps, int64_t threads)
 {
     grid g = {.step = s, .shape = matmul_shape_of(s)};
     const matmul_shape *p = &g.shape;
+    size_blocks(&g, caps, p->m, p->n, p->k);
     g.rows = p->m;
     g.columns = p->n;
     double flops = 2.0 * (double)p->m * (double)p->n * (double)p->k, least = INFINITY;
@@ -125,7 +182,7 @@ static grid make_grid(const step *s, const device_caps *caps, int64_t threads)
     for (int64_t pieces = 1; pieces <= threads; pieces++) {
         int64_t rows = divide_up(p->m, pieces), columns = round_up(divide_up(p->n, threads / pieces), NR);
         rows = MIN(p->m, round_up(rows, 4));
-        double cost = (double)(rows * columns) / NR + (double)rows + (double)columns;
+        double cost = (double)(rows * columns) / NR + (reads_a(&g, columns) ? 0 : (double)rows) + (double)columns;
         if (cost >= least) continue;
         least = cost;
         g.rows = rows;
@@ -133,7 +190,6 @@ static grid make_grid(const step *s, const device_caps *caps, int64_t threads)
     }
     g.row_pieces = divide_up(p->m, g.rows);
     g.column_pieces = divide_up(p->n, g.columns);
-    g.block_rows = block_rows(caps, p->m);
     return g;
 }
 
@@ -147,24 +203,22 @@ static void run_pieces(void *arg, int64_t first, int64_t last, int worker)
     const grid *g = arg;
     const step *s = g->step;
     const matmul_shape *p = &g->shape;
-    int64_t elements = pack_elements(p->m, p->n, p->k, g->block_rows), kc = MIN(block_depth(p->k), p->k);
-    real *memory = (real *)s->scratch + worker * elements;
-    packs w = {.a = memory, .b = memory + round_up(kc * g->block_rows, 64), .edge = memory + elements - MR * NR};
+    real *memory = (real *)s->scratch + worker * g->elements;
     int64_t each = g->row_pieces * g->column_pieces, size = p->m * p->n;
     for (int64_t at = first; at < last; at++) {
         int64_t batch = at / each, a_at, b_at;
         matmul_offsets(s, batch, &a_at, &b_at);
-        piece q = {.shape = *p, .a = real_at(&s->in[0]) + a_at, .b = real_at(&s->in[1]) + b_at};
+        piece q = {.shape = *p, .grid = g, .a = real_at(&s->in[0]) + a_at, .b = real_at(&s->in[1]) + b_at};
         q.y = real_at(&s->out[0]) + batch * size;
         q.c = s->inputs > 2 && s->in[2].data ? real_at(&s->in[2]) + batch * size : NULL;
         q.row = at % each / g->column_pieces * g->rows;
         q.column = at % g->column_pieces * g->columns;
         q.rows = MIN(g->rows, p->m - q.row);
         q.columns = MIN(g->columns, p->n - q.column);
-        q.block_rows = g->block_rows;
-        q.direct_a = p->a_col == 1 && q.columns <= FEW_COLUMNS;
+        q.direct_a = reads_a(g, q.columns);
         q.direct_b = p->b_col == 1 && q.rows <= FEW_ROWS;
-        run_piece(&q, &w);
+        q.pack_a = memory, q.pack_b = memory + g->a_elements, q.edge = q.pack_b + g->b_elements;
+        run_piece(&q);
     }
 }
 
@@ -185,9 +239,10 @@ static int64_t scratch(const node *n, const device_caps *caps)
     int64_t columns = y->dim[y->rank - 1], m = columns ? shape_count(*y) / columns : 0;
     /* Whether a batch is folded into rows is known with its strides: room for both. */
     int64_t rows = y->dim[y->rank - 2];
-    int64_t elements =
-        MAX(pack_elements(m, columns, k, block_rows(caps, m)), pack_elements(rows, columns, k, block_rows(caps, rows)));
-    return elements * (int64_t)sizeof(real) * caps->threads;
+    grid all = {0}, one = {0};
+    size_blocks(&all, caps, m, columns, k);
+    size_blocks(&one, caps, rows, columns, k);
+    return MAX(all.elements, one.elements) * (int64_t)sizeof(real) * caps->threads;
 }
 
 static status launch(const step *s, queue *q)

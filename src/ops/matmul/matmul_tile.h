@@ -1,4 +1,4 @@
-/* The register tile and the packing of rung simd, for `real` float or double: a file defines `real`, then includes this.
+/* The register tile of rung simd, for `real` float or double: a file defines `real`, then includes this.
  *
  *     a: panels of MR rows, k by k          b: panels of NR columns, k by k         a tile of y (MR, NR)
  *        k=0: r0 r1 .. r11  k=1: r0 ..         k=0: c0 c1 .. c31  k=1: c0 ..          stays in 24 registers
@@ -40,12 +40,33 @@ typedef real quad __attribute__((vector_size(16), aligned(sizeof(real)), may_ali
 #endif
 #define INLINE static inline __attribute__((always_inline))
 
+/* What will be read later comes nearer meanwhile, a line of 64 bytes at a time: `runs` of `lines`, `stride` bytes apart. */
+typedef struct fetch {
+    const char *at;
+    int64_t stride, lines, runs, line;
+} fetch;
+
+INLINE void fetch_some(fetch *f, int64_t count)
+{
+    for (; count > 0 && f->runs > 0; count--) {
+        __builtin_prefetch(f->at + f->line * 64, 0, 2);
+        if (++f->line < f->lines) continue;
+        f->line = 0;
+        f->runs--;
+        f->at += f->stride;
+    }
+}
+
+enum { FETCH_EVERY = 8 }; /* steps of k: all at once, lines would wait for one another and the tile for them */
+
 /* Where a tile is computed from: a(i, k) = a[i * a_row + k * a_col], b(k, j) = b[k * b_row + j]; `from` is added, if any. */
 typedef struct tile_job {
     int64_t kc, a_row, a_col, b_row;
     const real *a, *b, *from;
     real *y;
     int64_t y_row;
+    fetch *ahead;
+    int64_t lines; /* of it, every FETCH_EVERY steps */
 } tile_job;
 
 /* `rows` and `vecs` are constants where this is inlined, so that the sums live in registers. Rows are reached from four
@@ -61,15 +82,19 @@ INLINE void tile_run(const int rows, const int vecs, const tile_job *t)
         __builtin_prefetch(t->y + i * t->y_row + v * LANES, 1);
     }
     UNROLL for (int i = 0; i < rows; i += 3) base[i / 3] = t->a + i * a_row;
-    for (int64_t k = 0; k < t->kc; k++, b += b_row) {
-        vec y[2];
-        UNROLL for (int v = 0; v < vecs; v++) y[v] = *(const vec *)(b + v * LANES);
-        UNROLL for (int i = 0; i < rows; i++)
-        {
-            real x = base[i / 3][i % 3 * a_row];
-            UNROLL for (int v = 0; v < vecs; v++) acc[i][v] += x * y[v];
+    for (int64_t k = 0, end; k < t->kc; k = end) {
+        end = MIN(k + FETCH_EVERY, t->kc);
+        fetch_some(t->ahead, t->lines);
+        for (int64_t at = k; at < end; at++, b += b_row) {
+            vec y[2];
+            UNROLL for (int v = 0; v < vecs; v++) y[v] = *(const vec *)(b + v * LANES);
+            UNROLL for (int i = 0; i < rows; i++)
+            {
+                real x = base[i / 3][i % 3 * a_row];
+                UNROLL for (int v = 0; v < vecs; v++) acc[i][v] += x * y[v];
+            }
+            UNROLL for (int i = 0; i < rows; i += 3) base[i / 3] += a_col;
         }
-        UNROLL for (int i = 0; i < rows; i += 3) base[i / 3] += a_col;
     }
     UNROLL for (int i = 0; i < rows; i++) UNROLL for (int v = 0; v < vecs; v++)
     {
@@ -123,73 +148,6 @@ static __attribute__((noinline)) void tile_ragged(int64_t rows, int64_t columns,
 static __attribute__((noinline)) void tile_whole(const tile_job *t)
 {
     tile_run(MR, 2, t);
-}
-
-/* ---- packing ---- */
-
-/* 4 x 4 floats (2 x 2 doubles): to[k * to_row + i] = from[i * from_row + k]. */
-INLINE void transpose_quad(real *to, int64_t to_row, const real *from, int64_t from_row)
-{
-    quad x[QUAD];
-    UNROLL for (int i = 0; i < QUAD; i++) x[i] = *(const quad *)(from + i * from_row);
-#if REAL_BYTES == 4
-    quad ab = __builtin_shufflevector(x[0], x[1], 0, 4, 1, 5), cd = __builtin_shufflevector(x[2], x[3], 0, 4, 1, 5);
-    quad AB = __builtin_shufflevector(x[0], x[1], 2, 6, 3, 7), CD = __builtin_shufflevector(x[2], x[3], 2, 6, 3, 7);
-    *(quad *)to = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
-    *(quad *)(to + to_row) = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
-    *(quad *)(to + 2 * to_row) = __builtin_shufflevector(AB, CD, 0, 1, 4, 5);
-    *(quad *)(to + 3 * to_row) = __builtin_shufflevector(AB, CD, 2, 3, 6, 7);
-#else
-    *(quad *)to = __builtin_shufflevector(x[0], x[1], 0, 2);
-    *(quad *)(to + to_row) = __builtin_shufflevector(x[0], x[1], 1, 3);
-#endif
-}
-
-/* A panel of `width` rows (of a) or columns (of b): to[k * width + i] = from[i * across + k * along], i < count, zeros
- * beyond. */
-INLINE void pack_panel(const int width, real *to, const real *from, int64_t across, int64_t along, int64_t kc,
-                       int64_t count)
-{
-    if (count == width && across == 1) {
-        for (int64_t k = 0; k < kc; k++) memcpy(to + k * width, from + k * along, (size_t)width * sizeof(real));
-        return;
-    }
-    int64_t whole = along == 1 ? kc / QUAD * QUAD : 0, quads = whole ? count / QUAD * QUAD : 0;
-    for (int64_t i = 0; i < quads; i += QUAD) /* outside: rows a power of two apart would drive each other out */
-        for (int64_t k = 0; k < whole; k += QUAD)
-            transpose_quad(to + k * width + i, width, from + i * across + k, across);
-    for (int64_t k = 0; k < kc; k++)
-        for (int64_t i = k < whole ? quads : 0; i < width; i++)
-            to[k * width + i] = i < count ? from[i * across + k * along] : 0;
-}
-
-/* What will be packed next comes nearer while tiles are computed: lines [first, last) of a panel as pack_panel reads it. */
-static void prefetch_panel(const real *from, int64_t across, int64_t along, int64_t kc, int64_t count, int64_t first,
-                           int64_t last)
-{
-    enum { LINE = 64 / (int)sizeof(real) };
-    bool rows = across == 1;
-    int64_t each = divide_up(rows ? count : kc, LINE), jump = rows ? along : across;
-    for (int64_t i = first; i < last; i++)
-        __builtin_prefetch(from + i / each * jump + MIN(i % each * LINE, (rows ? count : kc) - 1), 0, 2);
-}
-
-static int64_t panel_lines(int64_t across, int64_t kc, int64_t count)
-{
-    enum { LINE = 64 / (int)sizeof(real) };
-    return across == 1 ? kc * divide_up(count, LINE) : count * divide_up(kc, LINE);
-}
-
-static __attribute__((noinline)) void pack_b(real *to, const real *from, int64_t across, int64_t along, int64_t kc,
-                                             int64_t count)
-{
-    pack_panel(NR, to, from, across, along, kc, count);
-}
-
-static __attribute__((noinline)) void pack_a(real *to, const real *from, int64_t across, int64_t along, int64_t kc,
-                                             int64_t count)
-{
-    pack_panel(MR, to, from, across, along, kc, count);
 }
 
 #endif
