@@ -2,8 +2,8 @@
  *
  * Idea: a tile of MR x NR results stays in registers while k runs; each step loads NR of b and MR of a and does MR * NR
  * multiply-adds, so a tile of 12 x 32 does 384 for 44 numbers loaded, and the units for multiply-adds, two a cycle, never
- * wait for the two for loads. A block of b (depth, block) is packed and stays in the second
- * cache while rows of a come by, MR at a time; those stay in the first while the block's panels, NR columns each, meet them.
+ * wait for the two for loads. A block of b (depth, block) is packed and stays in the second cache while rows of a come by,
+ * MR at a time; those stay in the first while the block's panels, NR columns each, meet them.
  * a is packed too where many columns will meet it, else read where it lies; so is b where few rows will meet it. What comes
  * next is prefetched all along. Each thread packs for itself: no barrier but the end. Blocks and threads: matmul_panels.h;
  * packing: matmul_pack.h.
