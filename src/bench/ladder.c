@@ -20,7 +20,8 @@ typedef struct ladder {
     json_t *rows;
     device *d;
     const rung *rung;
-    const char *name; /* "simd", "resident" */
+    const char *name;   /* "simd", "resident" */
+    const char *kernel; /* of a device with several: the one that this rung is */
     dtype type;
     device_limit limit;
     double rate; /* FLOP/s at the last size that was measured, 0: none */
@@ -127,6 +128,10 @@ static status measure_size(ladder *l, int64_t n)
     }
     TRY(s);
     const kernel_def *k = product_kernel(p);
+    if (l->kernel && (!k || strcmp(k->name, l->kernel))) { /* not of this dtype, or of such shapes */
+        ingot_program_free(p);
+        return INGOT_OK;
+    }
     if (l->rung && k && k->level != l->rung->level) {
         snprintf(why, sizeof why, "no kernel of this rung: %s would run", k->name);
         add_row(l, new_row(l, n), why);
@@ -156,7 +161,8 @@ static status probe(ladder *l)
     bench_stats stats = {0};
     if (l->plan->sizes[0] <= SMALL || build_product(l, SMALL, &p)) return INGOT_OK;
     const kernel_def *k = product_kernel(p);
-    if (l->rung && k && k->level != l->rung->level) { /* measure_size will say so */
+    if ((l->rung && k && k->level != l->rung->level) || (l->kernel && (!k || strcmp(k->name, l->kernel)))) {
+        /* measure_size will say so */
         ingot_program_free(p);
         return INGOT_OK;
     }
@@ -228,20 +234,57 @@ static void device_missing(ladder *l, const char *device)
     }
 }
 
-static status climb_device(ladder *l, const char *name)
+/* With matrices that stay on the device, and with copies of them to and from it. */
+static status climb_opened(ladder *l, const char *const names[2])
 {
-    status s = ingot_device_open(l->ctx, name, NULL, &l->d);
-    if (s == INGOT_ERROR_UNSUPPORTED) return device_missing(l, name), INGOT_OK;
-    TRY(s);
-    s = device_limit_measure(l->d, l->on, l->type, &l->limit);
+    status s = device_limit_measure(l->d, l->on, l->type, &l->limit);
     for (int copies = 0; copies < 2 && !s; copies++) {
         l->copies = copies;
-        l->name = device_rungs[copies];
+        l->name = names[copies];
         s = climb(l);
     }
     ingot_device_close(l->d);
     l->d = NULL;
     l->copies = false;
+    return s;
+}
+
+/* A rung of a device that has several kernels for products: this one, by name. */
+static status climb_kernel(ladder *l, const char *device, const kernel_def *k)
+{
+    const char *dot = strchr(k->name, '.');
+    char resident[64], copied[80];
+    const char *const names[2] = {resident, copied};
+    snprintf(resident, sizeof resident, "%s", dot ? dot + 1 : k->name);
+    snprintf(copied, sizeof copied, "%s with copies", resident);
+    TRY(ingot_device_open(l->ctx, device, &(ingot_device_options){.prefer = k->name}, &l->d));
+    l->kernel = k->name;
+    status s = climb_opened(l, names);
+    l->kernel = NULL;
+    return s;
+}
+
+/* The kernels for products, in the order of the device's table. */
+static int product_kernels(const device *d, const kernel_def *found[8])
+{
+    int count = 0;
+    for (kernel_table list = d->kernels; list && *list; list++)
+        for (const kernel_def *k = *list; k->op && count < 8; k++)
+            if (!strcmp(k->op->name, "matmul")) found[count++] = k;
+    return count;
+}
+
+static status climb_device(ladder *l, const char *name)
+{
+    const kernel_def *found[8];
+    status s = ingot_device_open(l->ctx, name, NULL, &l->d);
+    if (s == INGOT_ERROR_UNSUPPORTED) return device_missing(l, name), INGOT_OK;
+    TRY(s);
+    int count = product_kernels(l->d, found);
+    if (count < 2) return climb_opened(l, device_rungs);
+    ingot_device_close(l->d);
+    l->d = NULL;
+    for (int i = 0; i < count && !s; i++) s = climb_kernel(l, name, found[i]);
     return s;
 }
 
@@ -270,7 +313,7 @@ static void relate(json_t *rows)
             if (!same(row, other, "dtype") || !same(row, other, "size")) continue;
             double theirs = json_number_value(json_object_get(other, "gflops"));
             if (theirs > mine) best = false;
-            if (mine > 0 && theirs > 0 && !strcmp(text_of(other, "rung"), "naive"))
+            if (mine > 0 && theirs > 0 && same(row, other, "backend") && !strcmp(text_of(other, "rung"), "naive"))
                 row_set_number(row, "speedup", mine / theirs);
         }
         json_object_set_new(row, "winner", json_boolean(best));
