@@ -1,8 +1,8 @@
 /* A stepper fed with random tokens or pictures, timed step by step: each step is read back before the clock is. */
 #include "bench/train.h"
 #include "base/rng.h"
+#include "device/device.h"
 #include "train/feed.h"
-#include "base/system_memory.h"
 
 #include <stdio.h>
 
@@ -120,7 +120,7 @@ static status measure_row(ingot_device *d, const ingot_model *m, const char *mod
                           const machine *on, bench_run *r, json_t **row)
 {
     ingot_model_info info = ingot_model_describe(m);
-    uint64_t before = memory_resident();
+    uint64_t before = device_memory_in_use(d);
     bench_stats stats;
     device_limit limit;
     TRY(device_limit_measure(d, on, how->dtype, &limit));
@@ -129,7 +129,7 @@ static status measure_row(ingot_device *d, const ingot_model *m, const char *mod
     double first_loss = r->last.loss;
     TRY(bench_measure(d->ctx, one_step, r, &how->effort, &stats));
     ingot_train_memory memory = ingot_stepper_describe(r->stepper);
-    uint64_t after = memory_resident();
+    uint64_t after = device_memory_in_use(d);
     *row = make_row(d, &info, model_name, how, on, r);
     row_set_number(*row, "first_loss", first_loss);
     json_object_set_new(*row, "repetitions", json_integer((json_int_t)stats.count));

@@ -2,10 +2,11 @@
 #define _GNU_SOURCE
 #include "cli/samples.h"
 #include "cli/train.h"
+#include "device/device.h"
 
 #include "base/file.h"
 #include "ingot/data.h"
-#include "base/system_memory.h"
+#include "device/device.h"
 #include "train/metrics.h"
 
 #include <math.h>
@@ -163,6 +164,7 @@ typedef struct screen {
     ingot_train_event last_step, last_evaluation;
     double best_loss, seconds, rows;
     sampler_of_run sampler;
+    const ingot_device *device;
     uint64_t resident_before, most_resident; /* bytes, when the device was opened and after steps */
 } screen;
 
@@ -191,7 +193,7 @@ static status on_event(void *user, const ingot_train_event *e)
         s->last_step = *e;
         s->seconds += e->seconds;
         s->rows += (double)e->rows;
-        if (s->o->report_memory) s->most_resident = MAX(s->most_resident, memory_resident());
+        if (s->o->report_memory) s->most_resident = MAX(s->most_resident, device_memory_in_use(s->device));
     } else if (e->kind == INGOT_TRAIN_EVALUATION) {
         s->last_evaluation = *e;
         if (!(e->result.loss >= s->best_loss)) s->best_loss = e->result.loss;
@@ -214,7 +216,7 @@ static void report_memory(call *c, const ingot_train_memory *m, const screen *s)
 {
     uint64_t grown = s->most_resident > s->resident_before ? s->most_resident - s->resident_before : 0;
     char planned[24], measured[24];
-    print_line(c, "memory: planned %s (%lld bytes); resident memory grew by %s (%llu bytes), %+.1f %%",
+    print_line(c, "memory: planned %s (%lld bytes); memory in use grew by %s (%llu bytes), %+.1f %%",
                format_bytes(planned, (uint64_t)m->peak_bytes), (long long)m->peak_bytes, format_bytes(measured, grown),
                (unsigned long long)grown, 100.0 * ((double)grown / (double)m->peak_bytes - 1));
 }
@@ -270,7 +272,7 @@ static void say_begin(call *c, const ingot_model *model, ingot_trainer *t, const
 static status run_trainer(call *c, train_options *o, ingot_device *d, const ingot_model *m, uint64_t resident)
 {
     ingot_train_options options = ingot_train_defaults();
-    screen s = {.c = c, .o = o, .best_loss = NAN, .resident_before = resident};
+    screen s = {.c = c, .o = o, .device = d, .best_loss = NAN, .resident_before = resident};
     batch_flags_read(c, &o->batch, &options);
     options.length = ingot_model_describe(m).image ? 0 : training_length(o, m);
     options.data = o->data;
@@ -314,7 +316,7 @@ static status run(call *c, void *given)
     TRY(draw_seed(c, o));
     ingot_device *d;
     TRY(o->resume ? device_flags_resume(c, &o->device, o->resume, &d) : device_flags_open(c, &o->device, &d));
-    uint64_t resident = memory_resident();
+    uint64_t resident = device_memory_in_use(d);
     ingot_model *m = NULL;
     status s = make_model(c, o, &m);
     if (!s) s = device_flags_set_dtype(&o->device, m);

@@ -2,6 +2,8 @@
 #define _GNU_SOURCE /* strdup */
 #include "device/device.h"
 
+#include "base/system_memory.h"
+
 #include <stdio.h>
 
 #define DEVICE(name) extern const device_def device_##name;
@@ -265,6 +267,11 @@ void ingot_device_close(ingot_device *d)
     tuning_free(d->tuning);
     free(d->prefer);
     free(d);
+}
+
+uint64_t device_memory_in_use(const device *d)
+{
+    return d->def->memory_in_use ? (uint64_t)d->def->memory_in_use(d) : memory_resident();
 }
 
 const char *ingot_device_name(const ingot_device *d)

@@ -42,6 +42,7 @@ typedef struct device_def {
     status (*run)(device *d, const work *w, void *compiled);
     void (*drop)(device *d, void *compiled);
     status (*sync)(device *d);
+    int64_t (*memory_in_use)(const device *d);    /* bytes, by the driver's own count; NULL: the process's memory */
     void (*describe)(const device *d, text *out); /* a line for `ingot devices` */
 } device_def;
 
@@ -70,6 +71,8 @@ bool device_kernel_fits(const device *d, const kernel_def *k, const node *n);
 status device_read_tuning(device *d, const char *path);
 /* "cpu: 2 threads, AVX-512 kernels, ...": what a tuning file holds for. Freed by the caller; NULL: no memory. */
 char *device_place(const device *d);
+/* What is in use of the memory that the device computes in, as the driver or the system counts it. */
+uint64_t device_memory_in_use(const device *d);
 bool kernel_level_parse(const char *name, kernel_level *out);
 const char *kernel_level_name(kernel_level level);
 /* Whether a ceiling admits a level: blas kernels run under `blas` and `best` only. */

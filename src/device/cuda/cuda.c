@@ -256,6 +256,13 @@ static status run(device *d, const work *w, void *compiled)
     return s;
 }
 
+static int64_t memory_in_use(const device *d)
+{
+    (void)d;
+    size_t left = 0, total = 0;
+    return cudaMemGetInfo(&left, &total) == cudaSuccess ? (int64_t)(total - left) : 0;
+}
+
 static void describe(const device *d, text *out)
 {
     const struct device_caps *caps = d->caps;
@@ -286,6 +293,7 @@ const device_def ingot_cuda_device = {
     .run = run,
     .drop = drop,
     .sync = sync,
+    .memory_in_use = memory_in_use,
     .describe = describe,
 };
 #pragma GCC visibility pop

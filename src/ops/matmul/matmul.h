@@ -5,6 +5,10 @@
 #include "graph/kernel.h"
 #include "ops/table.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct matmul_attrs {
     int64_t trans_a, trans_b; /* a is (..., K, M), b is (..., N, K) */
     int64_t wide;             /* of 16-bit a and b: c and y are float32 */
@@ -27,5 +31,9 @@ void matmul_offsets(const step *s, int64_t i, int64_t *a, int64_t *b);
 
 /* The product of 16-bit x and y in float32, as gradients of weights want it. */
 value *matmul_wide(build *b, value *x, value *y, value *c, int64_t trans_x, int64_t trans_y);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
