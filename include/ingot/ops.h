@@ -67,6 +67,9 @@ INGOT_API ingot_value *ingot_argmax(ingot_build *b, ingot_value *x);
 INGOT_API ingot_value *ingot_random_uniform(ingot_build *b, ingot_value *rng, int64_t stream, ingot_shape shape);
 /* x / (1 - p), or 0 with probability p. */
 INGOT_API ingot_value *ingot_dropout(ingot_build *b, ingot_value *x, ingot_value *rng, double p, int64_t stream);
+/* float32 x as INGOT_BF16 or INGOT_F16, rounded up or down so that the mean over many steps is x. */
+INGOT_API ingot_value *ingot_stochastic_round(ingot_build *b, ingot_value *x, ingot_value *rng, ingot_dtype to,
+                                              int64_t stream);
 
 /* Over the last axis: x (..., C), w (C), bias (C) or NULL. */
 INGOT_API ingot_value *ingot_rms_norm(ingot_build *b, ingot_value *x, ingot_value *w, double eps);

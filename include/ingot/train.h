@@ -84,6 +84,8 @@ typedef struct ingot_task {
     int recompute;    /* honour ingot_recompute_begin / _end */
     int loss_scaling; /* for float16: gradients are of the loss times a scale (65536 at first) that halves and repeats the
                          step when they overflow, and doubles after 2000 good steps. Micikevicius et al. 2018 */
+    int stochastic_rounding; /* 16-bit copies of trained weights are rounded up or down by seed, step and place, so that
+                                their mean is the float32 weight; INGOT_ERROR_UNSUPPORTED on a device that cannot */
 } ingot_task;
 
 /* One input of one batch. */
@@ -175,6 +177,7 @@ typedef struct ingot_train_options {
     uint64_t seed;
     double dropout; /* < 0: the model's */
     int recompute;
+    int stochastic_rounding;          /* as in ingot_task; refused for a model that computes in float32 */
     ingot_optimizer optimizer;        /* its schedule's steps 0: `steps`, and on a resume what the run began with */
     int64_t eval_every, eval_batches; /* 0: only at the end; 0: the whole split */
     int64_t save_every;               /* 0: only at the end */

@@ -16,7 +16,8 @@ static model_task task_of(const ingot_model *m, const ingot_train_options *o)
 {
     ingot_model_info info = ingot_model_describe(m);
     bool packed = o->rows && !strcmp(o->rows, "document");
-    return (model_task){m, o->batch_size, info.image ? 0 : o->length, packed, o->dropout, false};
+    return (model_task){m,          o->batch_size, info.image ? 0 : o->length, packed,
+                        o->dropout, false,         o->stochastic_rounding != 0};
 }
 
 /* Before any pass: what the family's file says. */

@@ -24,13 +24,13 @@ ingot_optimizer optimizer_flags_read(const call *c, optimizer_flags *o);
 typedef struct batch_flags {
     int64_t batch_size, context, accumulate;
     double dropout;
-    bool recompute;
+    bool recompute, stochastic_rounding;
 } batch_flags;
 #define BATCH_TABLE(type, field)                                                                                       \
     {                                                                                                                  \
         "Step", batch_lines, BATCH_LINES, offsetof(type, field)                                                        \
     }
-enum { BATCH_LINES = 5 };
+enum { BATCH_LINES = 6 };
 extern const option batch_lines[BATCH_LINES];
 void batch_flags_read(const call *c, const batch_flags *o, ingot_train_options *out);
 

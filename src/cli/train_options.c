@@ -64,6 +64,8 @@ const option batch_lines[BATCH_LINES] = {
     {"dropout", DOUBLE_AT(batch_flags, dropout), "P", "share of activations dropped in training",
      .initial_help = "the model's, 0 for a new one", .range = BETWEEN(0, 0.99)},
     {"recompute", BOOL_AT(batch_flags, recompute), NULL, "compute layers twice instead of keeping their activations"},
+    {"stochastic-rounding", BOOL_AT(batch_flags, stochastic_rounding), NULL,
+     "round 16-bit copies of weights up or down by chance, so that their mean is the float32 weight"},
 };
 
 void batch_flags_read(const call *c, const batch_flags *o, ingot_train_options *out)
@@ -72,5 +74,6 @@ void batch_flags_read(const call *c, const batch_flags *o, ingot_train_options *
     out->length = o->context;
     out->accumulate = o->accumulate;
     out->recompute = o->recompute;
+    out->stochastic_rounding = o->stochastic_rounding;
     out->dropout = option_given(c, "dropout") ? o->dropout : -1;
 }

@@ -68,6 +68,14 @@ bool device_kernel_fits(const device *d, const kernel_def *k, const node *n)
     return k->match ? k->match(n, d->caps) : match_f32(n, d->caps);
 }
 
+bool device_has_kernels_for(const device *d, const op_def *op)
+{
+    for (kernel_table list = d->kernels; list && *list; list++)
+        for (const kernel_def *k = *list; k->op; k++)
+            if (k->op == op) return true;
+    return d->any_op != NULL;
+}
+
 static const kernel_def *kernel_named(const device *d, const node *n, const char *name)
 {
     for (kernel_table list = d->kernels; list && *list; list++)

@@ -66,6 +66,8 @@ extern const device_def *const device_table[];
 /* The kernel that a node gets: one that is preferred by name, what tuning says where it fits, else the highest level at or below the ceiling that
  * matches, earlier in the table first. NULL when there is none. */
 const kernel_def *device_kernel(const device *d, const node *n);
+/* Whether some kernel of the table is the op's, whatever it matches. */
+bool device_has_kernels_for(const device *d, const op_def *op);
 bool device_kernel_fits(const device *d, const kernel_def *k, const node *n);
 /* From here on `best` follows the file; INGOT_ERROR_UNSUPPORTED when it was measured on another machine. */
 status device_read_tuning(device *d, const char *path);

@@ -15,6 +15,17 @@ static bool is_updated(const build *b, const value *state)
     return false;
 }
 
+/* Streams of Philox from here on round groups; a model's own begin at 0. */
+enum { ROUNDING_STREAM = 0x40000000 };
+
+static value *rounded(build *b, ingot_store *s, const store_group *master, value *from, dtype to)
+{
+    if (!master->rng) return ingot_cast(b, from, to);
+    int64_t stream = ROUNDING_STREAM;
+    while (s->groups.at[stream - ROUNDING_STREAM] != master) stream++;
+    return ingot_stochastic_round(b, from, ingot_state(b, master->rng, INGOT_I32, INGOT_SHAPE(4)), to, stream);
+}
+
 /* The program that casts a whole group. */
 static status compile_make(ingot_store *s, store_group *g)
 {
@@ -22,7 +33,7 @@ static status compile_make(ingot_store *s, store_group *g)
     build *b = ingot_build_new(s->device->ctx, "derive");
     if (!b) return fail_memory(s->device->ctx, "a graph", 0);
     value *from = ingot_state_group(b, s, g->master->name), *to = ingot_state_group(b, s, g->name);
-    ingot_state_update(b, to, ingot_cast(b, from, g->dtype));
+    ingot_state_update(b, to, rounded(b, s, g->master, from, g->dtype));
     return ingot_compile(b, s->device, &(ingot_compile_options){.store = s}, &g->make);
 }
 

@@ -7,7 +7,8 @@
  *
  * A derived group holds the members of a float32 group in 16 bits, "<name>@bfloat16" in "<group>@bfloat16", at the same
  * places: what programs that only read a state cast it to. It is made anew before a run that reads it when the group it
- * came from has changed since; an optimizer that writes both keeps it fresh for nothing (engine/derived.c).
+ * came from has changed since; an optimizer that writes both keeps it fresh for nothing (engine/derived.c). Where the
+ * master names an rng, it is rounded by chance, by seed and step, so that making it again gives the same bits.
  */
 #ifndef ENGINE_STORE_H
 #define ENGINE_STORE_H
@@ -34,6 +35,7 @@ typedef struct store_group {
     struct store_group *master; /* of a derived group, else NULL */
     uint64_t made_from;         /* the master's version that a derived group holds */
     struct ingot_program *make; /* makes it anew */
+    const char *rng;            /* state that its 16-bit copies are rounded by chance with; NULL: to nearest */
 } store_group;
 
 struct ingot_store {

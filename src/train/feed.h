@@ -48,6 +48,7 @@ typedef struct model_task {
     bool segments;
     double dropout;
     bool frozen; /* only evaluated */
+    bool stochastic_rounding;
 } model_task;
 ingot_loss model_task_loss(void *user, ingot_build *b, ingot_value *rng);
 ingot_task model_task_of(model_task *t, bool recompute); /* with loss scaling where the model computes in float16 */

@@ -97,14 +97,16 @@ static value *flat(build *b, ingot_store *store, const char *kind, int group)
     return ingot_state_group(b, store, name);
 }
 
-/* The 16-bit copy of a group of weights that products read (engine/store.h), or NULL. */
+/* The 16-bit copy of a group of weights that products read (engine/store.h), or NULL. One that is rounded by chance is
+ * made by the store, before it is read: by the counter as it is then. */
 static value *copy_of_weights(build *b, ingot_store *store, int group)
 {
     const dtype narrow[] = {INGOT_BF16, INGOT_F16};
     for (size_t i = 0; i < COUNT(narrow); i++) {
         char name[64];
         snprintf(name, sizeof name, "weight%s@%s", group_suffix[group], ingot_dtype_name(narrow[i]));
-        if (store_find_group(store, name)) return ingot_state_group(b, store, name);
+        const store_group *g = store_find_group(store, name);
+        if (g && !g->master->rng) return ingot_state_group(b, store, name);
     }
     return NULL;
 }

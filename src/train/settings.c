@@ -51,11 +51,12 @@ status trainer_settings(ingot_trainer *t, json_t **out)
     json_t *all = optimizer_json(&o->optimizer);
     char tokenizer[32];
     snprintf(tokenizer, sizeof tokenizer, "%016llx", (unsigned long long)t->train->tokenizer_checksum);
-    json_t *more = json_pack("{s:I, s:I, s:I, s:s, s:f, s:b, s:I, s:s, s:s}", "batch-size", (json_int_t)o->batch_size,
-                             "context", (json_int_t)t->train->length, "accumulate", (json_int_t)o->accumulate, "rows",
-                             t->train->segments ? "document" : "stream", "dropout", o->dropout, "recompute",
-                             o->recompute != 0, "data tokens", (json_int_t)t->train->info.tokens, "tokenizer",
-                             tokenizer, "dtype", ingot_dtype_name(ingot_model_describe(t->model).dtype));
+    json_t *more =
+        json_pack("{s:I, s:I, s:I, s:s, s:f, s:b, s:b, s:I, s:s, s:s}", "batch-size", (json_int_t)o->batch_size,
+                  "context", (json_int_t)t->train->length, "accumulate", (json_int_t)o->accumulate, "rows",
+                  t->train->segments ? "document" : "stream", "dropout", o->dropout, "recompute", o->recompute != 0,
+                  "stochastic-rounding", o->stochastic_rounding != 0, "data tokens", (json_int_t)t->train->info.tokens,
+                  "tokenizer", tokenizer, "dtype", ingot_dtype_name(ingot_model_describe(t->model).dtype));
     bool ok = all && more && !json_object_update(all, more);
     json_decref(more);
     *out = all;

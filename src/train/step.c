@@ -12,6 +12,7 @@
 #include "train/step.h"
 #include "ingot/ops.h"
 #include "ops/source/source.h"
+#include "ops/table.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -69,6 +70,26 @@ static status declare_states(ingot_stepper *s, const build *b)
     if (!s->trained.count)
         return ingot_fail(s->ctx, INGOT_ERROR_ARGUMENT,
                           "nothing is to be trained: no state of the loss is in group weight.decay or weight.no_decay");
+    return INGOT_OK;
+}
+
+/* What is trained is copied to 16 bits by chance from here on; what is frozen to nearest. */
+static status round_by_chance(ingot_stepper *s)
+{
+    if (s->device->def->promotes_to_f64)
+        return ingot_fail(s->ctx, INGOT_ERROR_UNSUPPORTED,
+                          "stochastic rounding: device %s keeps every number in float64 and rounds none",
+                          ingot_device_name(s->device));
+    if (!device_has_kernels_for(s->device, &op_stochastic_round_def))
+        return ingot_fail(s->ctx, INGOT_ERROR_UNSUPPORTED,
+                          "stochastic rounding: device %s has no kernel for it yet; leave it out, or train on the cpu",
+                          ingot_device_name(s->device));
+    for (int i = 0; i < GROUP_COUNT; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "weight%s", group_suffix[i]);
+        store_group *g = store_find_group(s->store, name);
+        if (g) g->rng = "train.rng";
+    }
     return INGOT_OK;
 }
 
@@ -130,6 +151,7 @@ static status compile_micro(ingot_stepper *s, bool add, ingot_program **out)
     if (!failed && (!loss.sum || !loss.count))
         failed = ingot_fail(s->ctx, INGOT_ERROR_ARGUMENT, "the task gave no loss or no count");
     if (!failed && !s->trained.count) failed = declare_states(s, b);
+    if (!failed && s->task.stochastic_rounding) failed = round_by_chance(s);
     if (failed && !ingot_build_status(b)) {
         ingot_build_free(b);
         return failed;

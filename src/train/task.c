@@ -37,5 +37,6 @@ ingot_task model_task_of(model_task *t, bool recompute)
     return (ingot_task){.loss = model_task_loss,
                         .user = t,
                         .recompute = recompute,
+                        .stochastic_rounding = t->stochastic_rounding,
                         .loss_scaling = ingot_model_describe(t->model).dtype == INGOT_F16};
 }

@@ -19,7 +19,16 @@ ingot_train_options ingot_train_defaults(void)
 
 /* ---- opening ---- */
 
-static status check_options(context *ctx, const ingot_train_options *o)
+static status check_rounding(context *ctx, const ingot_model *model, const ingot_train_options *o)
+{
+    if (!o->stochastic_rounding || dtype_is_narrow(ingot_model_describe(model).dtype)) return INGOT_OK;
+    return ingot_fail(
+        ctx, INGOT_ERROR_ARGUMENT,
+        "stochastic rounding is of 16-bit copies of the weights, and float32 training has none: use --dtype "
+        "bfloat16 or float16, or leave --stochastic-rounding out");
+}
+
+static status check_options(context *ctx, const ingot_model *model, const ingot_train_options *o)
 {
     if (o->steps < 1 || o->steps >= 1 << 24)
         return ingot_fail(ctx, INGOT_ERROR_ARGUMENT, "%lld steps: it must be from 1 to %d", (long long)o->steps,
@@ -30,7 +39,7 @@ static status check_options(context *ctx, const ingot_train_options *o)
     if (!(o->dropout < 1)) return ingot_fail(ctx, INGOT_ERROR_ARGUMENT, "dropout %g must be below 1", o->dropout);
     if (o->resume && (!o->output || o->overwrite))
         return ingot_fail(ctx, INGOT_ERROR_ARGUMENT, "a resume needs the run's folder, and does not overwrite it");
-    return INGOT_OK;
+    return check_rounding(ctx, model, o);
 }
 
 /* Without a val split a run goes on, unless it was told to evaluate. */
@@ -64,7 +73,8 @@ static status open_feeds(ingot_trainer *t)
                           .seed = o->seed};
     TRY(feed_open(t->model, t->ctx, &train, &t->train));
     TRY(open_validation(t, train));
-    t->task = (model_task){t->model, o->batch_size, t->train->length, t->train->segments, o->dropout, false};
+    t->task = (model_task){t->model,   o->batch_size, t->train->length,           t->train->segments,
+                           o->dropout, false,         o->stochastic_rounding != 0};
     return INGOT_OK;
 }
 
@@ -196,7 +206,7 @@ static status open_trainer(ingot_trainer *t)
 {
     training_state state = {0};
     char *folder = NULL;
-    status s = check_options(t->ctx, &t->options);
+    status s = check_options(t->ctx, t->model, &t->options);
     if (!s) s = open_run(t, true);
     bool resuming = t->options.resume;
     if (!s && resuming) {
@@ -269,11 +279,16 @@ ingot_status ingot_train_plan(ingot_device *d, const ingot_model *model, const i
     ingot_model_info m = ingot_model_describe(model);
     ingot_trainer t = {.ctx = d->ctx, .device = d, .model = model, .options = *options};
     bool packed = options->rows && !strcmp(options->rows, "document");
-    t.task = (model_task){model, options->batch_size, options->length ? options->length : m.context, packed,
-                          options->dropout};
+    t.task = (model_task){model,
+                          options->batch_size,
+                          options->length ? options->length : m.context,
+                          packed,
+                          options->dropout,
+                          false,
+                          options->stochastic_rounding != 0};
     if (m.image) t.task.length = 0;
     if (!t.options.optimizer.schedule.steps) t.options.optimizer.schedule.steps = t.options.steps;
-    TRY(check_options(d->ctx, options));
+    TRY(check_options(d->ctx, model, options));
     return plan(&t, out);
 }
 

@@ -34,6 +34,24 @@ done
 if cmp -s six-best/last/model.safetensors six-bfloat16/last/model.safetensors; then
     fail "bfloat16 gave the bits of float32"
 fi
+chance=("${llama[@]}" "${exact[@]}" --dtype bfloat16 --stochastic-rounding)
+for optimizer in adamw sgd; do
+    runs "6 steps, rounded by chance, $optimizer" "$ingot" train "${chance[@]}" --optimizer $optimizer --steps 6 --output six-chance-$optimizer
+    runs "3 of them" "$ingot" train "${chance[@]}" --optimizer $optimizer --steps 3 --output three-chance-$optimizer
+    runs "3 more" "$ingot" train --resume three-chance-$optimizer --steps 6
+    same six-chance-$optimizer three-chance-$optimizer
+done
+if cmp -s six-bfloat16/last/model.safetensors six-chance-adamw/last/model.safetensors; then
+    fail "weights rounded by chance gave the bits of weights rounded to nearest"
+fi
+runs 'a resume without it' "$ingot" train --resume six-chance-adamw --steps 7 --no-stochastic-rounding
+says 'resuming with stochastic-rounding' err
+runs 'adapters over frozen weights' "$ingot" train --model six-chance-adamw --lora-rank 2 --data data --dtype bfloat16 --stochastic-rounding --dropout 0 --steps 4 --seed 1 --no-plot --output lora-four
+runs 'half of it' "$ingot" train --model six-chance-adamw --lora-rank 2 --data data --dtype bfloat16 --stochastic-rounding --dropout 0 --steps 2 --schedule-steps 4 --seed 1 --no-plot --output lora-two
+runs 'the other half' "$ingot" train --resume lora-two --steps 4
+check 'adapters are the same' cmp lora-four/last/adapter_model.safetensors lora-two/last/adapter_model.safetensors
+refuses 'stochastic rounding is of 16-bit copies' "$ingot" train "${llama[@]}" --stochastic-rounding --steps 1 --output none
+refuses 'device ref keeps every number in float64' "$ingot" train "${llama[@]}" --dtype bfloat16 --stochastic-rounding --device ref --steps 1 --output none
 refuses 'multiplies bfloat16 only' "$ingot" train "${llama[@]}" --cpu-level avx512-bf16 --steps 1 --output none
 for optimizer in adam sgd; do
     run=("${small[@]}" --family gpt2 --optimizer "$optimizer" --rows stream "${exact[@]}")
