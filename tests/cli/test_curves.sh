@@ -2,9 +2,10 @@
 # ingot curves, and tools/climb.sh: every rung of the ladder trains the demo's model to the same losses.
 source "$(dirname "$0")/lib.sh"
 ln -s "$(dirname "$ingot")" build
-check 'the climb' "$root/tools/climb.sh" -s 3 -o climb tiled simd best > out
+check 'the climb' "$root/tools/climb.sh" -s 3 -o climb tiled simd best amx > out 2> err
 check 'a row a rung' test "$(grep -cE '^\| (tiled|simd|best) +\| +3 \|' out)" = 3
-check 'the same losses' grep -q '^3 rungs, losses within 1e-3 at every step' out
+if grep -q 'level amx: this processor lacks' err; then rungs=3; else rungs=4; fi
+check 'the same losses' grep -q "^$rungs rungs, losses the same at every step" out
 if command -v gnuplot > /dev/null; then check 'the picture' grep -q '</svg>' climb/climb.svg; fi
 cd climb || exit 1
 check 'over steps' "$ingot" curves simd tiled > out
