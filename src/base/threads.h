@@ -1,4 +1,4 @@
-/* A small pool of threads for kernels and for text: fixed size, pinned to nothing yet, spin-then-park.
+/* A small pool of threads for kernels and for text: fixed size, spin-then-park, pinned where it has all processors of the process.
  *
  *     static void square(void *arg, int64_t first, int64_t last, int worker) { ... }
  *     pool_for(pool, n, 1024, square, &numbers);
