@@ -138,6 +138,25 @@ status checkpoint_read_optimizer(const char *folder, ingot_stepper *s, const tra
 
 /* ---- training_state.json ---- */
 
+static json_t *window_json(const zscore *z)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < z->count; i++) json_array_append_new(list, json_real(z->last[i]));
+    return list;
+}
+
+/* Of a checkpoint from before windows were saved: empty. */
+static void read_window(json_fields *f, const char *key, zscore *out)
+{
+    const json_t *list = json_object_get(f->object, key);
+    if (!list) return;
+    if (!json_is_array(list) || json_array_size(list) > ZSCORE_WINDOW) {
+        field_refuse(f, key, "is no list of at most 128 numbers");
+        return;
+    }
+    for (size_t i = 0; i < json_array_size(list); i++) zscore_add(out, json_number_value(json_array_get(list, i)));
+}
+
 static json_t *state_json(const training_state *t, json_t *files)
 {
     json_t *root =
@@ -146,6 +165,8 @@ static json_t *state_json(const training_state *t, json_t *files)
                   "data", "epoch", (json_int_t)t->data.epoch, "group", (json_int_t)t->data.group, "row",
                   (json_int_t)t->data.row, "settings", t->settings, "files", files);
     if (root && isfinite(t->val_loss)) json_object_set_new(root, "val_loss", json_real(t->val_loss));
+    if (root) json_object_set_new(root, "recent_losses", window_json(&t->loss_z));
+    if (root) json_object_set_new(root, "recent_norms", window_json(&t->norm_z));
     char sum[CHECKSUM_SIZE];
     if (root && checksum_of_object(root, sum)) json_object_set_new(root, "checksum", json_string(sum));
     return root;
@@ -183,6 +204,8 @@ status checkpoint_read_state(context *ctx, const char *folder, training_state *o
         out->data.group = (uint64_t)field_int(&data, "group", 0, INT64_MAX);
         out->data.row = (uint64_t)field_int(&data, "row", 0, INT64_MAX);
         out->val_loss = field_double_or(&f, "val_loss", NAN);
+        read_window(&f, "recent_losses", &out->loss_z);
+        read_window(&f, "recent_norms", &out->norm_z);
         const json_t *settings = json_object_get(root, "settings");
         if (!f.error && !json_is_object(settings)) field_refuse(&f, "settings", "are missing");
         s = f.error;

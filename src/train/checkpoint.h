@@ -8,6 +8,7 @@
 
 #include "formats/json.h"
 #include "ingot/data.h"
+#include "train/metrics.h"
 #include "train/step.h"
 
 typedef struct training_state {
@@ -15,6 +16,7 @@ typedef struct training_state {
     uint64_t seed;
     ingot_batch_state data; /* where the next step begins */
     double val_loss;        /* NaN: not measured at this step */
+    zscore loss_z, norm_z;  /* the last losses and norms, so that scores go on too */
     json_t *settings;       /* options that decide the bits of what follows; owned */
 } training_state;
 

@@ -15,9 +15,8 @@ double zscore_add(zscore *z, double x)
     for (int i = 0; i < z->count; i++) mean += z->last[i] / z->count;
     for (int i = 0; i < z->count; i++) square += (z->last[i] - mean) * (z->last[i] - mean) / z->count;
     if (z->count >= ZSCORE_LEAST) score = square > 0 ? (x - mean) / sqrt(square) : 0;
-    z->last[z->next] = x;
-    z->next = (z->next + 1) % ZSCORE_WINDOW;
-    z->count = MIN(z->count + 1, ZSCORE_WINDOW);
+    if (z->count == ZSCORE_WINDOW) memmove(z->last, z->last + 1, (size_t)--z->count * sizeof *z->last);
+    z->last[z->count++] = x;
     return score;
 }
 

@@ -8,8 +8,8 @@
 /* How far a number lies from the last ones, in their standard deviations: a spike shows before it is a disaster. */
 #define ZSCORE_WINDOW 128
 typedef struct zscore {
-    double last[ZSCORE_WINDOW];
-    int count, next;
+    double last[ZSCORE_WINDOW]; /* oldest first: a window that was saved sums up to the same bits */
+    int count;
 } zscore;
 /* The score of x against the window, NaN while that holds fewer than 8 numbers; then adds x. */
 double zscore_add(zscore *z, double x);

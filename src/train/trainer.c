@@ -192,6 +192,8 @@ static status resume(ingot_trainer *t, const char *folder, const training_state 
     trainer_compare_settings(t, state->settings);
     t->step = t->saved_step = state->step;
     t->val_loss = state->val_loss;
+    t->loss_z = state->loss_z;
+    t->norm_z = state->norm_z;
     char *best = run_checkpoint(t->options.output, "best");
     if (best) t->best_val_loss = checkpoint_val_loss(t->ctx, best);
     free(best);
@@ -419,6 +421,8 @@ static status write_checkpoint(ingot_trainer *t, const char *folder)
                             .seed = t->options.seed,
                             .data = t->train->next,
                             .val_loss = t->val_loss,
+                            .loss_z = t->loss_z,
+                            .norm_z = t->norm_z,
                             .settings = t->settings};
     return checkpoint_write(folder, t->stepper, &state);
 }

@@ -60,6 +60,14 @@ for optimizer in adam sgd; do
     runs 'the other half' "$ingot" train --resume three-$optimizer --steps 6
     same six-$optimizer three-$optimizer
 done
+# The line of a resumed step is that of a run that never stopped, but for its times: z-scores look back over the stop.
+lines() { sed -n 's/^\(step 1[0-9].*| lr [^|]*\)|.*/\1/p' out; }
+runs '12 steps at once' "$ingot" train "${llama[@]}" --steps 12 --output twelve
+lines > lines-of-twelve
+runs '9 steps' "$ingot" train "${llama[@]}" --steps 9 --schedule-steps 12 --output nine
+runs '3 more' "$ingot" train --resume nine --steps 12
+check 'lines of steps 10 to 12' cmp lines-of-twelve <(lines)
+check 'with scores' test "$(grep -c 'z)| norm .*z)' lines-of-twelve)" = 3
 check 'log of a resumed run' test "$(grep -c '"loss"' three-adam/log.jsonl)" = 6
 refuses 'steps is the total' "$ingot" train --resume three-adam
 runs 'a longer run than its schedule' "$ingot" train --resume three-adam --steps 7
