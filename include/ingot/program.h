@@ -81,7 +81,7 @@ typedef struct ingot_program_info {
     double flops, bytes;       /* of one run, by the ops' cost functions */
 } ingot_program_info;
 INGOT_API ingot_program_info ingot_program_describe(const ingot_program *p);
-/* `what`: "graph", "plan" or "kernels"; `format`: "text"; "dot" of a graph; "svg" of a plan. malloc'ed text, NULL when memory is out. */
+/* `what`: "graph", "plan" or "kernels"; `format`: "text"; "dot" of graph and kernels; "svg" of a plan. malloc'ed text, NULL when memory is out. */
 INGOT_API char *ingot_program_dump(const ingot_program *p, const char *what, const char *format);
 
 #ifdef __cplusplus

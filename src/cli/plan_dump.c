@@ -32,7 +32,7 @@ static status dump_model(call *c, const ingot_model *m, const ingot_train_option
         ingot_output(b, "loss", loss.sum);
         drop_dead_nodes(b);
         if (dot)
-            graph_print_dot(b, out);
+            graph_print_dot(b, false, out);
         else
             graph_print(b, out);
     }
@@ -63,10 +63,9 @@ static status dump_programs(ingot_device *d, const ingot_model *m, const ingot_t
 
 status plan_dump(call *c, ingot_device *d, const ingot_model *m, const ingot_train_options *o, int kind, int format)
 {
-    bool plan = kind == DUMP_PLAN, graph = kind == DUMP_MODEL || kind == DUMP_GRAPH;
-    if ((format == DUMP_DOT && !graph) || (format == DUMP_SVG && !graph && !plan))
-        return fail_usage(c, "--dump %s has no --format %s; text has all, dot is of model and graph, svg of plan too",
-                          dump_kinds[kind], dump_formats[format]);
+    bool graph = kind != DUMP_PLAN;
+    if (format == DUMP_DOT && !graph)
+        return fail_usage(c, "--dump plan has no --format dot: it is memory over time; text and svg have it");
     const char *written = dump_formats[graph && format == DUMP_SVG ? DUMP_DOT : format]; /* Graphviz draws graphs */
     text dump = {0}, svg = {0};
     status s = kind == DUMP_MODEL ? dump_model(c, m, o, format != DUMP_TEXT, &dump)

@@ -56,10 +56,10 @@ char *ingot_program_dump(const ingot_program *p, const char *what, const char *f
         program_draw_plan(p, &out);
     else if (!strcmp(what, "plan"))
         dump_plan(p, &out);
+    else if (!strcmp(format, "dot"))
+        graph_print_dot(p->graph, !strcmp(what, "kernels"), &out);
     else if (!strcmp(what, "kernels"))
         dump_kernels(p, &out);
-    else if (!strcmp(format, "dot"))
-        graph_print_dot(p->graph, &out);
     else
         graph_print(p->graph, &out);
     if (!out.failed && out.at) return out.at;

@@ -122,7 +122,7 @@ status graph_verify(const build *b, const char *after_pass);
 void graph_print(const build *b, text *out);
 void node_print(const node *n, text *out);
 /* print_dot.c */
-void graph_print_dot(const build *b, text *out); /* for Graphviz */
+void graph_print_dot(const build *b, bool launches, text *out); /* for Graphviz; launches: only what has a kernel */
 
 #ifdef __cplusplus
 }

@@ -23,7 +23,10 @@ check 'where values lie' dump plan > out
 check 'with lifetimes' grep -q 'steps [0-9]*-[0-9]*' out
 check 'as a picture' dump model --format dot > out
 check 'weights inside of boxes' grep -q 'q_proj.weight (128, 128)"' out
-refuses 'has no --format svg' dump kernels --format svg
+check 'kernels as a picture' dump kernels --format dot > out
+check 'of launches alone' test "$(grep -c 'label="[a-z_]*\.*[a-z0-9_.-]* (' out)" -gt 20
+check 'nothing that is not launched' test "$(grep -c 'label="\(reshape\|state\|input\)' out)" = 0
+refuses 'has no --format dot' dump plan --format dot
 check 'memory as a picture' dump plan --format svg > out
 check 'with buffers in it' grep -q '<rect.*steps 0 to' out
 if command -v dot > /dev/null; then
