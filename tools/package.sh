@@ -16,7 +16,7 @@ else
   echo 'NO CUDA MODULE in this package: no nvcc here' >&2
 fi
 mkdir -p "$build"
-cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF ${cuda[@]+"${cuda[@]}"} >"$build/configure.log" 2>&1 ||
+cmake -S . -B "$build" -G Ninja -DBUILD_TESTING=OFF ${cuda[@]+"${cuda[@]}"} >"$build/configure.log" 2>&1 ||
   { cat "$build/configure.log" >&2; exit 1; }
 ninja -C "$build" "${targets[@]}" >"$build/compile.log" 2>&1 || { grep -vE '^\[' "$build/compile.log" | head -40 >&2; exit 1; }
 version=$("$build/ingot" --version | awk 'NR == 1 { print $2 }')

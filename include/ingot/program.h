@@ -33,6 +33,7 @@ typedef struct ingot_device_options {
     int row_invariant;  /* only kernels whose order of summation does not depend on the number of rows */
     const char *prefer; /* kernels by name, "attention.mma,matmul.rows": used where they fit, before any other choice */
     int tf32;           /* float32 products may round what they multiply to 10 bits; a device without them refuses */
+    int overlap;        /* kernels may be launched while those before them end; a device without that runs as ever */
     const char *cache;  /* folder where kernels that are compiled at run time are kept; NULL: they are not */
 } ingot_device_options;
 

@@ -21,6 +21,7 @@ typedef struct check_options {
     const char *device;       /* "cpu" */
     const char *level;        /* of the device; NULL: its best */
     const char *prefer;       /* kernels by name; NULL: none */
+    bool overlap;             /* ingot_device_options.overlap */
     const char *cache;        /* of kernels compiled at run time; NULL: none */
     const op_def *const *ops; /* ends with NULL; NULL: the built-in ones */
     dtype dtype;              /* of float inputs of ops; what the device does not take is skipped */

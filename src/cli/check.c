@@ -9,6 +9,7 @@ typedef struct check_verb_options {
     const char *device, *level, *dtype, *prefer, *kernel_cache;
     string_list ops;
     int64_t seed;
+    bool overlap;
 } check_verb_options;
 
 static const option options[] = {
@@ -21,6 +22,7 @@ static const option options[] = {
      .names = names_of_dtypes},
     {"ops", LIST_AT(check_verb_options, ops), "OP[,OP...]", "only these",
      .initial_help = "all, and a small model of each family"},
+    {"overlap", BOOL_AT(check_verb_options, overlap), NULL, "kernels are launched while those before them end (cuda)"},
     {"prefer", STRING_AT(check_verb_options, prefer), "KERNEL,..", "kernels by name, used wherever they fit"},
     {"kernel-cache", STRING_AT(check_verb_options, kernel_cache), "DIR",
      "where kernels compiled at run time are kept (cuda); none: nowhere", .initial_help = "$XDG_CACHE_HOME/ingot"},
@@ -102,6 +104,7 @@ static status run(call *c, void *given)
     check_options check = {.device = o->device,
                            .level = o->level,
                            .prefer = o->prefer,
+                           .overlap = o->overlap,
                            .cache = kernel_cache_path(c, o->kernel_cache),
                            .ops = chosen,
                            .seed = (uint64_t)o->seed};

@@ -76,6 +76,7 @@ const option device_lines[DEVICE_LINES] = {
     {"row-invariant", BOOL_AT(device_flags, row_invariant), NULL,
      "only kernels whose sums do not depend on how many rows run together"},
     {"tf32", BOOL_AT(device_flags, tf32), NULL, "float32 products may round what they multiply to 10 bits (cuda)"},
+    {"overlap", BOOL_AT(device_flags, overlap), NULL, "kernels are launched while those before them end (cuda)"},
     {"prefer", STRING_AT(device_flags, prefer), "KERNEL,..",
      "kernels by name, used wherever they fit; `ingot devices --kernels` lists them"},
     {"kernel-cache", STRING_AT(device_flags, kernel_cache), "DIR",
@@ -143,6 +144,7 @@ static status open_untuned(call *c, const device_flags *o, ingot_device **out)
                                           .row_invariant = o->row_invariant,
                                           .prefer = o->prefer,
                                           .tf32 = o->tf32,
+                                          .overlap = o->overlap,
                                           .cache = kernel_cache_path(c, o->kernel_cache)};
     return ingot_device_open(c->ctx, o->device, &options, out);
 }

@@ -25,7 +25,8 @@ typedef enum kernel_level {
 
 typedef enum kernel_trait {
     KERNEL_ROW_INVARIANT = 1 << 0, /* its order of summation does not depend on the number of rows */
-    KERNEL_ONE_THREAD = 1 << 1     /* does not use the pool */
+    KERNEL_ONE_THREAD = 1 << 1,    /* does not use the pool */
+    KERNEL_WAITS = 1 << 2          /* its first launch waits by itself for those before it (kit/cuda) */
 } kernel_trait;
 
 /* The storage that a kernel wants for an input; the layout pass inserts a copy where it lies otherwise. */

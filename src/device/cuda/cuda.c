@@ -85,6 +85,7 @@ static status open_gpu(context *ctx, const ingot_device_options *options, gpu *g
     if (cublasLtCreate(&g->caps.blas)) return ingot_fail(ctx, INGOT_ERROR_DEVICE, "cuda: cublasLt does not start");
     g->caps.compiled = nvrtc_cache_new(options ? options->cache : NULL);
     g->caps.tf32 = options && options->tf32;
+    g->caps.overlap = options && options->overlap;
     return g->caps.compiled ? INGOT_OK : fail_memory(ctx, "a device", sizeof *g);
 }
 
@@ -198,18 +199,35 @@ static status launch_steps(device *d, const work *w)
     return INGOT_OK;
 }
 
-static status compile(device *d, const work *w, void **out)
+static status make_ready(device *d, const work *w, bool overlap, cudaGraphExec_t *ready)
 {
     gpu *g = d->self;
     cudaGraph_t graph = NULL;
+    *ready = NULL;
+    status s = graph_capture(d, w, g->queue.stream, launch_steps, overlap, &graph);
+    if (!s) s = cuda_check(d->ctx, cudaGraphInstantiate(ready, graph, 0), "making a program ready");
+    if (graph) cudaGraphDestroy(graph);
+    return s;
+}
+
+/* What cannot be made ready with kernels that overlap runs without: so do drivers that know no such graphs. */
+static status compile(device *d, const work *w, void **out)
+{
+    gpu *g = d->self;
     cudaGraphExec_t ready = NULL;
     *out = NULL;
     TRY(still_good(d));
     if (w->count == 0) return INGOT_OK;
     pthread_mutex_lock(&g->lock);
-    status s = stick(d, graph_capture(d, w, g->queue.stream, launch_steps, &graph));
-    if (!s) s = CUDA(d, cudaGraphInstantiate(&ready, graph, 0), "making a program ready");
-    if (graph) cudaGraphDestroy(graph);
+    bool overlap = g->caps.overlap && g->caps.major >= 9;
+    status s = overlap ? make_ready(d, w, true, &ready) : INGOT_OK;
+    if (s) {
+        log_line(d->ctx, INGOT_LOG_WARNING, "program %s: %s; its kernels follow each other", w->name,
+                 ingot_message(d->ctx));
+        (void)cudaGetLastError();
+        g->failed = INGOT_OK;
+    }
+    if (s || !overlap) s = stick(d, make_ready(d, w, false, &ready));
     pthread_mutex_unlock(&g->lock);
     *out = ready;
     return s;

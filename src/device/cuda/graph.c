@@ -65,6 +65,8 @@ typedef struct builder {
     leaves *leaves;
     uint64_t *behind; /* by step, a bit set: the steps that it comes after */
     int64_t words;
+    bool overlap;
+    cudaGraphEdgeData *edges; /* of the nodes that a step comes after */
     status (*launch)(device *d, const work *one);
 } builder;
 
@@ -86,8 +88,9 @@ static status keep_leaves(builder *b, int64_t index)
 {
     enum cudaStreamCaptureStatus capturing;
     const cudaGraphNode_t *at = NULL;
+    const cudaGraphEdgeData *edges = NULL; /* of a step without nodes: those that it began with */
     size_t count = 0;
-    status s = cuda_check(b->d->ctx, cudaStreamGetCaptureInfo(b->stream, &capturing, NULL, NULL, &at, NULL, &count),
+    status s = cuda_check(b->d->ctx, cudaStreamGetCaptureInfo(b->stream, &capturing, NULL, NULL, &at, &edges, &count),
                           "capturing a step");
     leaves *l = &b->leaves[index];
     if (!s && count && !(l->at = malloc(count * sizeof(cudaGraphNode_t))))
@@ -95,6 +98,22 @@ static status keep_leaves(builder *b, int64_t index)
     for (size_t i = 0; !s && i < count; i++) l->at[i] = at[i];
     l->count = s ? 0 : count;
     return s;
+}
+
+/* From kernel to kernel, where the second waits by itself: it is launched when the first one says so or ends. */
+static status choose_edges(builder *b, int64_t index, const cudaGraphNode_t *after, size_t nodes)
+{
+    bool waits = b->overlap && b->w->steps[index].kernel->traits & KERNEL_WAITS;
+    for (size_t i = 0; i < nodes; i++) {
+        enum cudaGraphNodeType type;
+        b->edges[i] = (cudaGraphEdgeData){0};
+        if (!waits) continue;
+        TRY(cuda_check(b->d->ctx, cudaGraphNodeGetType(after[i], &type), "capturing a step"));
+        if (type != cudaGraphNodeTypeKernel) continue;
+        b->edges[i].from_port = cudaGraphKernelNodePortProgrammatic;
+        b->edges[i].type = cudaGraphDependencyTypeProgrammatic;
+    }
+    return INGOT_OK;
 }
 
 static status capture_step(builder *b, int64_t index, int64_t *waits, cudaGraphNode_t *after)
@@ -108,8 +127,10 @@ static status capture_step(builder *b, int64_t index, int64_t *waits, cudaGraphN
             for (size_t m = 0; m < nodes; m++) known |= after[m] == node;
             if (!known) after[nodes++] = node;
         }
+    TRY(choose_edges(b, index, after, nodes));
     TRY(cuda_check(b->d->ctx,
-                   cudaStreamBeginCaptureToGraph(b->stream, b->graph, nodes ? after : NULL, NULL, nodes,
+                   cudaStreamBeginCaptureToGraph(b->stream, b->graph, nodes ? after : NULL,
+                                                 nodes && b->overlap ? b->edges : NULL, nodes,
                                                  cudaStreamCaptureModeThreadLocal),
                    "capturing a step"));
     work one = {.name = b->w->name, .steps = &b->w->steps[index], .count = 1};
@@ -126,20 +147,22 @@ static status capture_all(builder *b)
     /* A step leaves a handful of nodes at most; most leave one. */
     size_t most = (size_t)steps * 8 + 64;
     cudaGraphNode_t *after = malloc(sizeof *after * most);
-    status s = waits && after ? INGOT_OK : fail_memory(b->d->ctx, "a CUDA graph", most * sizeof *after);
+    b->edges = malloc(sizeof *b->edges * most);
+    status s = waits && after && b->edges ? INGOT_OK : fail_memory(b->d->ctx, "a CUDA graph", most * sizeof *after);
     for (int64_t i = 0; i < steps && !s; i++) {
         bool found = find_touched(&b->w->steps[i], &b->touched[i]);
         s = found ? capture_step(b, i, waits, after) : fail_memory(b->d->ctx, "a CUDA graph", sizeof(span));
     }
     free(waits);
     free(after);
+    free(b->edges);
     return s;
 }
 
 status graph_capture(device *d, const work *w, cudaStream_t stream, status (*launch)(device *d, const work *one),
-                     cudaGraph_t *out)
+                     bool overlap, cudaGraph_t *out)
 {
-    builder b = {.d = d, .w = w, .stream = stream, .launch = launch, .words = (w->count + 63) / 64};
+    builder b = {.d = d, .w = w, .stream = stream, .launch = launch, .overlap = overlap, .words = (w->count + 63) / 64};
     *out = NULL;
     TRY(cuda_check(d->ctx, cudaGraphCreate(&b.graph, 0), "making a CUDA graph"));
     b.touched = calloc((size_t)w->count, sizeof *b.touched);

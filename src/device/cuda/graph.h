@@ -5,8 +5,9 @@
 #include "device/device.h"
 #include "kit/cuda/cuda.h"
 
-/* `launch` puts the steps of a work into `stream`; the graph is the caller's to destroy. */
+/* `launch` puts the steps of a work into `stream`; the graph is the caller's to destroy. `overlap`: kernels of KERNEL_WAITS
+ * may be launched while kernels before them run. */
 status graph_capture(device *d, const work *w, cudaStream_t stream, status (*launch)(device *d, const work *one),
-                     cudaGraph_t *out);
+                     bool overlap, cudaGraph_t *out);
 
 #endif

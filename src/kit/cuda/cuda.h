@@ -25,7 +25,8 @@ struct device_caps {
     int ordinal, multiprocessors, major, minor;
     int64_t memory_bytes, l2_bytes;
     char name[256];
-    bool tf32; /* asked for: float32 products may be of 10-bit mantissas */
+    bool overlap; /* asked for: kernels that wait by themselves are launched before their inputs are there */
+    bool tf32;    /* asked for: float32 products may be of 10-bit mantissas */
     cublasLtHandle_t blas;
     struct nvrtc_cache *compiled;
 };
@@ -48,6 +49,18 @@ static inline unsigned cuda_blocks(int64_t n)
     int64_t i = blockIdx.x * (int64_t)blockDim.x + threadIdx.x;                                                        \
     i < (n);                                                                                                           \
     i += gridDim.x * (int64_t)blockDim.x
+
+#ifdef __CUDACC__
+/* First in kernels of KERNEL_WAITS: the next one may be launched, and what this one reads is there from here on. Both are
+ * nothing where kernels follow each other in the ordinary way. */
+static __device__ __forceinline__ void wait_for_inputs(void)
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+#endif
 
 /* INGOT_ERROR_DEVICE with CUDA's words; INGOT_OK for cudaSuccess. */
 status cuda_check(context *ctx, cudaError_t error, const char *doing);

@@ -25,6 +25,7 @@ __device__ __forceinline__ float correction(float log_beta, float t)
 
 template <int N, typename L> __global__ void adamw_update(adamw_tensors t, adamw_numbers u, int64_t packs)
 {
+    wait_for_inputs();
     float lr = *t.lr, scale = *t.scale, time = *t.step;
     bool apply = *t.apply != 0;
     float rate = lr / correction(u.log_beta1, time), root = rsqrtf(correction(u.log_beta2, time));
@@ -93,6 +94,7 @@ extern "C" const kernel_def adamw_cuda[] = {
     {.op = &op_adamw_def,
      .name = "adamw.cuda",
      .level = LEVEL_BEST,
+     .traits = KERNEL_WAITS,
      .match = match,
      .launch = launch,
      .error = ERROR_POINTWISE},

@@ -11,6 +11,7 @@ template <typename T, int WIDTH, typename P, int BN, int WARPS> struct forward_t
 template <typename T, int WIDTH, typename P, int BN, int WARPS, int BLOCKS>
 __global__ void __launch_bounds__(WARPS * 32, BLOCKS) attend(attention_forward f)
 {
+    wait_for_inputs();
     using tiles = forward_tiles<T, WIDTH, P, BN, WARPS>;
     constexpr int BM = tiles::BM, THREADS = tiles::THREADS, MT = P::MT;
     tiles &t = tiles_in_memory<tiles>();
@@ -137,6 +138,7 @@ extern "C" const kernel_def attention_cuda[] = {
     {.op = &op_attention_def,
      .name = "attention.mma",
      .level = LEVEL_BEST,
+     .traits = KERNEL_WAITS,
      .match = match,
      .wants = ATTENTION_WANTS,
      .launch = launch<false>,
@@ -144,6 +146,7 @@ extern "C" const kernel_def attention_cuda[] = {
     {.op = &op_attention_def,
      .name = "attention.wgmma",
      .level = LEVEL_BEST,
+     .traits = KERNEL_WAITS,
      .match = match_groups,
      .wants = ATTENTION_WANTS,
      .launch = launch<true>,

@@ -51,6 +51,7 @@ __device__ __forceinline__ float delta_of(const attention_backward &f, int batch
 template <typename T, int WIDTH, typename P, int BN, int WARPS, int BLOCKS>
 __global__ void __launch_bounds__(WARPS * 32, BLOCKS) grad_queries(attention_backward f)
 {
+    wait_for_inputs();
     using tiles = query_tiles<T, WIDTH, P, BN, WARPS>;
     constexpr int BM = tiles::BM, THREADS = tiles::THREADS, MT = P::MT;
     tiles &t = tiles_in_memory<tiles>();
@@ -280,6 +281,7 @@ extern "C" const kernel_def attention_grad_cuda[] = {
     {.op = &op_attention_grad_def,
      .name = "attention_grad.mma",
      .level = LEVEL_BEST,
+     .traits = KERNEL_WAITS,
      .match = match,
      .wants = ATTENTION_GRAD_WANTS,
      .scratch = attention_backward_scratch,
@@ -288,6 +290,7 @@ extern "C" const kernel_def attention_grad_cuda[] = {
     {.op = &op_attention_grad_def,
      .name = "attention_grad.wgmma",
      .level = LEVEL_BEST,
+     .traits = KERNEL_WAITS,
      .match = match_groups,
      .wants = ATTENTION_GRAD_WANTS,
      .scratch = attention_backward_scratch,

@@ -29,6 +29,7 @@ __device__ __forceinline__ float weight_of(float max, float top)
 
 template <typename T, int G, int LANES> __global__ void __launch_bounds__(THREADS) attend_rows(paged p)
 {
+    wait_for_inputs();
     constexpr int SETS = THREADS / LANES; // keys that the block looks at side by side
     __shared__ float max_of[G][SETS], sum_of[G][SETS], joined[SETS][LANES * N];
     int row = blockIdx.z, kv = (int)blockIdx.y / p.head_groups, share = blockIdx.x;
@@ -192,6 +193,7 @@ extern "C" const kernel_def attention_rows_cuda[] = {
     {.op = &op_attention_rows_def,
      .name = "attention_rows.cuda",
      .level = LEVEL_BEST,
+     .traits = KERNEL_WAITS,
      .match = match,
      .scratch = scratch,
      .launch = launch,

@@ -42,6 +42,7 @@ const op_def op_concat_def = {
     .grad = grad,
     SAMPLES({.in = {S(2, 3, 5), S(2, 4, 5)}, .attrs = &(const concat_attrs){1}, .inputs = 2},
             {.in = {S(1), S(33), S(4099)}, .attrs = &(const concat_attrs){0}, .inputs = 3},
+            {.in = {S(5, 32), S(5, 16), S(5, 8)}, .attrs = &(const concat_attrs){1}, .inputs = 3},
             {.in = {S(3, 31), S(3, 33)}, .attrs = &(const concat_attrs){1}, .inputs = 2, .values = VALUES_WIDE}),
 };
 

@@ -20,6 +20,7 @@ static int64_t row_elements(shape table)
 template <typename T>
 __global__ void gather_rows(T *y, const T *table, const int32_t *ids, int64_t rows, uint32_t row, int64_t n)
 {
+    wait_for_inputs();
     for (CUDA_EACH(i, n)) {
         int64_t at = i / row;
         int32_t id = ids[at];
@@ -264,7 +265,7 @@ extern "C" const kernel_def gather_cuda[] = {
     {.op = &op_gather_def,
      .name = "gather.cuda",
      .level = LEVEL_BEST,
-     .traits = KERNEL_ROW_INVARIANT,
+     .traits = KERNEL_WAITS | KERNEL_ROW_INVARIANT,
      .match = match_ids,
      .launch = gather},
     {.op = &op_scatter_add_def,

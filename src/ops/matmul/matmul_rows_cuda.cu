@@ -9,6 +9,7 @@ enum { WARPS = 4, MOST_ROWS = 8 };
 template <typename T, typename U, int M, int R, int SHARE>
 __global__ void __launch_bounds__(WARPS * 32) rows_by_matrix(U *y, const T *x, const T *w, int m, int64_t n, int k)
 {
+    wait_for_inputs();
     constexpr int N = WIDE<T>, GROUPS = WARPS / SHARE;
     __shared__ float part[WARPS][R * M];
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, turn = warp % SHARE;
@@ -113,6 +114,7 @@ extern "C" const kernel_def matmul_rows_cuda[] = {
     {.op = &op_matmul_def,
      .name = "matmul.rows",
      .level = LEVEL_BEST,
+     .traits = KERNEL_WAITS,
      .match = match,
      .launch = launch,
      .error = ERROR_SUM},

@@ -40,6 +40,12 @@ static const char prelude[] = "#define pw_if(c) ((c) ? (T)1 : (T)0)\n"
                               "#define pw_floor(x) floor(x)\n"
                               "#define pw_largest (sizeof(T) == 8 ? 1.7976931348623157e308 : (T)3.402823466e38f)\n";
 
+/* kit/cuda/cuda.h's wait_for_inputs. */
+static const char waiting[] = "#if __CUDA_ARCH__ >= 900\n"
+                              "    asm volatile(\"griddepcontrol.launch_dependents;\" ::: \"memory\");\n"
+                              "    asm volatile(\"griddepcontrol.wait;\" ::: \"memory\");\n"
+                              "#endif\n";
+
 static const char *const expressions[PW_CODES] = {
 #define PW(code, name, arity, expression) [PW_##code] = #expression,
 #include "ops/pointwise/pointwise.def"
@@ -152,6 +158,7 @@ static void print_arguments(const step *s, const pw_program *p, text *out)
     for (int o = 0; o < p->outputs; o++)
         text_printf(out, "%s *y%d%s", c_type(s->node->out[o] ? s->out[o].dtype : INGOT_F32), o,
                     o + 1 < p->outputs ? ", " : ")\n{\n");
+    text_puts(out, waiting);
 }
 
 /* What the lanes read: packs, or one element for all of them. */
@@ -242,7 +249,7 @@ const kernel_def pointwise_cuda[] = {
     {.op = &op_pointwise_def,
      .name = "pointwise.cuda",
      .level = LEVEL_BEST,
-     .traits = KERNEL_ROW_INVARIANT,
+     .traits = KERNEL_WAITS | KERNEL_ROW_INVARIANT,
      .match = match,
      .wants = {STORAGE_STRIDED, STORAGE_STRIDED, STORAGE_STRIDED, STORAGE_STRIDED, STORAGE_STRIDED, STORAGE_STRIDED,
                STORAGE_STRIDED, STORAGE_STRIDED},

@@ -154,7 +154,8 @@ static status launch(const step *s, queue *q)
 static bool match(const node *n, const device_caps *)
 {
     ingot_dtype d = n->in[0]->dtype;
-    return cuda_float(d) && (n->out[0]->dtype == d || n->out[0]->dtype == INGOT_F32) && (shape_of(n).inner == 1 || shape_of(n).outer <= 32768);
+    return cuda_float(d) && (n->out[0]->dtype == d || n->out[0]->dtype == INGOT_F32) &&
+           (shape_of(n).inner == 1 || shape_of(n).outer <= 32768);
 }
 
 extern "C" const kernel_def reduce_cuda[] = {

@@ -6,6 +6,7 @@ template <typename T, typename P>
 __global__ __launch_bounds__(P::block) void rms_norm_rows(T *y, float *rstds, const T *x, weights w, int64_t rows,
                                                           int columns, float eps)
 {
+    wait_for_inputs();
     int64_t row = row_of_thread<P::threads>();
     if (row >= rows) return;
     row_part<T, P::threads, P::packs, P::width> part(columns);
@@ -26,6 +27,7 @@ template <typename T, typename P>
 __global__ __launch_bounds__(P::block) void rms_norm_grad_rows(T *dx, float *partial, const T *dy, const T *x,
                                                                weights w, const float *rstds, int64_t rows, int columns)
 {
+    wait_for_inputs();
     float dw[P::packs][P::width] = {};
     int64_t groups = gridDim.x * (int64_t)(blockDim.x / P::threads);
     for (int64_t row = row_of_thread<P::threads>(); row < rows; row += groups) {
@@ -110,13 +112,14 @@ extern "C" const kernel_def rms_norm_cuda[] = {
     {.op = &op_rms_norm_def,
      .name = "rms_norm.cuda",
      .level = LEVEL_BEST,
-     .traits = KERNEL_ROW_INVARIANT,
+     .traits = KERNEL_WAITS | KERNEL_ROW_INVARIANT,
      .match = match,
      .launch = launch,
      .error = ERROR_SUM},
     {.op = &op_rms_norm_grad_def,
      .name = "rms_norm_grad.cuda",
      .level = LEVEL_BEST,
+     .traits = KERNEL_WAITS,
      .match = match_grad,
      .scratch = scratch,
      .launch = launch_grad,

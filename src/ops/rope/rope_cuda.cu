@@ -10,6 +10,7 @@ struct rope_numbers {
 template <typename T, int N, bool INTERLEAVED>
 __global__ void rope_turn(T *y, const T *x, const int32_t *position, weights table, rope_numbers r)
 {
+    wait_for_inputs();
     int pairs = r.turned / 2, packs = pairs / N, each = packs + (r.dim - r.turned) / N;
     for (CUDA_EACH(i, r.items)) {
         int64_t head = i / each;
@@ -67,7 +68,7 @@ extern "C" const kernel_def rope_cuda[] = {
     {.op = &op_rope_def,
      .name = "rope.cuda",
      .level = LEVEL_BEST,
-     .traits = KERNEL_ROW_INVARIANT,
+     .traits = KERNEL_WAITS | KERNEL_ROW_INVARIANT,
      .match = match,
      .launch = launch,
      .error = ERROR_POINTWISE},

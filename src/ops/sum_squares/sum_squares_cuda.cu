@@ -18,6 +18,7 @@ __device__ __forceinline__ double block_sum(double v)
 
 template <typename T> __global__ void __launch_bounds__(THREADS) square_parts(double *parts, const T *x, int64_t n)
 {
+    wait_for_inputs();
     constexpr int N = WIDE<T>;
     double sum = 0;
     int64_t packs = n / N;
@@ -67,6 +68,7 @@ extern "C" const kernel_def sum_squares_cuda[] = {
     {.op = &op_sum_squares_def,
      .name = "sum_squares.cuda",
      .level = LEVEL_BEST,
+     .traits = KERNEL_WAITS,
      .match = match,
      .scratch = scratch,
      .launch = launch,
