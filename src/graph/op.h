@@ -76,7 +76,8 @@ typedef enum op_trait {
     OP_STATE = 1 << 8,      /* its value is a state */
     OP_POINTWISE = 1 << 10, /* output elements depend on the same elements of inputs: may be written over any */
     OP_UPDATE = 1 << 9,     /* input 0, a state, becomes input 1 */
-    OP_WIDE = 1 << 11       /* of 16-bit values it is lowered in float32, between casts */
+    OP_WIDE = 1 << 11,      /* of 16-bit values it is lowered in float32, between casts */
+    OP_NARROW = 1 << 12     /* of 16-bit values it is lowered as it is: the products in it are fastest in 16 bits */
 } op_trait;
 
 typedef struct op_cost {

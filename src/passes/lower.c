@@ -51,6 +51,7 @@ static bool widen_node(build *b, node *n, const kernel_choice *choice)
     if (choice->lowers_all || !can_widen(n)) return false;
     const kernel_def *narrow = choice->kernel(choice->device, n);
     if (narrow && narrow->level > LEVEL_NAIVE) return false;
+    if (!narrow && (n->op->traits & OP_NARROW)) return false;
     node *before = n->before;
     const char *scope = b->scope;
     b->cursor = n, b->scope = n->scope, b->in_backward = n->backward, b->segment = n->segment;

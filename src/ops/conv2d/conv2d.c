@@ -1,6 +1,6 @@
-/* Two-dimensional convolution of NHWC images (LeCun et al. 1989), as one product over windows. */
+/* Two-dimensional convolution of NHWC images (LeCun et al. 1989), as one product over windows; its gradients are in conv2d_grad.c. */
+#include "ops/conv2d/conv2d.h"
 #include "ops/reduce/reduce.h"
-#include "ops/windows/windows.h"
 
 enum { X, W, BIAS };
 
@@ -27,41 +27,35 @@ static status infer(build *b, const node *n, inferred *out)
     return INGOT_OK;
 }
 
-/* Rows of a matrix: (N OH OW, KH KW C). */
-static value *window_rows(build *b, const node *n)
+value *conv2d_window_rows(build *b, value *x, const window_attrs *a)
 {
-    shape w = n->in[W]->shape;
-    value *p = APPLY(b, &op_windows_def, n->attrs, n->in[X]);
-    return p ? ingot_reshape(b, p, INGOT_SHAPE(-1, w.dim[1] * w.dim[2] * w.dim[3])) : NULL;
+    value *p = APPLY(b, &op_windows_def, a, x);
+    return p ? ingot_reshape(b, p, INGOT_SHAPE(-1, a->kernel_h * a->kernel_w * x->shape.dim[3])) : NULL;
 }
 
-static value *filter_rows(build *b, const node *n)
+value *conv2d_filter_rows(build *b, value *w)
 {
-    return ingot_reshape(b, n->in[W], INGOT_SHAPE(n->in[W]->shape.dim[0], -1));
+    return ingot_reshape(b, w, INGOT_SHAPE(w->shape.dim[0], -1));
 }
 
 static void lower(build *b, const node *n, value **out)
 {
-    value *y = ingot_matmul_with(b, window_rows(b, n), filter_rows(b, n), NULL, 0, 1);
+    value *y =
+        ingot_matmul_with(b, conv2d_window_rows(b, n->in[X], n->attrs), conv2d_filter_rows(b, n->in[W]), NULL, 0, 1);
     if (n->inputs > BIAS && n->in[BIAS]) y = ingot_add(b, y, n->in[BIAS]);
     out[0] = y ? ingot_reshape(b, y, n->out[0]->shape) : NULL;
 }
 
 static void grad(build *b, node *n, value *const *dout, const bool *need, value **din)
 {
-    shape x = n->in[X]->shape, w = n->in[W]->shape, y = n->out[0]->shape;
-    value *d = ingot_reshape(b, dout[0], INGOT_SHAPE(-1, y.dim[3]));
-    if (need[X]) {
-        window_attrs a = *(const window_attrs *)n->attrs;
-        a.height = x.dim[1];
-        a.width = x.dim[2];
-        value *taps = ingot_matmul(b, d, filter_rows(b, n));
-        taps = taps ? ingot_reshape(b, taps, INGOT_SHAPE(x.dim[0], y.dim[1], y.dim[2], w.dim[1], w.dim[2], x.dim[3]))
-                    : NULL;
-        din[X] = APPLY(b, &op_windows_add_def, &a, taps);
-    }
-    if (need[W]) din[W] = ingot_reshape(b, ingot_matmul_with(b, d, window_rows(b, n), NULL, 1, 0), w);
-    if (n->inputs > BIAS && need[BIAS]) din[BIAS] = ingot_cast(b, sum_wide(b, d, 0, 0), n->in[BIAS]->dtype);
+    window_attrs a = *(const window_attrs *)n->attrs;
+    a.height = n->in[X]->shape.dim[1];
+    a.width = n->in[X]->shape.dim[2];
+    if (need[X]) din[X] = APPLY(b, &op_conv2d_grad_x_def, &a, n->in[W], dout[0]);
+    if (need[W]) din[W] = APPLY(b, &op_conv2d_grad_w_def, n->attrs, n->in[X], dout[0]);
+    if (n->inputs <= BIAS || !need[BIAS]) return;
+    value *d = ingot_reshape(b, dout[0], INGOT_SHAPE(-1, n->out[0]->shape.dim[3]));
+    din[BIAS] = ingot_cast(b, sum_wide(b, d, 0, 0), n->in[BIAS]->dtype);
 }
 
 static op_cost cost(const node *n)
@@ -80,6 +74,7 @@ const op_def op_conv2d_def = {
     .inputs = {{"x", FLOAT}, {"w", FLOAT}, {"bias", FLOAT, .optional = true, .wide = true}},
     .outputs = {{"y"}},
     WINDOW_ATTRS,
+    .traits = OP_NARROW,
     .infer = infer,
     .lower = lower,
     .grad = grad,

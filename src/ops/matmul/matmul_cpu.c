@@ -15,7 +15,7 @@
 
 typedef float real;
 #define REAL_BYTES 4
-#include "ops/matmul/matmul_panels.h"
+#include "ops/matmul/matmul_simd.h"
 
 const kernel_def ISA_NAME(matmul_cpu)[] = {
     {MATMUL_PACKING_KERNEL, .name = "matmul.simd", .level = LEVEL_SIMD},

@@ -3,7 +3,7 @@
 
 typedef double real;
 #define REAL_BYTES 8
-#include "ops/matmul/matmul_panels.h"
+#include "ops/matmul/matmul_simd.h"
 
 const kernel_def ISA_NAME(matmul_f64_cpu)[] = {
     {MATMUL_PACKING_KERNEL, .name = "matmul.simd.f64", .level = LEVEL_SIMD, .match = match_f64},

@@ -12,10 +12,21 @@ enum {
     FEW_BLOCKS = 2     /* up to these many of b's columns, so is a */
 };
 
-/* How a product is cut: row_pieces x column_pieces for each of the batch. */
+/* A matrix that nobody wrote down, as windows of an image: copies rows [row, row + rows), columns [column, column + columns)
+ * of it to `to`, whose rows are to_row apart. */
+typedef struct implicit {
+    void (*copy)(const void *of, real *to, int64_t to_row, int64_t row, int64_t rows, int64_t column, int64_t columns);
+    const void *of;
+} implicit;
+
+/* A product, and how it is cut: row_pieces x column_pieces for each of the batch. */
 typedef struct grid {
-    const step *step;
+    const step *step; /* matmul's: where each of a batch lies */
     matmul_shape shape;
+    const real *a, *b, *c; /* c NULL: none */
+    int64_t c_row;         /* 0: one row for all, a bias */
+    real *y, *scratch;
+    implicit implicit_a, implicit_b;          /* (M, K), (K, N), where given in place of a, b */
     int64_t l2_bytes, depth, block;           /* k and columns of a block of b */
     int64_t packed_rows;                      /* rows of a that are packed at a time, where they are */
     int64_t a_elements, b_elements, elements; /* of one worker's scratch */
@@ -67,8 +78,8 @@ static void size_blocks(grid *g, const device_caps *caps, int64_t m, int64_t n, 
 static bool reads_a(const grid *g, int64_t columns)
 {
     const matmul_shape *s = &g->shape;
-    return s->a_col == 1 &&
-           (columns <= FEW_BLOCKS * g->block || s->m * s->k * (int64_t)sizeof(real) <= 2 * g->l2_bytes);
+    return g->implicit_a.copy || (s->a_col == 1 && (columns <= FEW_BLOCKS * g->block ||
+                                                    s->m * s->k * (int64_t)sizeof(real) <= 2 * g->l2_bytes));
 }
 
 /* The lines of a matrix of (count, kc). */
@@ -95,9 +106,24 @@ static bool reads_b(const piece *p, int64_t wide)
     return p->direct_b && (wide == NR || wide == LANES);
 }
 
+static void pack_implicit_b(const piece *p, const block *t)
+{
+    const implicit *b = &p->grid->implicit_b;
+    for (int64_t j = 0; j < t->columns; j += NR) {
+        int64_t wide = MIN((int64_t)NR, t->columns - j);
+        real *panel = p->pack_b + j * t->kc;
+        if (wide < NR) memset(panel, 0, (size_t)(t->kc * NR) * sizeof *panel);
+        b->copy(b->of, panel, NR, t->k, t->kc, t->column + j, wide);
+    }
+}
+
 static void pack_b_block(const piece *p, const block *t)
 {
     const matmul_shape *s = &p->shape;
+    if (p->grid->implicit_b.copy) {
+        pack_implicit_b(p, t);
+        return;
+    }
     const real *b = p->b + t->k * s->b_row + t->column * s->b_col;
     int64_t last = t->columns % NR, from = !p->direct_b ? 0 : reads_b(p, last) ? t->columns : t->columns - last;
     pack_b(p->pack_b + from * t->kc, b + from * s->b_col, s->b_col, s->b_row, t->kc, t->columns - from);
@@ -111,7 +137,11 @@ static void run_rows(const piece *p, const block *t, int64_t i, fetch *b_after, 
     const real *a = p->a + (t->row + i) * s->a_row + t->k * s->a_col;
     fetch a_after = {0};
     tile_job job = {.kc = kc, .a = p->pack_a + i * kc, .a_row = 1, .a_col = MR, .y_row = s->n, .ahead = &a_after};
-    if (p->direct_a) {
+    const implicit *rows = &p->grid->implicit_a;
+    if (rows->copy) {
+        rows->copy(rows->of, p->pack_a, kc, t->row + i, high, t->k, kc);
+        job.a = p->pack_a, job.a_row = kc, job.a_col = 1;
+    } else if (p->direct_a) {
         job.a = a, job.a_row = s->a_row, job.a_col = s->a_col;
         a_after = fetch_matrix(a + MR * s->a_row, s->a_row, s->a_col, kc, MIN((int64_t)MR, t->rows - i - MR));
         job.lines = divide_up(a_after.runs * a_after.lines * FETCH_EVERY, divide_up(t->columns, NR) * kc);
@@ -122,7 +152,8 @@ static void run_rows(const piece *p, const block *t, int64_t i, fetch *b_after, 
         job.b = direct ? p->b + t->k * s->b_row + t->column + j : p->pack_b + j * kc;
         job.b_row = direct ? s->b_row : NR;
         job.y = p->y + (t->row + i) * s->n + t->column + j;
-        job.from = t->k > 0 ? job.y : p->c ? p->c + (job.y - p->y) : NULL;
+        job.from = t->k > 0 ? job.y : p->c ? p->c + (t->row + i) * p->grid->c_row + t->column + j : NULL;
+        job.from_row = t->k > 0 ? s->n : p->grid->c_row;
         fetch_some(b_after, b_lines);
         if (high == MR && wide == NR)
             tile_whole(&job);
@@ -136,7 +167,7 @@ static void run_block(const piece *p, const block *t, const block *next)
 {
     const matmul_shape *s = &p->shape;
     fetch after = {0};
-    if (next->kc && !p->direct_b)
+    if (next->kc && !p->direct_b && !p->grid->implicit_b.copy)
         after = fetch_matrix(p->b + next->k * s->b_row + next->column * s->b_col, s->b_col, s->b_row, next->kc,
                              next->columns);
     int64_t lines = divide_up(after.runs * after.lines, divide_up(t->rows, MR) * divide_up(t->columns, NR));
@@ -170,92 +201,58 @@ static void run_piece(const piece *p)
 }
 
 /* The cut whose largest piece is least: work of its tiles, plus an element packed for each of a and b. */
-static grid make_grid(const step *s, const device_caps *caps, int64_t threads)
+static void cut(grid *g, const device_caps *caps, int64_t threads)
 {
-    grid g = {.step = s, .shape = matmul_shape_of(s)};
-    const matmul_shape *p = &g.shape;
-    size_blocks(&g, caps, p->m, p->n, p->k);
-    g.rows = p->m;
-    g.columns = p->n;
+    const matmul_shape *p = &g->shape;
+    size_blocks(g, caps, p->m, p->n, p->k);
+    g->rows = p->m;
+    g->columns = p->n;
     double flops = 2.0 * (double)p->m * (double)p->n * (double)p->k, least = INFINITY;
     if (p->batch >= threads || flops < 2e5) threads = 1;
     for (int64_t pieces = 1; pieces <= threads; pieces++) {
         int64_t rows = divide_up(p->m, pieces), columns = round_up(divide_up(p->n, threads / pieces), NR);
         rows = MIN(p->m, round_up(rows, 4));
-        double cost = (double)(rows * columns) / NR + (reads_a(&g, columns) ? 0 : (double)rows) + (double)columns;
+        double cost = (double)(rows * columns) / NR + (reads_a(g, columns) ? 0 : (double)rows) + (double)columns;
         if (cost >= least) continue;
         least = cost;
-        g.rows = rows;
-        g.columns = MIN(columns, p->n);
+        g->rows = rows;
+        g->columns = MIN(columns, p->n);
     }
-    g.row_pieces = divide_up(p->m, g.rows);
-    g.column_pieces = divide_up(p->n, g.columns);
-    return g;
-}
-
-static real *real_at(const tensor *t)
-{
-    return t->data;
+    g->row_pieces = divide_up(p->m, g->rows);
+    g->column_pieces = divide_up(p->n, g->columns);
 }
 
 static void run_pieces(void *arg, int64_t first, int64_t last, int worker)
 {
     const grid *g = arg;
-    const step *s = g->step;
     const matmul_shape *p = &g->shape;
-    real *memory = (real *)s->scratch + worker * g->elements;
+    real *memory = g->scratch + worker * g->elements;
     int64_t each = g->row_pieces * g->column_pieces, size = p->m * p->n;
     for (int64_t at = first; at < last; at++) {
-        int64_t batch = at / each, a_at, b_at;
-        matmul_offsets(s, batch, &a_at, &b_at);
-        piece q = {.shape = *p, .grid = g, .a = real_at(&s->in[0]) + a_at, .b = real_at(&s->in[1]) + b_at};
-        q.y = real_at(&s->out[0]) + batch * size;
-        q.c = s->inputs > 2 && s->in[2].data ? real_at(&s->in[2]) + batch * size : NULL;
+        int64_t batch = at / each, a_at = 0, b_at = 0;
+        if (p->batch > 1) matmul_offsets(g->step, batch, &a_at, &b_at);
+        piece q = {.shape = *p, .grid = g, .a = g->a + a_at, .b = g->b + b_at, .y = g->y + batch * size};
+        q.c = g->c ? g->c + batch * size : NULL;
         q.row = at % each / g->column_pieces * g->rows;
         q.column = at % g->column_pieces * g->columns;
         q.rows = MIN(g->rows, p->m - q.row);
         q.columns = MIN(g->columns, p->n - q.column);
         q.direct_a = reads_a(g, q.columns);
-        q.direct_b = p->b_col == 1 && q.rows <= FEW_ROWS;
+        q.direct_b = p->b_col == 1 && q.rows <= FEW_ROWS && !g->implicit_b.copy;
         q.pack_a = memory, q.pack_b = memory + g->a_elements, q.edge = q.pack_b + g->b_elements;
         run_piece(&q);
     }
 }
 
-static void zero_rows(const grid *g)
+/* The product that `g` says, on the queue's threads. */
+static void run_grid(grid *g, queue *q)
 {
-    const tensor *y = &g->step->out[0], *c = &g->step->in[2];
-    size_t bytes = (size_t)(shape_count(y->shape) * (int64_t)sizeof(real));
-    if (g->step->inputs > 2 && c->data)
-        memmove(y->data, c->data, bytes);
+    cut(g, q->caps, cpu_threads(q));
+    int64_t pieces = g->row_pieces * g->column_pieces * g->shape.batch;
+    if (q->pool && pieces > 1)
+        pool_for(q->pool, pieces, 1, run_pieces, g);
     else
-        memset(y->data, 0, bytes);
-}
-
-static int64_t scratch(const node *n, const device_caps *caps)
-{
-    const shape *x = &n->in[0]->shape, *y = &n->out[0]->shape;
-    int64_t k = x->dim[x->rank - (ATTRS_OF(matmul_attrs, n)->trans_a ? 2 : 1)];
-    int64_t columns = y->dim[y->rank - 1], m = columns ? shape_count(*y) / columns : 0;
-    /* Whether a batch is folded into rows is known with its strides: room for both. */
-    int64_t rows = y->dim[y->rank - 2];
-    grid all = {0}, one = {0};
-    size_blocks(&all, caps, m, columns, k);
-    size_blocks(&one, caps, rows, columns, k);
-    return MAX(all.elements, one.elements) * (int64_t)sizeof(real) * caps->threads;
-}
-
-static status launch(const step *s, queue *q)
-{
-    grid g = make_grid(s, q->caps, cpu_threads(q));
-    int64_t pieces = g.row_pieces * g.column_pieces * g.shape.batch;
-    if (!g.shape.k)
-        zero_rows(&g);
-    else if (q->pool && pieces > 1)
-        pool_for(q->pool, pieces, 1, run_pieces, &g);
-    else
-        run_pieces(&g, 0, pieces, 0);
-    return INGOT_OK;
+        run_pieces(g, 0, pieces, 0);
 }
 
 #endif

@@ -64,7 +64,7 @@ typedef struct tile_job {
     int64_t kc, a_row, a_col, b_row;
     const real *a, *b, *from;
     real *y;
-    int64_t y_row;
+    int64_t from_row, y_row;
     fetch *ahead;
     int64_t lines; /* of it, every FETCH_EVERY steps */
 } tile_job;
@@ -98,7 +98,7 @@ INLINE void tile_run(const int rows, const int vecs, const tile_job *t)
     }
     UNROLL for (int i = 0; i < rows; i++) UNROLL for (int v = 0; v < vecs; v++)
     {
-        if (t->from) acc[i][v] += *(const vec *)(t->from + i * t->y_row + v * LANES);
+        if (t->from) acc[i][v] += *(const vec *)(t->from + i * t->from_row + v * LANES);
         *(vec *)(t->y + i * t->y_row + v * LANES) = acc[i][v];
     }
 }
@@ -133,9 +133,10 @@ static __attribute__((noinline)) void tile_ragged(int64_t rows, int64_t columns,
     int64_t whole = columns == LANES || columns == NR;
     if (!whole) {
         for (int64_t i = 0; i < rows; i++)
-            for (int64_t j = 0; j < NR; j++) edge[i * NR + j] = t->from && j < columns ? t->from[i * t->y_row + j] : 0;
+            for (int64_t j = 0; j < NR; j++)
+                edge[i * NR + j] = t->from && j < columns ? t->from[i * t->from_row + j] : 0;
         through.from = through.y = edge;
-        through.y_row = NR;
+        through.from_row = through.y_row = NR;
     }
     if (columns > LANES)
         tile_rows(rows, 2, &through);
