@@ -107,15 +107,19 @@ class Table:
             ratio = f"{mine / min(statistics.median(times[who]) for who in others):.2f}"
             least = f"{min(times['Ingot']) / min(min(times[who]) for who in others):.2f}"
         if unit == "GB/s":
-            note += f"; {amount / mine * 1e-9 / self.seen('copy_gb_per_s'):.2f} of a copy"
+            note += f"; {amount / mine * 1e-9 / self.copy():.2f} of a copy"
         if unit == "GFLOP/s" and row.get("of_limit") and row["dtype"] == "float32":
-            note += f"; {amount / mine * 1e-9 / self.seen('peak_gflops'):.2f} of the peak"
+            note += f"; {amount / mine * 1e-9 / self.peak():.2f} of the peak"
         columns = " | ".join(figure(who) for who in self.peers)
         print(f"| {what} | {unit} | {figure('Ingot')} | {columns} | {ratio} | {least} | {note} |", flush=True)
 
-    def seen(self, field):
+    def peak(self):
         """The most that was measured in this run: what a machine did once, it can do."""
-        return max(row[field] for row in self.machines)
+        return max(row["peak_gflops"] for row in self.machines)
+
+    def copy(self):
+        """The median of the run: neighbours leave more or less of the memory, not of the registers."""
+        return statistics.median(row["copy_gb_per_s"] for row in self.machines)
 
 
 def run_gemm(table, dtype, sizes):
@@ -201,8 +205,8 @@ def main():
         known[name]()
     if table.machines:
         on = table.machines[-1]
-        print(f"\n{on['version']} on {on['cpu_info']} ({on['cpu_family']}): {table.seen('peak_gflops'):.0f} GFLOP/s of float32 in "
-              f"registers, copies of {table.seen('copy_gb_per_s'):.1f} GB/s, the most seen in this run")
+        print(f"\n{on['version']} on {on['cpu_info']} ({on['cpu_family']}): {table.peak():.0f} GFLOP/s of float32 in "
+              f"registers at most, copies of {table.copy():.1f} GB/s in the median")
 
 
 if __name__ == "__main__":
