@@ -91,31 +91,45 @@ static void print_md(const json_t *rows, const report_column *all, size_t count,
     }
 }
 
+static void csv_cell(const json_t *v, bool first, text *out)
+{
+    text plain = {0};
+    if (v) cell(v, NULL, &plain);
+    text_puts(out, first ? "\"" : ",\"");
+    for (const char *at = plain.at; at && *at; at++) {
+        if (*at == '"') text_puts(out, "\"");
+        text_add(out, at, 1);
+    }
+    text_puts(out, "\"");
+    text_free(&plain);
+}
+
+/* Columns are the fields of all rows, in the order in which they appear first. */
 static void print_csv(const json_t *rows, text *out)
 {
+    json_t *fields = json_object();
     size_t i;
     const json_t *row;
+    const char *key;
+    json_t *v;
     json_array_foreach((json_t *)(uintptr_t)rows, i, row)
     {
-        const char *key;
-        json_t *v;
-        for (int heading = i == 0; heading >= 0; heading--) {
-            bool first = true;
-            json_object_foreach((json_t *)(uintptr_t)row, key, v)
-            {
-                if (json_is_array(v) || json_is_object(v)) continue;
-                if (!first) text_puts(out, ",");
-                first = false;
-                text_puts(out, "\"");
-                if (heading)
-                    text_puts(out, key);
-                else
-                    cell(v, NULL, out);
-                text_puts(out, "\"");
-            }
-            text_puts(out, "\n");
+        json_object_foreach((json_t *)(uintptr_t)row, key, v)
+        {
+            if (json_is_array(v) || json_is_object(v) || json_object_get(fields, key)) continue;
+            json_object_set_new(fields, key, json_string(key));
         }
     }
+    for (i = 0; i <= json_array_size(rows) && json_object_size(fields); i++) {
+        bool first = true;
+        json_object_foreach(fields, key, v)
+        {
+            csv_cell(i ? json_object_get(json_array_get(rows, i - 1), key) : v, first, out);
+            first = false;
+        }
+        text_puts(out, "\n");
+    }
+    json_decref(fields);
 }
 
 static void print_json_value(const json_t *v, size_t flags, text *out)

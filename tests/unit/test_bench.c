@@ -5,6 +5,7 @@
 #include "bench/energy.h"
 #include "bench/identity.h"
 #include "bench/ladder.h"
+#include "bench/report.h"
 #include "bench/timed.h"
 #include "ingot/ops.h"
 
@@ -368,6 +369,21 @@ static void test_machine(void **state)
     assert_true(on.cpu.logical > 0 && on.cpu.memory_bytes > 0);
 }
 
+/* Rows of one result may have different fields: every line has all columns. */
+static void test_csv(void **state)
+{
+    (void)state;
+    text out = {0};
+    json_t *rows = json_pack("[{s:s, s:i}, {s:s, s:[i], s:b, s:f}]", "op", "launch", "calls", 1, "op", "a \"b\", c",
+                             "list", 1, "winner", 1, "us", 2.5);
+    report_print(rows, REPORT_CSV, NULL, 0, &out);
+    assert_string_equal(out.at, "\"op\",\"calls\",\"winner\",\"us\"\n"
+                                "\"launch\",\"1\",\"\",\"\"\n"
+                                "\"a \"\"b\"\", c\",\"\",\"yes\",\"2.5\"\n");
+    text_free(&out);
+    json_decref(rows);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -383,6 +399,7 @@ int main(void)
         cmocka_unit_test(test_crossings),
         cmocka_unit_test(test_parts_of_a_program),
         cmocka_unit_test(test_joules),
+        cmocka_unit_test(test_csv),
         cmocka_unit_test(test_machine),
     };
     if (ingot_context_new(NULL, &ctx)) return 1;
