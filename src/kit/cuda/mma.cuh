@@ -53,10 +53,11 @@ template <typename T> struct rows_in {
 template <int ROWS, int WIDTH, int THREADS, bool PANELS = false, typename T>
 __device__ __forceinline__ void load_tile(T *tile, const rows_in<T> &from, int first)
 {
-    constexpr int CHUNKS = WIDTH / 8;
+    constexpr int CHUNKS = WIDTH / 8, ITEMS = ROWS * CHUNKS;
 #pragma unroll
-    for (int i = 0; i < ROWS * CHUNKS / THREADS; i++) {
+    for (int i = 0; i < (ITEMS + THREADS - 1) / THREADS; i++) {
         int item = i * THREADS + (int)threadIdx.x, row = item / CHUNKS, chunk = item % CHUNKS;
+        if (ITEMS % THREADS && item >= ITEMS) break;
         bool inside = first + row < from.rows && chunk * 8 < from.columns;
         const T *source = from.at + (inside ? (int64_t)(first + row) * from.stride + chunk * 8 : 0);
         T *to_tile = tile + (PANELS ? panel_at<ROWS>(row, chunk) : tile_at<WIDTH>(row, chunk));
