@@ -1,5 +1,5 @@
-/* A language model from nothing, in one page: stories -> tokenizer -> tokens -> training -> text. The checkpoint in run/last
- * is a Hugging Face folder; `ingot generate --model run` reads it too.
+/* A language model from nothing, in one page: text -> tokenizer -> tokens -> training -> text. The checkpoint in run/last is a
+ * Hugging Face folder; `ingot generate --model run` reads it too.
  */
 #include <ingot/data.h>
 #include <ingot/generate.h>
@@ -10,15 +10,6 @@
 #define TRY(call)                                                                                                      \
     if (call) return fprintf(stderr, "%s\n", ingot_message(ctx)), 1
 
-static ingot_status next_story(void *index, const char **bytes, int64_t *count) // any source of documents will do
-{
-    static char story[INGOT_STORY_BYTES];
-    uint64_t i = (*(uint64_t *)index)++;
-    *bytes = story;
-    *count = i < 3000 ? ingot_story(1, i, story, NULL) : -1;
-    return INGOT_OK;
-}
-
 int main(void)
 {
     ingot_context *ctx;
@@ -26,15 +17,11 @@ int main(void)
     if (ingot_context_new(NULL, &ctx)) return 1;
     TRY(ingot_device_open(ctx, "auto", NULL, &device));
 
-    const char *file = "stories.txt", *story; // text: documents between lines of <|endoftext|>
-    int64_t bytes;
-    uint64_t index = 0, again = 0;
-    FILE *f = fopen(file, "w");
-    while (f && !next_story(&index, &story, &bytes) && bytes >= 0) fprintf(f, "%s\n<|endoftext|>\n", story);
-    if (!f || fclose(f)) return perror(file), 1;
-
+    const char *file = "stories.txt"; // or any text of yours
     ingot_tokenizer *words;
-    TRY(ingot_tokenizer_train(ctx, &(ingot_tokenizer_training){.vocab_size = 1024}, next_story, &again, &words));
+    TRY(ingot_stories_make(ctx, file, 1, 500000));
+    TRY(ingot_tokenizer_train_corpus(ctx, &(ingot_tokenizer_training){.vocab_size = 1024},
+                                     &(ingot_corpus_options){.inputs = &file, .input_count = 1}, &words));
     TRY(ingot_tokenizer_save(words, "tok.json"));
     ingot_prepare_options text = {.inputs = &file, .input_count = 1, .tokenizer = "tok.json", .output = "data"};
     text.val_fraction = 0.1, text.rows = "document", text.overwrite = 1;

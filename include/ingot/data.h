@@ -54,6 +54,10 @@ INGOT_API ingot_status ingot_corpus_next(ingot_corpus *c, ingot_corpus_piece *pi
 INGOT_API void ingot_corpus_progress(const ingot_corpus *c, int64_t *done, int64_t *total);
 INGOT_API void ingot_corpus_free(ingot_corpus *c);
 
+/* As ingot_tokenizer_train, from such documents. */
+INGOT_API ingot_status ingot_tokenizer_train_corpus(ingot_context *ctx, const ingot_tokenizer_training *options,
+                                                    const ingot_corpus_options *text, ingot_tokenizer **out);
+
 /* ---- prepare ---- */
 
 typedef struct ingot_clean_options {
@@ -202,6 +206,8 @@ INGOT_API ingot_status ingot_ngram_evaluate(const ingot_ngram *n, const ingot_da
 #define INGOT_STORY_BYTES 1024
 /* Story `index` of `seed`, NUL-terminated; returns its bytes. *bits (may be NULL): -log2 of its probability. */
 INGOT_API int64_t ingot_story(uint64_t seed, uint64_t index, char out[INGOT_STORY_BYTES], double *bits);
+/* Stories 0, 1, ... of `seed` as a text file of at least `bytes`, a line of <|endoftext|> behind each. */
+INGOT_API ingot_status ingot_stories_make(ingot_context *ctx, const char *path, uint64_t seed, int64_t bytes);
 /* 1 when the grammar can tell this text (spaces around it aside), with its -log2 probability in *bits (may be NULL). */
 INGOT_API int ingot_story_accepts(const char *text, int64_t bytes, double *bits);
 /* Mean bits of a story, exact. */

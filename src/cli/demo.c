@@ -71,26 +71,6 @@ static int64_t wanted_bytes(const demo_options *o)
     return o->bytes ? o->bytes : MAX(1000000, o->steps * 4600);
 }
 
-static status write_stories(demo *d)
-{
-    int64_t wanted = wanted_bytes(d->o), written = 0;
-    file_writer *w;
-    TRY(file_create(d->c->ctx, d->stories, &w));
-    status s = INGOT_OK;
-    for (uint64_t i = 0; !s && written < wanted; i++) {
-        char story[INGOT_STORY_BYTES + 32];
-        int64_t bytes = ingot_story((uint64_t)d->o->seed, i, story, NULL);
-        bytes += snprintf(story + bytes, 32, "\n<|endoftext|>\n");
-        s = file_write(w, story, (uint64_t)bytes);
-        written += bytes;
-    }
-    if (s) {
-        file_abandon(w);
-        return s;
-    }
-    return file_commit(w);
-}
-
 typedef struct story_source {
     demo *d;
     uint64_t next, count;
@@ -326,7 +306,7 @@ static status answer(demo *d)
 static status run_demo(demo *d, ingot_device *device)
 {
     TRY(directory_create(d->c->ctx, d->o->output));
-    TRY(write_stories(d));
+    TRY(ingot_stories_make(d->c->ctx, d->stories, (uint64_t)d->o->seed, wanted_bytes(d->o)));
     TRY(train_tokenizer(d));
     TRY(prepare(d));
     TRY(compare(d));

@@ -23,7 +23,7 @@ static const option lines[] = {
      "lie, the kernels in their order",
      .choices = dump_kinds},
     {"format", CHOICE_AT(plan_options, format), NULL,
-     "of a dump: svg of model, graph (by Graphviz) and plan, dot of model and graph", .initial = "text",
+     "of a dump: svg of all (by Graphviz but for the plan), dot of all but the plan", .initial = "text",
      .choices = dump_formats},
 };
 

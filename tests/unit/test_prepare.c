@@ -363,6 +363,27 @@ static void test_damaged_folder(void **state)
     }
 }
 
+/* 300 stories as a file give the tokenizer that they give one by one. */
+static void test_tokenizer_of_a_file(void **state)
+{
+    (void)state;
+    const char *file = "prepare_files/made.txt";
+    int64_t bytes = 0;
+    char story[INGOT_STORY_BYTES];
+    for (uint64_t i = 0; i < 300; i++) bytes += ingot_story(1, i, story, NULL) + (int64_t)strlen("\n<|endoftext|>\n");
+    OK(ingot_stories_make(ctx, file, 1, bytes));
+    ingot_tokenizer *t;
+    OK(ingot_tokenizer_train_corpus(ctx, &(ingot_tokenizer_training){.vocab_size = 700},
+                                    &(ingot_corpus_options){.inputs = &file, .input_count = 1}, &t));
+    assert_true(ingot_tokenizer_checksum(t) == ingot_tokenizer_checksum(tokenizer));
+    ingot_tokenizer_free(t);
+    const char *none = "prepare_files/nowhere.txt";
+    assert_int_not_equal(ingot_tokenizer_train_corpus(ctx, &(ingot_tokenizer_training){.vocab_size = 700},
+                                                      &(ingot_corpus_options){.inputs = &none, .input_count = 1}, &t),
+                         INGOT_OK);
+    assert_null(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -374,6 +395,7 @@ int main(void)
         cmocka_unit_test(test_cleaning),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_damaged_folder),
+        cmocka_unit_test(test_tokenizer_of_a_file),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
