@@ -66,6 +66,12 @@ static void put_log_ticks(text *out, const char *axis, plot_range r)
     text_puts(out, ")\n");
 }
 
+/* A curve alone under its own name needs no key, which would lie on it. */
+static bool is_named_by_title(const plot *p)
+{
+    return p->series_count == 1 && !p->level_count && p->title && !strcmp(p->title, p->series[0].name);
+}
+
 /* Many names would lie on the curves: they get a column of their own, and the picture that much more width. */
 static bool has_many_names(const plot *p)
 {
@@ -75,6 +81,7 @@ static bool has_many_names(const plot *p)
 static void put_key(text *out, const plot *p)
 {
     text_puts(out, "set key default noenhanced\n");
+    if (is_named_by_title(p)) text_puts(out, "unset key\n");
     if (has_many_names(p)) text_puts(out, "set key outside right center Left reverse\n");
 }
 

@@ -42,7 +42,7 @@ static void falling(const ingot_schedule *s, double *from, double *over)
 {
     int64_t decay = s->decay ? s->decay : (s->steps + 4) / 5;
     int64_t first = s->kind == INGOT_WSD ? MAX(s->warmup, s->steps - decay) : s->warmup;
-    *from = (double)first;
+    *from = (double)(first && s->steps <= first ? first - 1 : first); /* warm-up alone: behind it is the last rate */
     *over = (double)MAX(1, s->steps - first);
 }
 

@@ -36,6 +36,9 @@ static void test_values(void **state)
     near(ingot_schedule_rate(&s, 1000), 1);
     s.warmup = 0;
     near(ingot_schedule_rate(&s, 0), 1);
+    s = (ingot_schedule){INGOT_COSINE, .lr = 1, .final_ratio = 0.1, .warmup = 20, .steps = 20}; /* warm-up alone */
+    near(ingot_schedule_rate(&s, 19), 1);
+    near(ingot_schedule_rate(&s, 20), 0.1);
 }
 
 /* A schedule of no steps, or shorter than its warm-up, stays defined. */
