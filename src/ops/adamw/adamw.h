@@ -19,6 +19,13 @@ typedef struct adamw_step {
 } adamw_step;
 adamw_step adamw_step_of(const step *s);
 
+/* What a CPU kernel's loop works on. */
+typedef struct adamw_span {
+    const float *w, *g, *m, *v;
+    float *new_w, *new_m, *new_v;
+    float scale, l2, decay, rate, root_scale, eps, beta2, rest1, rest2;
+} adamw_span;
+
 #ifdef __cplusplus
 extern "C"
 #endif

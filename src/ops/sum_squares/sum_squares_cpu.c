@@ -1,4 +1,4 @@
-/* The same loop, vectorised: sixteen sums side by side. */
+/* The same loop, vectorised: 64 sums side by side. */
 #include "kit/cpu/cpu.h"
 #include "ops/table.h"
 
