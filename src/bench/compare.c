@@ -10,23 +10,9 @@ static char *key_of(const json_t *row)
     return key.at;
 }
 
-static const json_t *find(const json_t *rows, const char *key)
-{
-    size_t i;
-    const json_t *row;
-    json_array_foreach((json_t *)(uintptr_t)rows, i, row)
-    {
-        char *other = key_of(row);
-        bool same = other && key && !strcmp(other, key);
-        free(other);
-        if (same && json_object_get(row, "median_ns")) return row;
-    }
-    return NULL;
-}
-
 static void put_cell(json_t *merged, int which, const json_t *row, const json_t *first, double tolerance)
 {
-    static const char *const words[] = {"", "faster", "slower"};
+    static const char *const words[] = {"", "faster", "slower", "one sample"};
     char field[32];
     snprintf(field, sizeof field, "ms %d", which);
     row_set_number(merged, field, json_number_value(json_object_get(row, "median_ns")) * 1e-6);
@@ -39,13 +25,13 @@ static void put_cell(json_t *merged, int which, const json_t *row, const json_t 
     row_set_text(merged, field, words[verdict]);
 }
 
-static json_t *merge(const compare_file *files, int count, const char *key, double tolerance)
+static json_t *merge(const compare_file *files, int count, const json_t *like, const char *key, double tolerance)
 {
     json_t *merged = json_object();
     const json_t *first = NULL;
     row_set_text(merged, "test", key);
     for (int f = 0; f < count; f++) {
-        const json_t *row = find(files[f].rows, key);
+        const json_t *row = rows_find(files[f].rows, like);
         if (!row) continue;
         if (!first) first = row;
         put_cell(merged, f, row, first, tolerance);
@@ -64,7 +50,7 @@ json_t *compare_files(const compare_file *files, int count, double tolerance)
             char *key = key_of(row);
             if (key && json_object_get(row, "median_ns") && !json_object_get(seen, key)) {
                 json_object_set_new(seen, key, json_true());
-                json_array_append_new(all, merge(files, count, key, tolerance));
+                json_array_append_new(all, merge(files, count, row, key, tolerance));
             }
             free(key);
         }

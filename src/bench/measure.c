@@ -18,13 +18,19 @@ static int ascending(const void *x, const void *y)
     return a < b ? -1 : a > b;
 }
 
+double bench_median(double *values, int64_t count)
+{
+    if (count < 1) return 0;
+    qsort(values, (size_t)count, sizeof *values, ascending);
+    return (values[(count - 1) / 2] + values[count / 2]) / 2;
+}
+
 static status summarise(context *ctx, bench_stats *s)
 {
     double *sorted = malloc(sizeof *sorted * (size_t)s->count);
     if (!sorted) return fail_memory(ctx, "timings", (uint64_t)s->count * sizeof *sorted);
     memcpy(sorted, s->samples, sizeof *sorted * (size_t)s->count);
-    qsort(sorted, (size_t)s->count, sizeof *sorted, ascending);
-    s->median = (sorted[(s->count - 1) / 2] + sorted[s->count / 2]) / 2;
+    s->median = bench_median(sorted, s->count);
     s->least = sorted[0];
     s->most = sorted[s->count - 1];
     double squares = 0;

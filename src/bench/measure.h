@@ -22,6 +22,8 @@ status bench_measure(context *ctx, bench_work *work, void *arg, const bench_effo
 /* Of samples that were taken elsewhere, malloc'ed: the stats own them from here on, also when this fails. */
 status bench_stats_of(context *ctx, double *samples, int64_t count, bench_stats *out);
 void bench_stats_free(bench_stats *s);
+/* Of `count` values, which are left in ascending order; 0 of none. */
+double bench_median(double *values, int64_t count);
 double bench_now(void); /* seconds of a clock that only goes forward */
 
 #endif

@@ -13,6 +13,7 @@ typedef struct ops_case {
     double launch; /* seconds */
     const op_def *op;
     const op_sample *sample;
+    int64_t number; /* of the sample among those of the tests; -1: the op's own for measuring, or the caller's */
     dtype type;
 } ops_case;
 
@@ -22,7 +23,7 @@ typedef struct ops_figures {
     int64_t dispatches;
     double flops, bytes; /* as the steps count them: a lowered form moves more */
     op_cost op;          /* as the op itself counts */
-    text kernels;
+    text kernels, attrs;
 } ops_figures;
 
 static build *build_sample(const ops_case *c)
@@ -103,6 +104,8 @@ static status measure_form(const ops_case *c, bool lowered, ops_figures *out)
     *out = (ops_figures){0};
     const node *n = node_of(b, c->op);
     if (n) out->op = node_cost(n);
+    if (n) node_print_attrs(n, &out->attrs);
+    text_puts(&out->attrs, "");
     status s = ingot_build_status(b);
     if (!s && lowered) s = lower_op(b, c->op);
     if (s) {
@@ -126,6 +129,7 @@ static void free_figures(ops_figures *f)
 {
     bench_stats_free(&f->stats);
     text_free(&f->kernels);
+    text_free(&f->attrs);
 }
 
 static void put_shapes(const ops_case *c, text *out)
@@ -146,6 +150,8 @@ static json_t *make_row(const ops_case *c, const char *form, const ops_figures *
     row_set_text(row, "shape", shapes.at);
     row_set_text(row, "dtype", ingot_dtype_name(c->type));
     row_set_text(row, "form", form);
+    if (f->attrs.length > 2) row_set_text(row, "attrs", f->attrs.at + 2); /* behind ", " */
+    if (c->number >= 0) json_object_set_new(row, "sample", json_integer((json_int_t)c->number));
     row_set_text(row, "kernels", f->kernels.at);
     row_add_times(row, &f->stats);
     row_set_number(row, "us", f->stats.median * 1e6);
@@ -211,6 +217,7 @@ static status measure_op(ops_case *c, json_t *rows, int *left_out)
     op_sample sample;
     c->sample = &sample;
     for (size_t i = 0; choose_sample(c, i, &sample); i++) {
+        c->number = !c->plan->shape_count && i >= c->op->bench_count ? (int64_t)(i - c->op->bench_count) : -1;
         if (ingot_interrupted(c->d->ctx)) return ingot_fail(c->d->ctx, INGOT_ERROR_INTERRUPTED, "interrupted");
         status s = measure_case(c, rows);
         if (s == INGOT_ERROR_UNSUPPORTED || (s == INGOT_ERROR_SHAPE && !c->plan->shape_count)) {
@@ -242,7 +249,7 @@ status bench_ops(device *d, const ops_plan *plan, const machine *on, json_t *row
     int64_t count = 0;
     *left_out = 0;
     TRY(timed_bare_launch(d, &c.launch));
-    json_array_append_new(rows, launch_row(&c));
+    if (!json_array_size(rows)) json_array_append_new(rows, launch_row(&c)); /* the same in every dtype */
     while (plan->ops[count]) count++;
     for (int64_t t = 0; t < plan->dtype_count; t++) {
         c.type = plan->dtypes[t];

@@ -220,6 +220,14 @@ static void add_figures(json_t *row, const profile *f, const profile_entry *e, d
     row_set_number(row, "above_limit_ms", MAX(seconds - least, 0) * 1e3);
 }
 
+/* What a row is of: rows by op and rows by scope may have a name in common. */
+static const char *summed_by(const profile *f)
+{
+    static const char *const names[] = {"kernel", "op", "scope"};
+    if (f->sync == PROFILE_SYNC_LAYER) return "layer";
+    return f->sync == PROFILE_SYNC_STEP ? "program" : names[f->by];
+}
+
 static json_t *entry_row(const profile *f, const profile_entry *e, double total, const device *d, const machine *on,
                          const device_limit *limit, const char *model, const char *test)
 {
@@ -233,6 +241,7 @@ static json_t *entry_row(const profile *f, const profile_entry *e, double total,
     row_set_text(row, "op", e->name);
     if (f->sync == PROFILE_SYNC_OP && f->by != PROFILE_BY_SCOPE) row_set_text(row, "op", e->op);
     if (f->sync == PROFILE_SYNC_OP && f->by == PROFILE_BY_KERNEL) row_set_text(row, "kernel", e->kernel);
+    row_set_text(row, "by", summed_by(f));
     row_set_number(row, "share", total > 0 ? sum / total : 0);
     row_add_times(row, &stats);
     add_figures(row, f, e, MAX(stats.median, 1e-9), limit);

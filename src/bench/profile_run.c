@@ -161,6 +161,20 @@ static status measure(subject *x, profile *f, const char *name, const machine *o
     return INGOT_OK;
 }
 
+static void add_model(json_t *rows, const ingot_model *m, const profile_plan *plan)
+{
+    const ingot_model_info info = ingot_model_describe(m);
+    size_t i;
+    json_t *row;
+    json_array_foreach(rows, i, row)
+    {
+        row_add_model(row, &info);
+        row_set_text(row, "dtype", ingot_dtype_name(info.dtype));
+        if (plan->phase == PROFILE_TRAIN && plan->train.recompute)
+            json_object_set_new(row, "recompute", json_integer(1));
+    }
+}
+
 static void close_subject(subject *x)
 {
     if (x->train.task) bench_run_close(&x->train);
@@ -180,6 +194,7 @@ status profile_measure(ingot_device *d, const ingot_model *m, const char *name, 
     if (!s) s = plan->phase == PROFILE_TRAIN ? open_training(&x, m) : open_session(&x, m);
     if (!s && x.s) s = prepare_session(&x);
     if (!s) s = measure(&x, f, name, on, out);
+    if (!s) add_model(out->rows, m, plan);
     close_subject(&x);
     profile_free(f);
     return s;

@@ -85,7 +85,7 @@ static json_t *make_row(const ingot_device *d, const ingot_model_info *info, con
              (long long)how->context);
     row_set_text(row, "model", model_name);
     row_set_text(row, "test", test);
-    json_object_set_new(row, "n_params", json_integer((json_int_t)info->parameters));
+    row_add_model(row, info);
     row_set_text(row, "dtype", ingot_dtype_name(how->dtype));
     row_set_text(row, "optimizer", ingot_optimizer_names()[how->optimizer.kind]);
     if (how->recompute) json_object_set_new(row, "recompute", json_integer(1));

@@ -121,37 +121,44 @@ status bench_begin(call *c, const output_flags *o, machine *on)
     return machine_measure(c->ctx, on);
 }
 
-static const json_t *find_row(const json_t *rows, const char *key)
-{
-    size_t i;
-    const json_t *row, *found = NULL;
-    json_array_foreach((json_t *)(uintptr_t)rows, i, row)
-    {
-        text other = {0};
-        row_key(row, false, &other);
-        if (other.at && !strcmp(other.at, key)) found = row; /* the last of equal ones */
-        text_free(&other);
-    }
-    return found;
-}
+enum { ROW_NEW = ROW_UNKNOWN + 1, VERDICTS };
 
-static void put_verdict(const char *key, const json_t *now, const json_t *before, double tolerance, int counts[4],
-                        text *out)
+static void put_verdict(const char *key, const json_t *now, const json_t *before, double tolerance,
+                        int counts[VERDICTS], text *out)
 {
-    static const char *const words[] = {"same", "faster", "SLOWER"};
+    static const char *const words[] = {"same", "faster", "SLOWER", "unknown"};
     double ratio, noise;
-    bool timed = json_object_get(now, "median_ns") && before && json_object_get(before, "median_ns");
     if (!json_object_get(now, "median_ns")) return;
-    if (!timed) {
-        counts[3]++;
+    if (!before) {
+        counts[ROW_NEW]++;
         text_printf(out, "%-7s %s\n", "new", key);
         return;
     }
     row_verdict verdict = row_compare(now, before, tolerance, &ratio, &noise);
     counts[verdict]++;
-    text_printf(
-        out, "%-7s %s: %.3fx of the time before (noise %.1f %%)%s\n", words[verdict], key, ratio, 100 * noise,
-        json_equal(json_object_get(now, "cpu_info"), json_object_get(before, "cpu_info")) ? "" : "; another processor");
+    text_printf(out, "%-7s %s: %.3fx of the time before ", words[verdict], key, ratio);
+    if (verdict == ROW_UNKNOWN)
+        text_puts(out, "(one sample has no spread)");
+    else
+        text_printf(out, "(noise %.1f %%)", 100 * noise);
+    bool here = json_equal(json_object_get(now, "cpu_info"), json_object_get(before, "cpu_info"));
+    text_puts(out, here ? "\n" : "; another processor\n");
+}
+
+/* What the exit code says of all verdicts. */
+static status judge(call *c, const char *against, const int counts[VERDICTS])
+{
+    int judged = counts[ROW_SAME] + counts[ROW_FASTER] + counts[ROW_SLOWER];
+    if (!judged && counts[ROW_UNKNOWN])
+        return ingot_fail(c->ctx, INGOT_ERROR_ARGUMENT,
+                          "nothing can be said against %s: one sample has no spread; measure both with --repetitions 5 "
+                          "or more",
+                          against);
+    if (!judged)
+        return ingot_fail(c->ctx, INGOT_ERROR_ARGUMENT, "nothing that was measured is in %s: no row fits", against);
+    if (!counts[ROW_SLOWER]) return INGOT_OK;
+    return ingot_fail(c->ctx, INGOT_ERROR_ARGUMENT, "%d of %d rows became slower than in %s", counts[ROW_SLOWER],
+                      judged, against);
 }
 
 status bench_verdicts(call *c, const output_flags *o, const json_t *rows)
@@ -159,25 +166,20 @@ status bench_verdicts(call *c, const output_flags *o, const json_t *rows)
     json_t *before;
     TRY(rows_read(c->ctx, o->against, &before));
     text out = {0};
-    int counts[4] = {0};
+    int counts[VERDICTS] = {0};
     size_t i;
     const json_t *row;
     json_array_foreach((json_t *)(uintptr_t)rows, i, row)
     {
         text key = {0};
         row_key(row, false, &key);
-        if (key.at) put_verdict(key.at, row, find_row(before, key.at), o->tolerance, counts, &out);
+        if (key.at) put_verdict(key.at, row, rows_find(before, row), o->tolerance, counts, &out);
         text_free(&key);
     }
     json_decref(before);
     fputs(out.at ? out.at : "", bench_prints_md(c, o) ? stdout : stderr);
     text_free(&out);
-    int compared = counts[ROW_SAME] + counts[ROW_FASTER] + counts[ROW_SLOWER];
-    if (!compared)
-        return ingot_fail(c->ctx, INGOT_ERROR_ARGUMENT, "nothing that was measured is in %s: no row fits", o->against);
-    if (!counts[ROW_SLOWER]) return INGOT_OK;
-    return ingot_fail(c->ctx, INGOT_ERROR_ARGUMENT, "%d of %d rows became slower than in %s", counts[ROW_SLOWER],
-                      compared, o->against);
+    return judge(c, o->against, counts);
 }
 
 status bench_finish(call *c, const output_flags *o, const json_t *rows, const report_column *columns, size_t count)

@@ -166,19 +166,12 @@ static const report_column columns[] = {
     {"apart", "most apart", "%.1e"},
 };
 
-static int ascending(const void *x, const void *y)
-{
-    double a = *(const double *)x, b = *(const double *)y;
-    return a < b ? -1 : a > b;
-}
-
 static double median_of(context *ctx, const numbers *n)
 {
-    double *sorted = malloc((size_t)n->count * sizeof *sorted + 1), median = 0;
+    double *sorted = malloc((size_t)n->count * sizeof *sorted + 1), median;
     if (!sorted) return (void)fail_memory(ctx, "a median", 8), 0;
     if (n->count) memcpy(sorted, n->at, (size_t)n->count * sizeof *sorted);
-    qsort(sorted, (size_t)n->count, sizeof *sorted, ascending);
-    if (n->count) median = (sorted[(n->count - 1) / 2] + sorted[n->count / 2]) / 2;
+    median = bench_median(sorted, n->count);
     free(sorted);
     return median;
 }

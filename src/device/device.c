@@ -225,6 +225,7 @@ static status open_one(context *ctx, const device_def *def, const ingot_device_o
     if (!d) return fail_memory(ctx, "a device", sizeof *d);
     *d = (device){.ctx = ctx, .def = def, .level = level};
     d->row_invariant = options && options->row_invariant;
+    d->tf32 = options && options->tf32;
     d->poison = options && options->poison;
     status s = def->open(ctx, options, d);
     if (s) {

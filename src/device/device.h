@@ -54,7 +54,7 @@ struct ingot_device {
     kernel_table kernels;
     const kernel_def *any_op; /* takes every op that no kernel of the table takes; NULL but for null */
     kernel_level level;       /* the ceiling */
-    bool row_invariant;
+    bool row_invariant, tf32;
     char *prefer;   /* names of kernels, with commas between; NULL: none */
     tuning *tuning; /* what was measured here; NULL: nothing. Used under `best` */
     bool poison;    /* debug: new memory and dead arena bytes are NaN, guards around buffers */

@@ -44,6 +44,26 @@ bool tuning_add(tuning *t, const char *op, dtype type, int size_class, const cha
     return ARRAY_PUSH(&t->choices, c);
 }
 
+/* Fowler, Noll and Vo's, 64 bits. */
+static uint64_t hash_text(uint64_t hash, const char *at)
+{
+    do hash = (hash ^ (unsigned char)*at) * UINT64_C(0x100000001b3);
+    while (*at++);
+    return hash;
+}
+
+uint64_t tuning_hash(const tuning *t)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (int64_t i = 0; i < t->choices.count; i++) {
+        const tuning_choice *c = &t->choices.at[i];
+        char place[32];
+        snprintf(place, sizeof place, "%d %d", (int)c->dtype, c->size_class);
+        hash = hash_text(hash_text(hash_text(hash, c->op), place), c->kernel);
+    }
+    return hash;
+}
+
 void tuning_free(tuning *t)
 {
     if (!t) return;

@@ -34,7 +34,8 @@ dtype tuning_dtype(const node *n);
 /* The kernel's name that was chosen for the node; NULL: nothing was. */
 const char *tuning_find(const tuning *t, const node *n);
 bool tuning_add(tuning *t, const char *op, dtype type, int size_class, const char *kernel);
-void tuning_free(tuning *t); /* NULL is fine */
+uint64_t tuning_hash(const tuning *t); /* of all choices, in their order */
+void tuning_free(tuning *t);           /* NULL is fine */
 
 /* Files. `where` is what the choices hold for, the device's own description: a file for another is refused with
  * INGOT_ERROR_UNSUPPORTED. */

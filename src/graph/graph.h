@@ -121,6 +121,7 @@ status graph_verify(const build *b, const char *after_pass);
 /* print.c */
 void graph_print(const build *b, text *out);
 void node_print(const node *n, text *out);
+void node_print_attrs(const node *n, text *out); /* ", eps=1e-05" */
 /* print_dot.c */
 void graph_print_dot(const build *b, bool launches, text *out); /* for Graphviz; launches: only what has a kernel */
 

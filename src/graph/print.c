@@ -42,6 +42,12 @@ static void print_attr(const node *n, const attr_field *field, text *out)
     }
 }
 
+void node_print_attrs(const node *n, text *out)
+{
+    for (size_t i = 0; i < n->op->attr_count; i++) print_attr(n, &n->op->attrs[i], out);
+    if (n->op->print) n->op->print(n, out);
+}
+
 void node_print(const node *n, text *out)
 {
     bool first = true;
@@ -62,8 +68,7 @@ void node_print(const node *n, text *out)
         else
             text_printf(out, "%%%d", v->id);
     }
-    for (size_t i = 0; i < n->op->attr_count; i++) print_attr(n, &n->op->attrs[i], out);
-    if (n->op->print) n->op->print(n, out);
+    node_print_attrs(n, out);
     text_puts(out, ")");
     if (n->kernel) text_printf(out, "  <%s>", n->kernel->name);
     if (n->scope && *n->scope) text_printf(out, "  # %s", n->scope);

@@ -45,7 +45,7 @@ refuses 'of one op' "$ingot" bench ops --shape 8x9
 refuses 'matmul' "$ingot" bench ops --ops matmul --shape 8x9,8x7
 refuses 'did you mean softmax' "$ingot" bench ops --ops sotfmax
 
-train() { "$ingot" bench train --preset tiny-1m --batch-size 1 --context 8,16 --repetitions 3 --warmup 1 --quiet "$@"; }
+train() { "$ingot" bench train --preset tiny-1m --batch-size 1 --context 8,16 --repetitions 5 --warmup 1 --quiet "$@"; }
 check 'training' train -o json > train.json
 check 'a name that scripts read' grep -q '"ms_per_step":' train.json
 check 'a row each' test "$(grep -c '"test": "train B1xT' train.json)" = 2
@@ -70,6 +70,16 @@ refuses 'has schema ingot-bench-0' train --against old.json
 echo '{"loss": 1}' > other.json
 refuses 'no results of ingot bench' "$ingot" bench compare other.json train.json
 refuses 'No such file' train --against none.json
+check 'one object' train --json > results.json
+check 'what --json prints' "$ingot" bench compare results.json --against results.json > out
+cat train.jsonl train.jsonl > twice.jsonl
+refuses 'has two results of train tiny-1m' train --against twice.jsonl
+train --layers 1 -o json > shallow.json # another model by the same name
+refuses 'no row fits' "$ingot" bench compare train.json --against shallow.json
+train --prefer matmul.naive -o json > naive.json # what was asked for
+refuses 'no row fits' "$ingot" bench compare train.json --against naive.json
+train --repetitions 1 -o json > one.json
+refuses 'one sample has no spread' "$ingot" bench compare one.json --against train.json
 check 'two presets' "$ingot" bench train --preset tiny-1m,tiny-1m --batch-size 1 --context 8 --repetitions 1 -o jsonl > out
 check 'a row each' test "$(wc -l < out)" = 2
 check 'too many threads' train --threads 200 --context 8 > out 2> err
@@ -94,8 +104,10 @@ check 'a profile' profile --trace trace.json --save profile.json > profile.txt
 check 'kernels of a step' grep -q '^| adamw ' profile.txt
 check 'what the timing costs' grep -q 'while it is timed (' profile.txt
 check 'a trace' grep -q '"ph": "X".*"scope": "model.layers.0.mlp"' trace.json
-check 'against itself' profile --against profile.json --tolerance 1000 > out
+check 'again' profile --against profile.json --tolerance 1000 > out
 check 'nothing new' test "$(grep -c '^new' out)" = 0
+check 'against itself' "$ingot" bench compare profile.json --against profile.json > out # two kernels of one op are two rows
+check 'all the same' test "$(grep -c '^same ' out)" = "$(grep -c '"median_ns"' profile.json)"
 check 'by layer' profile --sync layer > out
 check 'forwards and backwards' grep -q '^| model.layers.1 backward ' out
 check 'by program' profile --sync step > out

@@ -18,7 +18,8 @@ static void try_rows(context *ctx, const char *bytes, size_t size)
     json_array_foreach(rows, i, row)
     {
         double ratio, noise;
-        if (row_compare(row, row, 0.03, &ratio, &noise) != ROW_SAME) abort();
+        row_verdict verdict = row_compare(row, row, 0.03, &ratio, &noise);
+        if (verdict != ROW_SAME && verdict != ROW_UNKNOWN) abort();
     }
     json_decref(merged);
     json_decref(rows);

@@ -145,14 +145,65 @@ static void test_verdicts(void **state)
 {
     static const double base[] = {100, 101, 99, 100, 102}, slow[] = {120, 121, 119, 120, 123},
                         little[] = {102, 103, 101, 102, 104}, wild[] = {60, 180, 120, 90, 150},
-                        disturbed[] = {100, 160, 150, 155, 170}, one[] = {200};
+                        disturbed[] = {100, 160, 150, 155, 170}, one[] = {200}, two[] = {130, 190};
     (void)state;
     expect_verdict(slow, base, 5, ROW_SLOWER);
     expect_verdict(base, slow, 5, ROW_FASTER);
     expect_verdict(little, base, 5, ROW_SAME);    /* sure, but below the tolerance */
     expect_verdict(wild, base, 5, ROW_SAME);      /* large, but its noise is larger */
     expect_verdict(disturbed, base, 5, ROW_SAME); /* the fastest sample says that it was the machine */
-    expect_verdict(one, base, 1, ROW_SLOWER);
+    expect_verdict(one, base, 1, ROW_UNKNOWN);    /* nothing says how far apart two such samples lie */
+    expect_verdict(two, base, 2, ROW_SAME);       /* of a few samples the range is the noise */
+    expect_verdict(slow, base, 3, ROW_SLOWER);
+}
+
+static void expect_pair(json_t *a, json_t *b, bool wanted)
+{
+    json_t *rows = json_pack("[O]", b);
+    assert_int_equal(rows_find(rows, a) == b, wanted);
+    json_decref(rows);
+}
+
+/* Rows that differ in what was asked for are no pair; what differs is put into the second, and taken out again. */
+static void test_keys(void **state)
+{
+    static const double ns[] = {1, 2, 3};
+    static const char *const fields[] = {"kernel", "n_params", "image", "prefer", "row_invariant",
+                                         "tf32",   "tuning",   "by",    "attrs",  "sample"};
+    (void)state;
+    json_t *a = row_of("t", ns, 3), *b = row_of("t", ns, 3);
+    expect_pair(a, b, true);
+    for (size_t i = 0; i < COUNT(fields); i++) {
+        json_object_set_new(a, fields[i], i % 2 ? json_integer(1) : json_string("1"));
+        json_object_set_new(b, fields[i], i % 2 ? json_integer(2) : json_string("2"));
+        expect_pair(a, b, false);
+        json_object_del(b, fields[i]);
+        expect_pair(a, b, false);
+        json_object_del(a, fields[i]);
+    }
+    json_object_set_new(b, "n_threads", json_integer(1)); /* other machines are compared */
+    expect_pair(a, b, true);
+    json_t *both = json_pack("[O, O]", b, a);
+    assert_ptr_equal(rows_find(both, a), a); /* but the same one first */
+    json_decref(both);
+    json_decref(a);
+    json_decref(b);
+}
+
+/* What is asked of a device is in its rows. */
+static void test_choices(void **state)
+{
+    (void)state;
+    ingot_device *d;
+    machine on = {.threads = 1};
+    assert_int_equal(
+        ingot_device_open(ctx, "cpu", &(ingot_device_options){.prefer = "matmul.naive", .row_invariant = 1}, &d), 0);
+    json_t *row = row_new("train", d, &on);
+    assert_string_equal(json_string_value(json_object_get(row, "prefer")), "matmul.naive");
+    assert_true(json_is_true(json_object_get(row, "row_invariant")));
+    assert_null(json_object_get(row, "tuning"));
+    json_decref(row);
+    ingot_device_close(d);
 }
 
 static void test_files_of_rows(void **state)
@@ -160,15 +211,21 @@ static void test_files_of_rows(void **state)
     static const double ns[] = {1, 2, 3};
     const char *path = "test_bench.json";
     (void)state;
-    json_t *row = row_of("t", ns, 3), *read;
-    char *line = json_dumps(row, JSON_COMPACT);
-    text file = {0};
-    text_printf(&file, "%s\n%s\n", line, line);
-    assert_int_equal(file_write_whole(ctx, path, file.at, file.length), 0);
-    assert_int_equal(rows_read(ctx, path, &read), 0);
-    assert_int_equal(json_array_size(read), 2);
-    json_decref(read);
-    text_free(&file);
+    json_t *row = row_of("t", ns, 3), *other = row_of("u", ns, 3), *read;
+    char *line = json_dumps(row, JSON_COMPACT), *second = json_dumps(other, JSON_COMPACT);
+    static const char *const forms[] = {"%s\n%s\n", "[%s, %s]", "{\"results\": [%s, %s]}"};
+    for (size_t i = 0; i < COUNT(forms); i++) {
+        char file[4096];
+        int length = snprintf(file, sizeof file, forms[i], line, second);
+        assert_int_equal(rows_parse(ctx, path, file, (size_t)length, &read), 0);
+        assert_int_equal(json_array_size(read), 2);
+        json_decref(read);
+        length = snprintf(file, sizeof file, forms[i], line, line); /* which one would be compared with? */
+        assert_int_equal(rows_parse(ctx, path, file, (size_t)length, &read), INGOT_ERROR_FORMAT);
+        assert_non_null(strstr(ingot_message(ctx), "two results of train t"));
+    }
+    free(second);
+    json_decref(other);
     static const char *const bad[] = {
         "", "{}", "[1]", "nonsense", "{\"schema\": \"ingot-bench-999\"}", "[]", "{\"schema\": 3}"};
     for (size_t i = 0; i < COUNT(bad); i++) {
@@ -391,6 +448,8 @@ int main(void)
         cmocka_unit_test(test_apple),
         cmocka_unit_test(test_hostile_cpuinfo),
         cmocka_unit_test(test_verdicts),
+        cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_choices),
         cmocka_unit_test(test_files_of_rows),
         cmocka_unit_test(test_merged_machines),
         cmocka_unit_test(test_rungs_say_what_their_files_say),
