@@ -63,12 +63,14 @@ static status generate(infer_test *t, int64_t count)
     return INGOT_OK;
 }
 
-/* Each token by running everything before it again. */
+/* Each token by running everything before it again, the depth too. */
 static status generate_anew(infer_test *t, int64_t count)
 {
     for (int64_t step = 0; step < count; step++) {
-        TRY(open_sequences(t, step + 1));
-        status s = take_in(t, step + 1);
+        if (ingot_interrupted(t->s->ctx)) return ingot_fail(t->s->ctx, INGOT_ERROR_INTERRUPTED, "interrupted");
+        int64_t rows = t->plan->depth + step + 1;
+        TRY(open_sequences(t, rows));
+        status s = take_in(t, rows);
         close_sequences(t);
         TRY(s);
     }
@@ -177,16 +179,23 @@ static status run_test(infer_test *t, const ingot_model *m, const char *name, co
     return INGOT_OK;
 }
 
-/* Fewer tokens where n of them would take too long: about n^2 / 2 rows at the speed of a first try. */
+/* Of writing `count` tokens without a cache. */
+static double rows_anew(const infer_plan *plan, int64_t count)
+{
+    return (double)count * ((double)plan->depth + (double)(count + 1) / 2);
+}
+
+/* Fewer tokens where all of them would take too long at the speed of a first try. */
 static status run_without_cache(infer_test *t, const ingot_model *m, const char *name, const machine *on, json_t *rows)
 {
     infer_plan shorter = *t->plan;
+    int64_t first = MIN(t->generated, (int64_t)8);
     t->no_cache = true;
-    TRY(generate_anew(t, MIN(t->generated, (int64_t)8))); /* compiles */
+    TRY(generate_anew(t, first)); /* compiles */
     double began = bench_now();
-    TRY(generate_anew(t, MIN(t->generated, (int64_t)8)));
-    double a_row = (bench_now() - began) / 36;
-    while (t->generated > 8 && a_row * (double)(t->generated * t->generated) / 2 > t->plan->cap) t->generated /= 2;
+    TRY(generate_anew(t, first));
+    double a_row = (bench_now() - began) / rows_anew(t->plan, first);
+    while (t->generated > 8 && a_row * rows_anew(t->plan, t->generated) > t->plan->cap) t->generated /= 2;
     shorter.effort = (bench_effort){.warmup = 1, .repetitions = MIN(t->plan->effort.repetitions, (int64_t)2)};
     t->plan = &shorter;
     return run_test(t, m, name, on, rows);

@@ -1,5 +1,6 @@
 /* Measuring the rungs. */
 #include "bench/ladder.h"
+#include "bench/limits.h"
 #include "bench/timed.h"
 #include "ingot/ops.h"
 
@@ -56,21 +57,11 @@ static void add_row(const ladder *l, json_t *row, const char *available)
     json_array_append_new(l->rows, row);
 }
 
-static void add_limit(json_t *row, const device_limit *limit)
-{
-    double gflops = json_number_value(json_object_get(row, "gflops")), most = limit->flops * 1e-9;
-    if (gflops <= 0 || most <= json_number_value(json_object_get(row, "limit_gflops"))) return;
-    row_set_number(row, "limit_gflops", most);
-    row_set_text(row, "limit_from", limit->from);
-    row_set_number(row, "of_peak", gflops / most);
-    row_set_number(row, "idle", fmax(1 - gflops / most, 0));
-}
-
 static void add_speed(const ladder *l, json_t *row, double seconds, int64_t n)
 {
     row_set_number(row, "ms", seconds * 1e3);
     row_set_number(row, "gflops", product_flops(n) / seconds * 1e-9);
-    add_limit(row, &l->limit);
+    row_add_limit(row, &l->limit);
 }
 
 static status build_product(const ladder *l, int64_t n, ingot_program **out)
@@ -320,27 +311,6 @@ static void relate(json_t *rows)
     }
 }
 
-/* Measured once more at the end: a neighbour who was busy at the beginning would make every share too large. */
-static status raise_limits(context *ctx, machine *on, json_t *rows)
-{
-    machine after;
-    device *cpu;
-    size_t i;
-    json_t *row;
-    TRY(machine_measure(ctx, &after));
-    machine_raise(on, &after);
-    TRY(ingot_device_open(ctx, "cpu", NULL, &cpu));
-    json_array_foreach(rows, i, row)
-    {
-        dtype type;
-        device_limit limit;
-        if (strcmp(text_of(row, "backend"), "cpu") || !ingot_dtype_parse(text_of(row, "dtype"), &type)) continue;
-        if (!device_limit_measure(cpu, on, type, &limit)) add_limit(row, &limit);
-    }
-    ingot_device_close(cpu);
-    return INGOT_OK;
-}
-
 /* Before minutes of measuring: a name that nobody knows. Fails too when none of the devices is here. */
 static status check_devices(context *ctx, const ladder_plan *plan)
 {
@@ -366,7 +336,7 @@ status bench_ladder(context *ctx, const ladder_plan *plan, machine *on, json_t *
             TRY(cpu ? climb_cpu(&l) : climb_device(&l, plan->devices[d]));
         }
     relate(rows);
-    return raise_limits(ctx, on, rows);
+    return limits_raise(ctx, on, rows);
 }
 
 /* ---- who overtakes whom ---- */

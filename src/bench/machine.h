@@ -11,7 +11,8 @@ typedef struct machine {
     int threads; /* of the pool */
     /* Multiply-adds on all threads of the pool, 2 FLOPs each; 0: not measured, or no such instruction. */
     double peak_flops, peak_flops_f64, peak_flops_bf16;
-    double copy_bytes; /* bytes a second, read and written, over arrays far larger than the caches */
+    double copy_bytes; /* bytes a second, read and written, over arrays far larger than the caches: the faster of memcpy
+                          and of stores that go past the caches */
     double read_bytes; /* the same, read alone */
 } machine;
 
@@ -19,8 +20,8 @@ void machine_describe(pool *p, machine *out);
 /* Also runs the loops, about 0.5 s. */
 status machine_measure(context *ctx, machine *out);
 
-/* The larger of both figures each: what was seen once, the machine can do. */
-void machine_raise(machine *on, const machine *seen);
+/* The larger of both figures each: what was seen once, the machine can do. Returns the largest ratio of two that differ. */
+double machine_raise(machine *on, const machine *seen);
 
 /* What a device can do at most, for `of limit` and MFU. */
 typedef struct device_limit {

@@ -1,5 +1,6 @@
 /* Measuring ops. */
 #include "bench/ops.h"
+#include "bench/limits.h"
 #include "bench/timed.h"
 #include "passes/passes.h"
 
@@ -160,9 +161,7 @@ static json_t *make_row(const ops_case *c, const char *form, const ops_figures *
     row_set_number(row, "bytes", f->bytes);
     row_set_number(row, "gflops", f->op.flops / f->stats.median * 1e-9);
     row_set_number(row, "gb_per_s", f->op.bytes / f->stats.median * 1e-9);
-    if (c->limit.flops > 0 && c->limit.bytes > 0)
-        row_set_number(row, "of_limit",
-                       MAX(f->op.flops / c->limit.flops, f->op.bytes / c->limit.bytes) / f->stats.median);
+    row_add_limit(row, &c->limit);
     text_free(&shapes);
     return row;
 }

@@ -1,6 +1,7 @@
 /* Summing steps. */
 #define _GNU_SOURCE
 #include "bench/profile.h"
+#include "bench/limits.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -214,10 +215,7 @@ static void add_figures(json_t *row, const profile *f, const profile_entry *e, d
     row_set_number(row, "gflops", flops / seconds * 1e-9);
     row_set_number(row, "gb_per_s", bytes / seconds * 1e-9);
     row_set_number(row, "intensity", flops / bytes);
-    if (limit->flops <= 0 || limit->bytes <= 0) return;
-    double least = MAX(flops / limit->flops, bytes / limit->bytes);
-    row_set_number(row, "of_limit", least / seconds);
-    row_set_number(row, "above_limit_ms", MAX(seconds - least, 0) * 1e3);
+    row_add_limit(row, limit);
 }
 
 /* What a row is of: rows by op and rows by scope may have a name in common. */

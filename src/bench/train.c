@@ -1,6 +1,7 @@
 /* A stepper fed with random tokens or pictures, timed step by step: each step is read back before the clock is. */
 #include "bench/train.h"
 #include "base/rng.h"
+#include "bench/limits.h"
 #include "device/device.h"
 #include "train/feed.h"
 
@@ -70,10 +71,7 @@ static void add_speed(json_t *row, const bench_train *how, bool pictures, const 
     json_object_set_new(row, "samples_ms", samples_ms(s));
     row_set_number(row, pictures ? "img_per_s" : "tok_per_s", rows / s->median);
     row_set_number(row, "gflops", flops / s->median * 1e-9);
-    if (limit->flops <= 0) return;
-    row_set_number(row, "mfu", flops / s->median / limit->flops);
-    row_set_number(row, "limit_gflops", limit->flops * 1e-9);
-    row_set_text(row, "limit_from", limit->from);
+    row_add_limit(row, limit);
 }
 
 static json_t *make_row(const ingot_device *d, const ingot_model_info *info, const char *model_name,

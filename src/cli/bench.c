@@ -1,5 +1,6 @@
 /* ingot bench: lists of numbers, rows out, rows against those of another day. What is measured is in src/bench. */
 #include "cli/bench.h"
+#include "bench/limits.h"
 #include "cli/terminal.h"
 
 #include <stdio.h>
@@ -214,6 +215,7 @@ status bench_each_dtype(call *c, const bench_frame *f, const void *arg)
     json_t *rows = json_array();
     status s = INGOT_OK;
     for (int64_t i = 0; i < f->dtypes->count && !s; i++) s = measure_dtype(c, f, arg, f->dtypes->at[i], &on, rows);
+    if (!s) s = limits_raise(c->ctx, &on, rows);
     if (!s && f->show && bench_prints_md(c, f->output)) f->show(rows);
     if (!s) s = bench_finish(c, f->output, rows, f->columns, f->column_count);
     json_decref(rows);

@@ -26,7 +26,7 @@ static const option lines[] = {
      .initial = "0", .range = AT_LEAST(0)},
     {"dtype", LIST_AT(infer_options, dtypes), "NAME,..", "float32, bfloat16, float16: what is computed in",
      .initial_help = "float32", .names = names_of_dtypes},
-    {"no-cache", BOOL_AT(infer_options, no_cache), NULL,
+    {"uncached", BOOL_AT(infer_options, no_cache), NULL,
      "also write without the cache: everything again for each token", .initial = "true"},
     {"cap", DOUBLE_AT(infer_options, cap), "S", "without the cache fewer tokens are written where it would take longer",
      .initial = "10", .range = MORE_THAN(0)},

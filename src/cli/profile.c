@@ -1,5 +1,6 @@
 /* ingot profile: where the time of a training step or of generation goes. */
 #include "base/file.h"
+#include "bench/limits.h"
 #include "bench/profile_run.h"
 #include "cli/bench.h"
 #include "cli/charts.h"
@@ -159,7 +160,7 @@ static status show(call *c, const profile_options *o, const profile_result *r)
     return s;
 }
 
-static status measure(call *c, const profile_options *o, const ingot_model *m, device *d, const machine *on)
+static status measure(call *c, const profile_options *o, const ingot_model *m, device *d, machine *on)
 {
     ingot_model_info info = ingot_model_describe(m);
     bool training = o->phase == PROFILE_TRAIN;
@@ -177,6 +178,9 @@ static status measure(call *c, const profile_options *o, const ingot_model *m, d
     TRY(check_plan(c, o, &info, &plan));
     const char *name = o->model ? o->model : o->shape.preset ? o->shape.preset : info.family;
     status s = profile_measure(d, m, name, &plan, on, &result);
+    if (!s) s = limits_raise(c->ctx, on, result.rows);
+    if (!s && !strcmp(d->def->name, "cpu"))
+        s = device_limit_measure(d, on, info.dtype, &result.limit); /* the roof moves too */
     if (!s) s = show(c, o, &result);
     profile_result_free(&result);
     return s;

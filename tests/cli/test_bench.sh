@@ -94,8 +94,12 @@ check 'prompts and generation' "$ingot" bench infer --preset tiny-1m -p 16 -n 4 
 check 'a prompt' grep -q '| pp16 ' infer.txt
 check 'generation without the cache' grep -q '| tg4 no cache ' infer.txt
 check 'as llama-bench writes it' grep -q '| [0-9.]* ± [0-9.]* ' infer.txt
-check 'at a depth' "$ingot" bench infer --preset tiny-1m -p 0 -n 4 -d 32 -r 2 --no-no-cache -o json --quiet > infer.json
+check 'at a depth' "$ingot" bench infer --preset tiny-1m -p 0 -n 4 -d 32 -r 2 --no-uncached -o json --quiet > infer.json
 check 'its name' grep -q '"test": "tg4 @ d32"' infer.json
+took() { "$ingot" bench infer --preset tiny-1m -p 0 -n 4 -r 2 -o jsonl --quiet "$@" | sed -n '/no cache/s/.*"median_ns":\([0-9]*\).*/\1/p'; }
+shallow=$(took)
+deep=$(took -d 96) # what lies before the token is run again too: 394 rows, not 10
+check 'without the cache the depth is read again' test "$deep" -gt "$((2 * shallow))"
 check 'their fields' grep -q '"avg_ts":' infer.json
 refuses 'which model' "$ingot" bench infer
 

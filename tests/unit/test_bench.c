@@ -5,6 +5,7 @@
 #include "bench/energy.h"
 #include "bench/identity.h"
 #include "bench/ladder.h"
+#include "bench/limits.h"
 #include "bench/report.h"
 #include "bench/timed.h"
 #include "ingot/ops.h"
@@ -188,6 +189,31 @@ static void test_keys(void **state)
     json_decref(both);
     json_decref(a);
     json_decref(b);
+}
+
+/* A share is of the limit that was seen last: a peak that was measured on a busy machine makes it too large. */
+static void test_limits(void **state)
+{
+    (void)state;
+    machine on = {.peak_flops = 10e9, .copy_bytes = 10e9}, seen = {.peak_flops = 20e9, .copy_bytes = 9e9};
+    assert_float_equal(machine_raise(&on, &seen), 2, 1e-9);
+    assert_float_equal(on.peak_flops, 20e9, 1);
+    assert_float_equal(on.copy_bytes, 10e9, 1);
+    static const char *const benches[] = {"train", "ladder", "ops", "profile"}, *const shares[] = {"mfu", "of_peak",
+                                                                                                   "of_limit",
+                                                                                                   "of_limit"};
+    for (int i = 0; i < 4; i++) {
+        json_t *row = json_pack("{s:s, s:s, s:s, s:f, s:f, s:f}", "bench", benches[i], "backend", "cpu", "dtype",
+                                "float32", "gflops", 0.5, "gb_per_s", 0.2, "ms", 4.0),
+               *rows = json_pack("[o]", row);
+        row_add_limit(row, &(device_limit){1e9, 1e9, "a busy machine"});
+        assert_float_equal(json_number_value(json_object_get(row, shares[i])), 0.5, 1e-6);
+        if (i == 3) assert_float_equal(json_number_value(json_object_get(row, "above_limit_ms")), 2, 1e-6);
+        machine here = {.peak_flops = 1e9, .copy_bytes = 1e9};
+        assert_int_equal(limits_raise(ctx, &here, rows), 0); /* no machine is as slow as that */
+        assert_true(json_number_value(json_object_get(row, shares[i])) < 0.45);
+        json_decref(rows);
+    }
 }
 
 /* What is asked of a device is in its rows. */
@@ -450,6 +476,7 @@ int main(void)
         cmocka_unit_test(test_verdicts),
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_choices),
+        cmocka_unit_test(test_limits),
         cmocka_unit_test(test_files_of_rows),
         cmocka_unit_test(test_merged_machines),
         cmocka_unit_test(test_rungs_say_what_their_files_say),
