@@ -54,3 +54,4 @@ execute_process(COMMAND git -C ${CMAKE_SOURCE_DIR} rev-parse --short HEAD OUTPUT
 set(INGOT_BUILD_STAMP "${PROJECT_VERSION}-${git_head}-${CMAKE_BUILD_TYPE}-${INGOT_SANITIZE}")
 set_source_files_properties(src/device/cuda_load.c src/device/cuda/cuda.c PROPERTIES
   COMPILE_DEFINITIONS INGOT_BUILD_STAMP="${INGOT_BUILD_STAMP}")
+set_source_files_properties(src/bench/row.c PROPERTIES COMPILE_DEFINITIONS INGOT_BUILD_COMMIT="${git_head}")

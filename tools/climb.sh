@@ -41,4 +41,8 @@ if command -v gnuplot >/dev/null; then plot=(--plot climb.svg); fi
 "$ingot" curves "${ran[@]}" --over seconds "${plot[@]}"
 "$ingot" curves "${ran[@]}" -o jsonl | sed -n 's/.*"run": *"\([^"]*\)".*"apart": *\([0-9.e+-]*\).*/\1 \2/p' | awk '
   $2 > ($1 ~ /bf16|amx/ ? 1e-1 : 1e-3) { bad = 1 }
-  END { print NR " rungs, losses " (bad ? "FURTHER APART" : "the same") " at every step"; exit bad || !NR }'
+  END {
+    if (NR != '"${#ran[@]}"') { print NR " of '"${#ran[@]}"' rungs have steps in common"; exit 1 }
+    print NR " rungs, losses " (bad ? "FURTHER APART" : "the same") " at every step"
+    exit bad || !NR
+  }'

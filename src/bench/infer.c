@@ -142,6 +142,7 @@ static json_t *make_row(const infer_test *t, const ingot_model *m, const char *n
     json_object_set_new(row, "n_prompt", json_integer((json_int_t)t->prompt));
     json_object_set_new(row, "n_gen", json_integer((json_int_t)t->generated));
     json_object_set_new(row, "n_depth", json_integer((json_int_t)t->plan->depth));
+    row_add_kernels(row, &t->s->ran, 1);
     row_add_times(row, stats);
     return row;
 }

@@ -183,10 +183,13 @@ static status measure_case(const ops_case *c, json_t *rows)
     if (!s && has_lower && c->plan->form != OPS_FUSED) s = measure_form(c, true, &lowered);
     if (!s && fused.stats.count) {
         json_t *row = make_row(c, "fused", &fused);
-        if (lowered.stats.count) add_lowered(row, &fused, &lowered);
-        /* An op that this device has no kernel for is lowered at once: the two are the same program. */
-        bool same = lowered.kernels.at && fused.kernels.at && !strcmp(lowered.kernels.at, fused.kernels.at);
-        if (same) row_set_text(row, "note", "no kernel of its own here");
+        /* An op that this device has no kernel for is lowered at once: a ratio would be of a program and itself. */
+        bool same = fused.dispatches == lowered.dispatches && lowered.kernels.at && fused.kernels.at &&
+                    !strcmp(lowered.kernels.at, fused.kernels.at);
+        if (same)
+            row_set_text(row, "note", "no kernel of its own here");
+        else if (lowered.stats.count)
+            add_lowered(row, &fused, &lowered);
         json_array_append_new(rows, row);
     }
     if (!s && lowered.stats.count && c->plan->form == OPS_LOWERED)

@@ -69,13 +69,6 @@ static status run_rows(subject *x)
     return rows_run(x->s);
 }
 
-static int64_t power_above(int64_t n)
-{
-    int64_t power = 1;
-    while (power < n) power *= 2;
-    return power;
-}
-
 static status prepare_session(subject *x)
 {
     int64_t batch = x->plan->train.batch_size;
@@ -85,7 +78,8 @@ static status prepare_session(subject *x)
                               (long long)batch);
     TRY(run_rows(x));
     x->count = 1;
-    return session_program(x->s, power_above(batch * prompt_rows(x)), power_above(batch), &x->programs[0]);
+    x->programs[0] = x->s->ran;
+    return INGOT_OK;
 }
 
 static status run_once(subject *x, double *seconds)

@@ -2,10 +2,14 @@
 #define _GNU_SOURCE
 #include "bench/row.h"
 #include "base/file.h"
+#include "engine/program.h"
 
 #include <math.h>
 #include <time.h>
 
+#ifndef INGOT_BUILD_COMMIT /* cmake/options.cmake */
+#define INGOT_BUILD_COMMIT ""
+#endif
 #define MOST_FILE_BYTES (1ull << 28)
 
 void row_set_text(json_t *row, const char *field, const char *text)
@@ -40,6 +44,7 @@ json_t *row_new(const char *bench, const device *d, const machine *on)
     row_set_text(row, "schema", ROW_SCHEMA);
     row_set_text(row, "bench", bench);
     row_set_text(row, "version", ingot_version());
+    row_set_text(row, "build_commit", *INGOT_BUILD_COMMIT ? INGOT_BUILD_COMMIT : "unknown");
     row_set_text(row, "test_time", date);
     row_set_text(row, "cpu_info", on->cpu.name);
     row_set_text(row, "cpu_family", on->cpu.family);
@@ -57,6 +62,23 @@ void row_add_model(json_t *row, const ingot_model_info *info)
 {
     json_object_set_new(row, "n_params", json_integer((json_int_t)info->parameters));
     if (info->image) json_object_set_new(row, "image", json_integer((json_int_t)info->image));
+}
+
+void row_add_kernels(json_t *row, ingot_program *const *programs, int count)
+{
+    json_t *steps = json_object(), *one;
+    const char *name;
+    for (int p = 0; p < count; p++)
+        for (int64_t i = 0; programs[p] && i < programs[p]->main.count; i++) {
+            name = programs[p]->main.steps[i].kernel->name;
+            json_object_set_new(steps, name, json_integer(json_integer_value(json_object_get(steps, name)) + 1));
+        }
+    text list = {0};
+    json_object_foreach(steps, name, one)
+        text_printf(&list, "%s%s x%d", list.length ? ", " : "", name, (int)json_integer_value(one));
+    row_set_text(row, "kernels", list.at);
+    text_free(&list);
+    json_decref(steps);
 }
 
 void row_add_times(json_t *row, const bench_stats *s)

@@ -18,11 +18,13 @@
 
 #define ROW_SCHEMA "ingot-bench-1"
 
-/* schema, bench, version, test_time, cpu_info, cpu_family, cpu_isa, n_threads, backend, level, prefer,
+/* schema, bench, version, build_commit, test_time, cpu_info, cpu_family, cpu_isa, n_threads, backend, level, prefer,
  * row_invariant, tf32, tuning (a hash), peak_gflops, copy_gb_per_s; NULL: no memory. */
 json_t *row_new(const char *bench, const device *d, const machine *on);
 /* n_params; image: the side of its pictures, where it takes those. */
 void row_add_model(json_t *row, const ingot_model_info *info);
+/* kernels: "linear.simd x24, attention.simd x4", how many steps of the programs each does. */
+void row_add_kernels(json_t *row, ingot_program *const *programs, int count);
 /* median_ns, avg_ns, stddev_ns, min_ns, samples_ns. */
 void row_add_times(json_t *row, const bench_stats *s);
 void row_set_text(json_t *row, const char *field, const char *text);

@@ -4,6 +4,7 @@
 #include "bench/limits.h"
 #include "device/device.h"
 #include "train/feed.h"
+#include "train/step.h"
 
 #include <stdio.h>
 
@@ -133,6 +134,7 @@ static status measure_row(ingot_device *d, const ingot_model *m, const char *mod
     json_object_set_new(*row, "repetitions", json_integer((json_int_t)stats.count));
     row_add_times(*row, &stats);
     add_speed(*row, how, info.image > 0, &stats, memory.flops_per_micro + memory.flops_per_update, &limit);
+    row_add_kernels(*row, (ingot_program *const[]){r->stepper->first, r->stepper->update}, 2);
     add_memory(*row, &memory, after > before ? after - before : 0);
     bench_stats_free(&stats);
     return INGOT_OK;

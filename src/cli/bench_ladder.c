@@ -3,6 +3,7 @@
 #include "cli/bench.h"
 #include "cli/charts.h"
 
+#include <math.h>
 #include <stdio.h>
 
 typedef struct ladder_options {
@@ -44,6 +45,21 @@ static const char *text_of(const json_t *row, const char *field)
     return found ? found : "";
 }
 
+/* Half of the samples lie within it of the median: a slow one among hundreds says nothing of the rest. */
+static double median_deviation_ms(const json_t *row)
+{
+    const json_t *samples = json_object_get(row, "samples_ns");
+    size_t count = json_array_size(samples), i;
+    const json_t *one;
+    double *apart = count ? malloc(count * sizeof *apart) : NULL,
+           median = json_number_value(json_object_get(row, "median_ns"));
+    if (!apart) return 0;
+    json_array_foreach((json_t *)(uintptr_t)samples, i, one) apart[i] = fabs(json_number_value(one) - median);
+    double middle = bench_median(apart, (int64_t)count);
+    free(apart);
+    return middle * 1e-6;
+}
+
 /* The rows of the md table: those that have a time, with "12.34 +- 0.10" or "~1200 (not run)" as text. */
 static json_t *shown_rows(const json_t *rows)
 {
@@ -59,8 +75,7 @@ static json_t *shown_rows(const json_t *rows)
         if (json_is_true(json_object_get(row, "estimated")))
             snprintf(ms_text, sizeof ms_text, "~%.4g (not run)", ms);
         else
-            snprintf(ms_text, sizeof ms_text, "%.4g +- %.2g", ms,
-                     1e-6 * json_number_value(json_object_get(row, "stddev_ns")));
+            snprintf(ms_text, sizeof ms_text, "%.4g +- %.2g", ms, median_deviation_ms(row));
         row_set_text(one, "ms_text", ms_text);
         if (json_is_true(json_object_get(row, "winner"))) row_set_text(one, "wins", "wins");
         json_array_append_new(all, one);
@@ -84,25 +99,51 @@ static void add_missing_devices(const json_t *rows, json_t *all)
     }
 }
 
+static const json_t *row_of_rung(const json_t *rows, const char *rung, const char *dtype)
+{
+    size_t i;
+    const json_t *row;
+    json_array_foreach((json_t *)(uintptr_t)rows, i, row)
+    {
+        if (strcmp(text_of(row, "rung"), rung)) continue;
+        if (!dtype || !strcmp(text_of(row, "dtype"), dtype)) return row;
+    }
+    return NULL;
+}
+
+/* "yes", or "float32, float64: yes; bfloat16: no kernel of ...": what is equal is said once. */
+static void put_available(const json_t *rows, const char *rung, const dtype_list *dtypes, text *out)
+{
+    uint64_t said = 0;
+    int64_t count = MIN(dtypes->count, 64);
+    for (int64_t t = 0; t < count; t++) {
+        const json_t *row = row_of_rung(rows, rung, ingot_dtype_name(dtypes->at[t]));
+        if (!row || said >> t & 1) continue;
+        text names = {0};
+        int64_t alike = 0;
+        for (int64_t o = t; o < count; o++) {
+            const json_t *other = row_of_rung(rows, rung, ingot_dtype_name(dtypes->at[o]));
+            if (!other || strcmp(text_of(row, "available"), text_of(other, "available"))) continue;
+            text_printf(&names, "%s%s", alike++ ? ", " : "", ingot_dtype_name(dtypes->at[o]));
+            said |= UINT64_C(1) << o;
+        }
+        bool all = alike == count && count > 1;
+        text_printf(out, "%s%s%s%s", out->length ? "; " : "", all ? "" : names.at, all ? "" : ": ",
+                    text_of(row, "available"));
+        text_free(&names);
+    }
+}
+
 /* One row a rung, with the dtypes that it has no kernel for. */
-static json_t *rung_rows(const json_t *rows)
+static json_t *rung_rows(const json_t *rows, const dtype_list *dtypes)
 {
     json_t *all = json_array();
     for (int r = 0; r < rung_count; r++) {
         const char *name = kernel_level_name(rungs[r].level);
+        const json_t *first = row_of_rung(rows, name, NULL);
         text available = {0};
-        size_t i;
-        const json_t *row, *first = NULL;
-        json_array_foreach((json_t *)(uintptr_t)rows, i, row)
-        {
-            if (strcmp(text_of(row, "rung"), name)) continue;
-            const json_t *last = first;
-            first = row;
-            if (last && json_equal(json_object_get(row, "dtype"), json_object_get(last, "dtype"))) continue;
-            text_printf(&available, "%s%s: %s", available.length ? "; " : "", text_of(row, "dtype"),
-                        text_of(row, "available"));
-        }
         if (!first) continue;
+        put_available(rows, name, dtypes, &available);
         json_t *one = json_deep_copy(first);
         row_set_text(one, "available_text", available.at);
         json_array_append_new(all, one);
@@ -215,10 +256,10 @@ static void print_machine(const machine *on)
     printf("; copy %.1f GB/s, read %.1f GB/s\n\n", on->copy_bytes * 1e-9, on->read_bytes * 1e-9);
 }
 
-static void print_rungs(const json_t *rows)
+static void print_rungs(const json_t *rows, const dtype_list *dtypes)
 {
     text out = {0};
-    json_t *about = rung_rows(rows);
+    json_t *about = rung_rows(rows, dtypes);
     report_print(about, REPORT_MD, rung_columns, COUNT(rung_columns), &out);
     json_decref(about);
     printf("%s\n", out.at ? out.at : "");
@@ -234,11 +275,12 @@ static bool any_above_peak(const json_t *rows)
     return false;
 }
 
-static status print_md(call *c, const ladder_options *o, const json_t *rows, const machine *on)
+static status print_md(call *c, const ladder_options *o, const dtype_list *dtypes, const json_t *rows,
+                       const machine *on)
 {
     text out = {0};
     print_machine(on);
-    print_rungs(rows);
+    print_rungs(rows, dtypes);
     json_t *shown = shown_rows(rows);
     status s = bench_finish(c, &o->output, shown, columns, COUNT(columns));
     json_decref(shown);
@@ -252,9 +294,10 @@ static status print_md(call *c, const ladder_options *o, const json_t *rows, con
     return s;
 }
 
-static status print_ladder(call *c, const ladder_options *o, const json_t *rows, const machine *on)
+static status print_ladder(call *c, const ladder_options *o, const dtype_list *dtypes, const json_t *rows,
+                           const machine *on)
 {
-    status s = bench_prints_md(c, &o->output) ? print_md(c, o, rows, on)
+    status s = bench_prints_md(c, &o->output) ? print_md(c, o, dtypes, rows, on)
                                               : bench_finish(c, &o->output, rows, columns, COUNT(columns));
     status drawn = draw_rows(c, o, rows, on);
     return s ? s : drawn;
@@ -278,7 +321,7 @@ static status run(call *c, void *given)
                               .effort = {.warmup = 2, .seconds = o->seconds},
                               .cap = o->cap};
     TRY_OR(done, bench_ladder(c->ctx, &plan, &on, rows));
-    s = print_ladder(c, o, rows, &on);
+    s = print_ladder(c, o, &lists.dtypes, rows, &on);
 done:
     json_decref(rows);
     ARRAY_FREE(&lists.sizes);

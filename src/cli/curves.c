@@ -176,10 +176,10 @@ static double median_of(context *ctx, const numbers *n)
     return median;
 }
 
-/* The largest difference of two runs' losses at the same step. */
+/* The largest difference of two runs' losses at the same step; NAN: they have no step in common. */
 static double most_apart(const curves *a, const curves *b)
 {
-    double most = 0;
+    double most = NAN;
     for (int64_t i = 0, j = 0; i < a->steps.count && j < b->steps.count;) {
         double x = a->steps.at[i], y = b->steps.at[j];
         if (x == y) most = fmax(most, fabs(a->loss.at[i] - b->loss.at[j]));

@@ -120,6 +120,7 @@ status rows_run(session *s)
     TRY(ingot_run(p, NULL));
     if (s->wanted_rows)
         TRY(ingot_read(p, "logits", s->logits, wanted * s->info.vocab_size * (int64_t)sizeof *s->logits));
+    s->ran = p;
     s->run_seconds = session_seconds() - began;
     s->stats.runs++;
     return INGOT_OK;

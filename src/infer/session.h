@@ -25,6 +25,7 @@ struct ingot_session {
     int64_t most_rows, most_wanted;                            /* of one run: powers of two */
     page_pool pages;
     ingot_program *programs[SESSION_SIZES][SESSION_SIZES]; /* by log2 of rows and of logit rows; NULL: not compiled */
+    ingot_program *ran;                                    /* the one of the last run */
     /* The run that is put together: most_rows of each, most_wanted of `wanted`. */
     int32_t *tokens, *position, *sequence, *slot, *wanted;
     int64_t rows, wanted_rows;

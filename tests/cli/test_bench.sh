@@ -12,7 +12,8 @@ if "$ingot" devices | grep -q '^cuda .*not here'; then # a device that is not he
     check 'without CUDA' "$ingot" bench ladder --sizes 16 --devices cpu,cuda --seconds 0.001 --no-chart > out
     check 'says so' grep -q '^| cuda .*CUDA here' out
 fi
-check 'a rung that is not here says so' grep -q '^| amx .*float32: [^y]' ladder.txt
+grep -m1 '^| amx ' ladder.txt > amx.txt
+check 'a rung that is not here says so, once for all dtypes' grep -qE '\| (this processor|no kernel|[a-z]+ is built)[^;]*\|$' amx.txt
 check 'winners' grep -q 'float32 64: .* wins with' ladder.txt
 check 'a chart' grep -q 'products of N x N matrices' ladder.txt
 check 'a naive product that takes too long is estimated' \
@@ -35,6 +36,9 @@ check 'ops' "$ingot" bench ops --ops rms_norm,lora_linear --fused both --seconds
 check 'the bare launch' grep -q '^| launch ' ops.txt
 check 'small shapes too' grep -q '| rms_norm  *| (128, 1024) (1024)' ops.txt
 check 'the shape of lora_linear' grep -q '(128, 512) (512, 512) (8, 512) (512, 8)' ops.txt
+if grep '^| lora_linear .*no kernel of its own' ops.txt > own.txt; then # a program and itself have no ratio
+    check 'none of equal programs' test "$(awk -F'|' '{gsub(/ /, "", $0); print $(NF-2)}' own.txt)" = ''
+fi
 check 'ratios' grep -q 'lowered / fused' ops.txt
 check 'samples' "$ingot" bench ops --ops softmax --samples --seconds 0.001 -o jsonl > ops.jsonl
 check 'more of them' test "$(wc -l < ops.jsonl)" -gt 5
@@ -49,6 +53,8 @@ train() { "$ingot" bench train --preset tiny-1m --batch-size 1 --context 8,16 --
 check 'training' train -o json > train.json
 check 'a name that scripts read' grep -q '"ms_per_step":' train.json
 check 'a row each' test "$(grep -c '"test": "train B1xT' train.json)" = 2
+check 'its kernels' grep -q '"kernels": ".*adamw[^,]* x[0-9]' train.json
+check 'its commit' grep -q '"build_commit": "[0-9a-z]' train.json
 check 'lines' train -o jsonl > train.jsonl
 check 'csv' train -o csv > train.csv
 check 'headings once' test "$(grep -c '^"schema"' train.csv)" = 1
@@ -100,6 +106,7 @@ took() { "$ingot" bench infer --preset tiny-1m -p 0 -n 4 -r 2 -o jsonl --quiet "
 shallow=$(took)
 deep=$(took -d 96) # what lies before the token is run again too: 394 rows, not 10
 check 'without the cache the depth is read again' test "$deep" -gt "$((2 * shallow))"
+check 'their kernels' grep -q '"kernels": ".*attention_rows.* x[0-9]' infer.json
 check 'their fields' grep -q '"avg_ts":' infer.json
 refuses 'which model' "$ingot" bench infer
 

@@ -17,6 +17,11 @@ check 'a heading and a row' test "$(wc -l < out)" = 2
 sed 's/"loss":\([0-9]\)/"loss":1\1/' simd/log.jsonl > log.jsonl
 check 'losses ten apart' "$ingot" curves simd . -o jsonl > out
 check 'said' grep -q '"apart": *10' out
+mkdir -p later
+sed -E 's/"step": *([0-9]+)/"step":9\1/' simd/log.jsonl > later/log.jsonl # no step in common: nothing is known
+check 'other steps' "$ingot" curves simd later -o jsonl > out
+check 'the first with itself' grep -q '"run": *"simd".*"apart": *0' out
+check 'the other with nothing' test "$(grep '"run": *"later"' out | grep -c apart)" = 0
 refuses 'No such file' "$ingot" curves nowhere
 refuses 'needs RUN' "$ingot" curves
 refuses 'written as .png or .svg' "$ingot" curves simd --plot x.pdf
