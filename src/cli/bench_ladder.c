@@ -13,6 +13,12 @@ typedef struct ladder_options {
     output_flags output;
 } ladder_options;
 
+typedef struct ladder_lists {
+    number_list sizes;
+    dtype_list dtypes;
+    string_list devices;
+} ladder_lists;
+
 static const option lines[] = {
     {"sizes", LIST_AT(ladder_options, sizes), "N,..", "products of N x N matrices; 128,512 or 128-1024*2",
      .initial_help = "128-1024*2"},
@@ -156,7 +162,8 @@ static json_t *rung_rows(const json_t *rows, const dtype_list *dtypes)
 /* ---- the picture ---- */
 
 typedef struct curve {
-    char name[64];
+    char name[64], rung[48];
+    const char *dtype;
     ARRAY(double) x, y;
 } curve;
 
@@ -165,29 +172,64 @@ typedef ARRAY(curve) curves;
 static bool add_point(curves *all, const json_t *row)
 {
     double gflops = json_number_value(json_object_get(row, "gflops"));
-    char name[64];
-    snprintf(name, sizeof name, "%s%s%s %s", text_of(row, "rung"), strcmp(text_of(row, "backend"), "cpu") ? " " : "",
-             strcmp(text_of(row, "backend"), "cpu") ? text_of(row, "backend") : "", text_of(row, "dtype"));
+    char name[64], rung[48];
+    bool cpu = !strcmp(text_of(row, "backend"), "cpu");
+    snprintf(rung, sizeof rung, "%s%s%s", text_of(row, "rung"), cpu ? "" : " ", cpu ? "" : text_of(row, "backend"));
+    snprintf(name, sizeof name, "%s %s", rung, text_of(row, "dtype"));
     if (gflops <= 0 || json_is_true(json_object_get(row, "estimated"))) return true;
     curve *c = NULL, fresh = {0};
     for (int64_t i = 0; i < all->count && !c; i++)
         if (!strcmp(all->at[i].name, name)) c = &all->at[i];
     if (!c) {
         memcpy(fresh.name, name, sizeof name);
+        memcpy(fresh.rung, rung, sizeof rung);
+        fresh.dtype = text_of(row, "dtype");
         if (!ARRAY_PUSH(all, fresh)) return false;
         c = &all->at[all->count - 1];
     }
     return ARRAY_PUSH(&c->x, json_number_value(json_object_get(row, "size"))) && ARRAY_PUSH(&c->y, gflops);
 }
 
-static status draw(call *c, const ladder_options *o, const curves *all, const machine *on)
+/* A rung has one colour in all dtypes, a dtype one dash and mark on all rungs. */
+static void choose_looks(const curves *all, const dtype_list *dtypes, plot_series *series)
+{
+    int colors = 0;
+    for (int64_t i = 0; i < all->count; i++) {
+        for (int64_t k = 0; k < i && !series[i].color; k++)
+            if (!strcmp(all->at[k].rung, all->at[i].rung)) series[i].color = series[k].color;
+        if (!series[i].color) series[i].color = ++colors;
+        for (int64_t t = 0; t < dtypes->count; t++)
+            if (!strcmp(ingot_dtype_name(dtypes->at[t]), all->at[i].dtype)) series[i].dash = (int)t + 1;
+    }
+}
+
+/* The peak of each dtype that has one. */
+static int list_peaks(call *c, const dtype_list *dtypes, const machine *on, plot_level *levels)
+{
+    int count = 0;
+    for (int64_t t = 0; t < dtypes->count; t++) {
+        dtype type = dtypes->at[t];
+        double peak = type == INGOT_F32 ? on->peak_flops : type == INGOT_F64 ? on->peak_flops_f64 : on->peak_flops_bf16;
+        char *name = arena_printf(c->arena, "peak of %s, measured", ingot_dtype_name(type));
+        if (peak > 0 && type != INGOT_F16 && name) levels[count++] = (plot_level){name, peak * 1e-9};
+    }
+    return count;
+}
+
+static status draw(call *c, const ladder_options *o, const curves *all, const ladder_lists *l, const machine *on)
 {
     plot_series *series = ARENA_ARRAY(c->arena, plot_series, all->count + 1);
-    if (!series) return fail_memory(c->ctx, "a picture", 0);
+    plot_level *levels = ARENA_ARRAY(c->arena, plot_level, l->dtypes.count + 1);
+    double *sizes = ARENA_ARRAY(c->arena, double, l->sizes.count + 1);
+    if (!series || !levels || !sizes) return fail_memory(c->ctx, "a picture", 0);
+    for (int64_t i = 0; i < l->sizes.count; i++) sizes[i] = (double)l->sizes.at[i];
     for (int64_t i = 0; i < all->count; i++)
-        series[i] =
-            (plot_series){all->at[i].name, all->at[i].x.at, all->at[i].y.at, all->at[i].x.count, PLOT_LINE_POINTS};
-    const plot_level peak = {"peak of float32, measured", on->peak_flops * 1e-9};
+        series[i] = (plot_series){.name = all->at[i].name,
+                                  .x = all->at[i].x.at,
+                                  .y = all->at[i].y.at,
+                                  .count = all->at[i].x.count,
+                                  .style = PLOT_LINE_POINTS};
+    choose_looks(all, &l->dtypes, series);
     const plot p = {.title =
                         arena_printf(c->arena, "products of N x N matrices, %s, %d threads", on->cpu.name, on->threads),
                     .x_label = "N",
@@ -196,14 +238,16 @@ static status draw(call *c, const ladder_options *o, const curves *all, const ma
                     .log_y = true,
                     .series = series,
                     .series_count = (int)all->count,
-                    .levels = &peak,
-                    .level_count = 1};
+                    .levels = levels,
+                    .level_count = list_peaks(c, &l->dtypes, on, levels),
+                    .x_ticks = sizes,
+                    .x_tick_count = l->sizes.count <= 12 ? (int)l->sizes.count : 0};
     if (o->chart && bench_prints_md(c, &o->output)) print_plot(c, &p);
     for (int64_t i = 0; i < o->plots.count; i++) TRY(plot_file(c->ctx, &p, 1, o->plots.at[i]));
     return INGOT_OK;
 }
 
-static status draw_rows(call *c, const ladder_options *o, const json_t *rows, const machine *on)
+static status draw_rows(call *c, const ladder_options *o, const ladder_lists *l, const json_t *rows, const machine *on)
 {
     curves all = {0};
     status s = INGOT_OK;
@@ -211,7 +255,7 @@ static status draw_rows(call *c, const ladder_options *o, const json_t *rows, co
     const json_t *row;
     json_array_foreach((json_t *)(uintptr_t)rows, i, row) if (!s && !add_point(&all, row)) s =
         fail_memory(c->ctx, "a picture", 0);
-    if (!s && all.count) s = draw(c, o, &all, on);
+    if (!s && all.count) s = draw(c, o, &all, l, on);
     for (int64_t k = 0; k < all.count; k++) {
         ARRAY_FREE(&all.at[k].x);
         ARRAY_FREE(&all.at[k].y);
@@ -227,12 +271,6 @@ static int ascending(const void *x, const void *y)
     int64_t a = *(const int64_t *)x, b = *(const int64_t *)y;
     return a < b ? -1 : a > b;
 }
-
-typedef struct ladder_lists {
-    number_list sizes;
-    dtype_list dtypes;
-    string_list devices;
-} ladder_lists;
 
 static status read_lists(call *c, const ladder_options *o, ladder_lists *l)
 {
@@ -294,12 +332,12 @@ static status print_md(call *c, const ladder_options *o, const dtype_list *dtype
     return s;
 }
 
-static status print_ladder(call *c, const ladder_options *o, const dtype_list *dtypes, const json_t *rows,
+static status print_ladder(call *c, const ladder_options *o, const ladder_lists *l, const json_t *rows,
                            const machine *on)
 {
-    status s = bench_prints_md(c, &o->output) ? print_md(c, o, dtypes, rows, on)
+    status s = bench_prints_md(c, &o->output) ? print_md(c, o, &l->dtypes, rows, on)
                                               : bench_finish(c, &o->output, rows, columns, COUNT(columns));
-    status drawn = draw_rows(c, o, rows, on);
+    status drawn = draw_rows(c, o, l, rows, on);
     return s ? s : drawn;
 }
 
@@ -321,7 +359,7 @@ static status run(call *c, void *given)
                               .effort = {.warmup = 2, .seconds = o->seconds},
                               .cap = o->cap};
     TRY_OR(done, bench_ladder(c->ctx, &plan, &on, rows));
-    s = print_ladder(c, o, &lists.dtypes, rows, &on);
+    s = print_ladder(c, o, &lists, rows, &on);
 done:
     json_decref(rows);
     ARRAY_FREE(&lists.sizes);

@@ -107,7 +107,11 @@ static status draw_roofline(call *c, const profile_options *o, const profile_res
         points[2 * i + 1] = gflops;
         series[1 + used++] =
             (plot_series){json_string_value(json_object_get(row, json_object_get(row, "kernel") ? "kernel" : "op")),
-                          &points[2 * i], &points[2 * i + 1], 1, PLOT_POINTS};
+                          &points[2 * i],
+                          &points[2 * i + 1],
+                          1,
+                          PLOT_POINTS,
+                          .beside = true};
     }
     for (int k = 0; k < ROOF; k++) {
         x[k] = least * pow(most / least, (double)k / (ROOF - 1));

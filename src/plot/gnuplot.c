@@ -15,8 +15,9 @@
 
 extern char **environ;
 
-/* Told apart by most colour-blind people: Okabe and Ito 2008, the darker ones first. */
-static const char *const colors[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"};
+/* Told apart by most colour-blind people: Okabe and Ito 2008, the darker ones first, and one of Tol's. */
+static const char *const colors[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
+                                     "#e69f00", "#56b4e9", "#000000", "#882255"};
 
 /* 'it''s': gnuplot's quoting, control characters left out. */
 static void put_quoted(text *out, const char *plain)
@@ -53,17 +54,21 @@ static void put_data(text *out, const plot *p, const plot_series *s, int panel, 
     text_puts(out, "EOD\n");
 }
 
-/* gnuplot marks only the powers of ten of a log axis; a curve within one of them needs more. */
-static void put_log_ticks(text *out, const char *axis, plot_range r)
+static void put_ticks(text *out, const char *axis, const double *ticks, int count)
 {
-    double ticks[32];
-    int count = plot_ticks(r, true, 9, ticks);
     text_printf(out, "set %stics (", axis);
     for (int i = 0; i < count; i++) {
         char number[32];
         text_printf(out, "%s'%s' %.9g", i ? ", " : "", plot_number(number, ticks[i], ticks[i]), ticks[i]);
     }
     text_puts(out, ")\n");
+}
+
+/* gnuplot marks only the powers of ten of a log axis; a curve within one of them needs more. */
+static void put_log_ticks(text *out, const char *axis, plot_range r)
+{
+    double ticks[32];
+    put_ticks(out, axis, ticks, plot_ticks(r, true, 9, ticks));
 }
 
 /* A curve alone under its own name needs no key, which would lie on it. */
@@ -75,7 +80,9 @@ static bool is_named_by_title(const plot *p)
 /* Many names would lie on the curves: they get a column of their own, and the picture that much more width. */
 static bool has_many_names(const plot *p)
 {
-    return p->series_count + p->level_count > 4;
+    int in_key = p->level_count;
+    for (int s = 0; s < p->series_count; s++) in_key += !p->series[s].beside;
+    return in_key > 4;
 }
 
 static void put_key(text *out, const plot *p)
@@ -98,26 +105,99 @@ static void put_axes(text *out, const plot *p)
     if (plot_ranges(p, &x, &y))
         text_printf(out, "set xrange [%.9g:%.9g]\nset yrange [%.9g:%.9g]\n", x.low, x.high, y.low, y.high);
     text_puts(out, "set xtics auto\nset ytics auto\n");
-    if (p->log_x) put_log_ticks(out, "x", x);
+    if (p->x_tick_count)
+        put_ticks(out, "x", p->x_ticks, p->x_tick_count);
+    else if (p->log_x)
+        put_log_ticks(out, "x", x);
     if (p->log_y) put_log_ticks(out, "y", y);
+}
+
+/* ---- names beside points ---- */
+
+enum { MOST_BESIDE = 64 };
+
+typedef struct name_boxes { /* in parts of the drawn area: left, middle, width */
+    double x[MOST_BESIDE], y[MOST_BESIDE], width[MOST_BESIDE];
+    int count;
+} name_boxes;
+
+static double part_of(double value, plot_range r, bool logarithmic)
+{
+    return logarithmic ? log(value / r.low) / log(r.high / r.low) : (value - r.low) / (r.high - r.low);
+}
+
+static bool is_free(const name_boxes *boxes, double x, double y, double width)
+{
+    const double line = 0.05;
+    if (x < 0 || x + width > 1 || y < 0 || y > 1) return false;
+    for (int i = 0; i < boxes->count; i++)
+        if (fabs(boxes->y[i] - y) < line && x < boxes->x[i] + boxes->width[i] && boxes->x[i] < x + width) return false;
+    return true;
+}
+
+/* To the right or left of the point, on its line or one of the next, where no name stands yet. */
+static void put_name_beside(text *out, const plot *p, const plot_series *s, const char *color, name_boxes *boxes)
+{
+    static const double lines[] = {0, 1, -1, 2, -2, 3, -3};
+    const double letter = 0.0085, gap = 0.01, line = 0.05;
+    plot_range x, y;
+    if (!s->count || !plot_shown(p, s->x[0], s->y[0]) || !plot_ranges(p, &x, &y)) return;
+    double at_x = part_of(s->x[0], x, p->log_x), at_y = part_of(s->y[0], y, p->log_y),
+           width = letter * (double)strlen(s->name), left = at_x + gap, middle = at_y;
+    for (size_t i = 0; i < 2 * COUNT(lines); i++) {
+        left = i % 2 ? at_x - gap - width : at_x + gap;
+        middle = at_y + lines[i / 2] * line;
+        if (is_free(boxes, left, middle, width)) break;
+    }
+    if (boxes->count < MOST_BESIDE) {
+        boxes->x[boxes->count] = left;
+        boxes->y[boxes->count] = middle;
+        boxes->width[boxes->count++] = width;
+    }
+    text_puts(out, "set label ");
+    put_quoted(out, s->name);
+    text_printf(out, " at graph %.4f,%.4f %s noenhanced tc rgb '%s'\n", left < at_x ? left + width : left, middle,
+                left < at_x ? "right" : "left", color);
+}
+
+static const char *color_of(const plot *p, int s)
+{
+    return colors[(size_t)(p->series[s].color ? p->series[s].color - 1 : s) % COUNT(colors)];
+}
+
+static void put_names_beside(text *out, const plot *p)
+{
+    name_boxes boxes = {.count = 0};
+    text_puts(out, "unset label\n");
+    for (int s = 0; s < p->series_count; s++)
+        if (p->series[s].beside) put_name_beside(out, p, &p->series[s], color_of(p, s), &boxes);
+}
+
+static void put_series(text *out, const plot *p, int panel, int s)
+{
+    static const char *const styles[] = {"lines", "points", "linespoints"};
+    static const int shapes[] = {7, 5, 9, 13}, dashes[] = {1, 2, 4, 3}; /* discs, squares, ... */
+    const plot_series *one = &p->series[s];
+    size_t round = one->dash ? (size_t)one->dash - 1 : (size_t)s / COUNT(colors); /* where colours begin again */
+    text_printf(out, "%s$data%d_%d using 1:2 with %s lw 1.6 dt %d pt %d ps 0.7 lc rgb '%s' ", s ? ", " : "", panel, s,
+                styles[one->style], dashes[one->dash ? round % COUNT(dashes) : 0], shapes[round % COUNT(shapes)],
+                color_of(p, s));
+    text_puts(out, one->beside ? "notitle" : "title ");
+    if (!one->beside) put_quoted(out, one->name);
 }
 
 static void put_panel(text *out, const plot *p, int panel)
 {
+    static const char *const greys[] = {"#444444", "#888888", "#aaaaaa"};
     for (int s = 0; s < p->series_count; s++) put_data(out, p, &p->series[s], panel, s);
     put_axes(out, p);
     put_key(out, p);
+    put_names_beside(out, p);
     text_puts(out, "plot ");
-    for (int s = 0; s < p->series_count; s++) {
-        static const char *const styles[] = {"lines", "points", "linespoints"};
-        static const int shapes[] = {7, 5, 9, 13}; /* discs, then squares where colours begin again, ... */
-        text_printf(out, "%s$data%d_%d using 1:2 with %s lw 1.6 pt %d ps 0.7 lc rgb '%s' title ", s ? ", " : "", panel,
-                    s, styles[p->series[s].style], shapes[(size_t)s / COUNT(colors) % COUNT(shapes)],
-                    colors[(size_t)s % COUNT(colors)]);
-        put_quoted(out, p->series[s].name);
-    }
+    for (int s = 0; s < p->series_count; s++) put_series(out, p, panel, s);
     for (int l = 0; l < p->level_count; l++) {
-        text_printf(out, ", %.9g with lines lw 1.4 dt 2 lc rgb '%s' title ", p->levels[l].y, l ? "#888888" : "#444444");
+        text_printf(out, ", %.9g with lines lw 1.4 dt %d lc rgb '%s' title ", p->levels[l].y, l + 2,
+                    greys[(size_t)l % COUNT(greys)]);
         put_quoted(out, p->levels[l].name);
     }
     text_puts(out, "\n");

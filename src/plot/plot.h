@@ -22,6 +22,8 @@ typedef struct plot_series {
     const double *x, *y; /* (count) each */
     int64_t count;
     plot_style style;
+    int color, dash; /* kinds of them, from 1 on: series that belong together share one; 0: by the series' place */
+    bool beside;     /* in files: its name stands beside its first point and not in the key */
 } plot_series;
 
 typedef struct plot_level { /* a horizontal line to measure by */
@@ -36,6 +38,8 @@ typedef struct plot {
     int series_count;
     const plot_level *levels;
     int level_count;
+    const double *x_ticks; /* in files: where there is something to read off, in place of round numbers */
+    int x_tick_count;
 } plot;
 
 typedef struct bar_plot { /* one bar a label, lying */
