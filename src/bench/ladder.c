@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 const rung rungs[] = {
-#define RUNG(level, file, expertise, lines, hours, idle) {level, file, expertise, lines, hours, idle},
+#define RUNG(level, files, expertise, lines, hours, idle) {level, files, expertise, lines, hours, idle},
 #include "bench/rungs.def"
 #undef RUNG
 };

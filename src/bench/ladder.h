@@ -7,9 +7,9 @@
 /* What a rung's file says of it. */
 typedef struct rung {
     kernel_level level;
-    const char *file; /* NULL: not one file */
-    int expertise;    /* 1: anybody who programs, 10: few people */
-    int lines;
+    const char *files; /* in src/ops/matmul; the first says what it is */
+    int expertise;     /* 1: anybody who programs, 10: few people */
+    int lines;         /* of code: neither empty nor comment */
     double hours;
     const char *idle; /* what of the machine it does not use */
 } rung;

@@ -9,7 +9,7 @@
  *
  * The system gives tiles out on request only (arch_prctl), each thread says how large its tiles are. Blocks and threads:
  * matmul_bf16_blocks.h.
- * Expertise 8, effort 150 lines.
+ * Expertise 8, effort 110 lines on top of those, 80 hours.
  */
 #include "kit/cpu/bf16_tiles.h"
 #include "ops/matmul/matmul.h"

@@ -1,5 +1,5 @@
 /* Rung blas: the products of any CBLAS, each thread of our pool calling it on its own rows or columns. The library is set
- * to one thread: two pools on the same cores would fight. Expertise 2, effort 90 lines, four hours.
+ * to one thread: two pools on the same cores would fight. Expertise 2, effort 100 lines, 4 hours.
  */
 #ifdef INGOT_CBLAS
 #include "kit/cpu/cpu.h"

@@ -9,7 +9,7 @@
  * packing: matmul_pack.h.
  *
  * An element's sum runs over k in blocks, in order: it does not depend on the number of rows or threads.
- * Expertise 6, effort 300 lines.
+ * Expertise 6, effort 460 lines with those, 60 hours.
  */
 #include <math.h>
 

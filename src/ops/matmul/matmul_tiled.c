@@ -3,8 +3,8 @@
  * Idea: with k outside j the inner loop runs along rows of b and y, whose elements lie side by side, and no addition waits
  * for the one before. Cut into blocks of BLOCK x BLOCK, a block of b is read from the first cache BLOCK times for once from
  * memory: 2 BLOCK^3 FLOPs for 3 BLOCK^2 numbers, 32 FLOPs a number instead of one. What is left idle is the vector unit:
- * each multiply-add is one lane wide and loads and stores its sum. Expertise 3, effort 40 lines, three hours; shared out to
- * threads 45 lines, four hours.
+ * each multiply-add is one lane wide and loads and stores its sum. Expertise 3, effort 65 lines, 3 hours; shared out to
+ * threads 75 lines, 4 hours.
  */
 #include "kit/cpu/cpu.h"
 #include "ops/matmul/matmul.h"
