@@ -4,8 +4,8 @@
  *     json_object_set_new(row, "test", json_string("softmax (128, 1024)"));
  *     row_add_times(row, &stats);
  *
- * A file of results is one row, an array of rows (-o json), a row a line (-o jsonl) or {"results": [rows]} (--json); each row says its schema, so that
- * a file of another one is refused and never misread.
+ * A file of results is one row, an array of rows (-o json), a row a line (-o jsonl) or {"results": [rows]} (--json); each
+ * row says its schema, so that a file of another one is refused and never misread.
  */
 #ifndef BENCH_ROW_H
 #define BENCH_ROW_H
