@@ -172,6 +172,46 @@ static void test_gnuplot(void **state)
     unlink("plot.svg"), unlink("plot.png"), unlink("bars.svg");
 }
 
+/* Leaves late.png.gnuplot. */
+static void without_gnuplot(const plot *p)
+{
+    char *path = strdup(getenv("PATH"));
+    setenv("PATH", "/nonexistent", 1);
+    status failed = plot_file(ctx, p, 1, "late.png");
+    setenv("PATH", path, 1);
+    free(path);
+    assert_int_equal(failed, INGOT_ERROR_UNSUPPORTED);
+}
+
+/* What belongs together looks alike; names beside points do not lie on each other; ticks where they were asked for. */
+static void test_looks(void **state)
+{
+    (void)state;
+    const double at[] = {128, 256}, up[] = {10, 20}, near[] = {10.1, 20};
+    const plot_series s[] = {{"one", at, up, 2, PLOT_LINE_POINTS, .color = 3, .dash = 1},
+                             {"two", at, up, 2, PLOT_LINE_POINTS, .color = 3, .dash = 2},
+                             {"dot", at, up, 1, PLOT_POINTS, .beside = true},
+                             {"next", at, near, 1, PLOT_POINTS, .beside = true}};
+    const plot p = {.log_x = true, .log_y = true, .series = s, .series_count = 4, .x_ticks = at, .x_tick_count = 2};
+    text script = {0};
+    without_gnuplot(&p);
+    read_file("late.png.gnuplot", &script);
+    assert_non_null(strstr(script.at, "set xtics ('128' 128, '256' 256)"));
+    const char *one = strstr(script.at, "$data0_0 using"), *two = strstr(script.at, "$data0_1 using");
+    assert_true(one && two && strstr(one, "dt 1 pt 7") < two && strstr(two, "dt 2 pt 5"));
+    assert_true(strstr(one, "lc rgb '#009e73'") < two && strstr(two, "lc rgb '#009e73'"));
+    assert_null(strstr(script.at, "title 'dot'"));
+    const char *dot = strstr(script.at, "set label 'dot' at graph "),
+               *next = strstr(script.at, "set label 'next' at graph ");
+    assert_true(dot && next);
+    double x0, y0, x1, y1;
+    assert_int_equal(sscanf(dot, "set label 'dot' at graph %lf,%lf", &x0, &y0), 2);
+    assert_int_equal(sscanf(next, "set label 'next' at graph %lf,%lf", &x1, &y1), 2);
+    assert_true(fabs(y0 - y1) > 0.04 || fabs(x0 - x1) > 0.04);
+    text_free(&script);
+    unlink("late.png.gnuplot");
+}
+
 static void test_without_gnuplot(void **state)
 {
     (void)state;
@@ -181,12 +221,7 @@ static void test_without_gnuplot(void **state)
     long_y[54321] = 987.5; /* a spike that thinning must keep */
     const plot_series s = {"long", long_x, long_y, LONG, PLOT_LINE};
     const plot p = {.series = &s, .series_count = 1};
-    char *path = strdup(getenv("PATH"));
-    setenv("PATH", "/nonexistent", 1);
-    status failed = plot_file(ctx, &p, 1, "late.png");
-    setenv("PATH", path, 1);
-    free(path);
-    assert_int_equal(failed, INGOT_ERROR_UNSUPPORTED);
+    without_gnuplot(&p);
     assert_non_null(strstr(ingot_message(ctx), "late.png was not drawn: gnuplot is not installed"));
     assert_non_null(strstr(ingot_message(ctx), "late.png.gnuplot"));
     assert_false(file_exists("late.png") || file_exists("late.png.part"));
@@ -204,7 +239,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ascii_chart),     cmocka_unit_test(test_no_point), cmocka_unit_test(test_any_numbers),
         cmocka_unit_test(test_ticks),           cmocka_unit_test(test_bars),     cmocka_unit_test(test_gnuplot),
-        cmocka_unit_test(test_without_gnuplot),
+        cmocka_unit_test(test_without_gnuplot), cmocka_unit_test(test_looks),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     ingot_context_free(ctx);
