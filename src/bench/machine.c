@@ -4,7 +4,7 @@
 #include "kit/cpu/peak.h"
 #include "kit/cpu/stream.h"
 
-enum { PEAK_ROUNDS = 200000, ARRAY_FLOATS = 32 << 20 };
+enum { PEAK_ROUNDS = 200000, ARRAY_FLOATS = 32 << 20 }; /* few repetitions: it is measured before and after */
 
 void machine_describe(pool *p, machine *out)
 {
@@ -76,7 +76,7 @@ static status time_memory(context *ctx, memory_work *w, pool_task *part, double 
 {
     bench_stats stats;
     w->part = part;
-    TRY(bench_measure(ctx, memory_once, w, &(bench_effort){.warmup = 1, .repetitions = 5}, &stats));
+    TRY(bench_measure(ctx, memory_once, w, &(bench_effort){.warmup = 1, .repetitions = 3}, &stats));
     *rate = bytes / stats.least;
     bench_stats_free(&stats);
     return INGOT_OK;
@@ -132,7 +132,7 @@ static status measure_peak(context *ctx, pool *p, peak_kind kind, double *flops)
     peak_work w = {.pool = p, .kind = kind, .sums = calloc((size_t)pool_size(p), sizeof(double))};
     if (!w.sums) return fail_memory(ctx, "measuring the peak", 8);
     bench_stats stats;
-    status s = bench_measure(ctx, peak_once, &w, &(bench_effort){.warmup = 2, .repetitions = 9}, &stats);
+    status s = bench_measure(ctx, peak_once, &w, &(bench_effort){.warmup = 1, .repetitions = 5}, &stats);
     free(w.sums);
     TRY(s);
     *flops = a_round * PEAK_ROUNDS * pool_size(p) / stats.least;

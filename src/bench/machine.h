@@ -17,7 +17,7 @@ typedef struct machine {
 } machine;
 
 void machine_describe(pool *p, machine *out);
-/* Also runs the loops, about 0.5 s. */
+/* Also runs the loops, about 0.3 s. */
 status machine_measure(context *ctx, machine *out);
 
 /* The larger of both figures each: what was seen once, the machine can do. Returns the largest ratio of two that differ. */
