@@ -74,16 +74,15 @@ static status choose_sizes(session *s, const ingot_session_options *o)
     s->most_rows = MAX(s->most_rows, power_above(s->sequences));
     s->most_wanted = MIN(power_below(MAX(MOST_LOGITS / s->info.vocab_size, 1)), s->most_rows);
     s->most_wanted = MAX(s->most_wanted, power_above(s->sequences));
-    uint64_t cache = (uint64_t)o->cache_tokens;
-    if (!cache && !checked_mul((uint64_t)s->sequences, (uint64_t)s->context_tokens, &cache)) cache = UINT64_MAX;
-    if (cache > MOST_SLOTS || s->context_tokens > MOST_SLOTS / s->sequences)
+    if (o->cache_tokens > MOST_SLOTS || s->context_tokens > MOST_SLOTS / s->sequences)
         return ingot_fail(s->ctx, INGOT_ERROR_ARGUMENT,
                           "a cache for %lld sequences of %lld tokens has more slots than can be counted; use fewer",
                           (long long)s->sequences, (long long)s->context_tokens);
     s->page_size = o->page_size ? o->page_size : s->sequences == 1 ? s->context_tokens : DEFAULT_PAGE;
     s->page_size = MIN(s->page_size, s->context_tokens);
     s->table_width = pages_for(s, s->context_tokens);
-    int64_t pages = MAX(pages_for(s, (int64_t)cache), 1);
+    /* Each sequence begins a page of its own; a page is at most the context, so the slots stay below INT32_MAX. */
+    int64_t pages = o->cache_tokens ? pages_for(s, o->cache_tokens) : s->sequences * s->table_width;
     return pages_init(s->ctx, &s->pages, pages);
 }
 

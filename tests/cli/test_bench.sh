@@ -111,12 +111,15 @@ deep=$(took -d 96) # what lies before the token is run again too: 394 rows, not 
 check 'without the cache the depth is read again' test "$deep" -gt "$((2 * shallow))"
 check 'their kernels' grep -q '"kernels": ".*attention_rows.* x[0-9]' infer.json
 check 'their fields' grep -q '"avg_ts":' infer.json
+check 'sequences that fill no whole page' "$ingot" bench infer --preset tiny-1m -p 48 -n 4 -b 2 -r 1 --quiet > out
+check 'behind a depth' "$ingot" bench infer --preset tiny-1m -d 32 -p 16 -n 4 -b 1,2 -r 1 --quiet > out
 refuses 'which model' "$ingot" bench infer
 
 profile() { "$ingot" profile --preset tiny-1m --layers 2 --batch-size 2 --context 16 --repetitions 3 --quiet "$@"; }
 check 'a profile' profile --trace trace.json --save profile.json > profile.txt
 check 'kernels of a step' grep -q '^| adamw ' profile.txt
 check 'what the timing costs' grep -q 'while it is timed (' profile.txt
+check 'a token of each of three sequences' profile --phase decode --batch-size 3 --context 40 > out
 check 'a trace' grep -q '"ph": "X".*"scope": "model.layers.0.mlp"' trace.json
 check 'again' profile --against profile.json --tolerance 1000 > out
 check 'nothing new' test "$(grep -c '^new' out)" = 0
