@@ -283,6 +283,12 @@ uint64_t device_memory_in_use(const device *d)
     return d->def->memory_in_use ? (uint64_t)d->def->memory_in_use(d) : memory_resident();
 }
 
+uint64_t device_memory_left(const device *d)
+{
+    if (d->def->runs_nothing) return UINT64_MAX;
+    return d->def->memory_left ? (uint64_t)d->def->memory_left(d) : memory_available();
+}
+
 const char *ingot_device_name(const ingot_device *d)
 {
     return d->def->name;

@@ -42,7 +42,8 @@ typedef struct device_def {
     status (*run)(device *d, const work *w, void *compiled);
     void (*drop)(device *d, void *compiled);
     status (*sync)(device *d);
-    int64_t (*memory_in_use)(const device *d);    /* bytes, by the driver's own count; NULL: the process's memory */
+    int64_t (*memory_in_use)(const device *d); /* bytes, by the driver's own count; NULL: the process's memory */
+    int64_t (*memory_left)(const device *d);   /* bytes that alloc may still hand out; NULL: what the host has left */
     void (*describe)(const device *d, text *out); /* a line for `ingot devices` */
 } device_def;
 
@@ -75,6 +76,8 @@ status device_read_tuning(device *d, const char *path);
 char *device_place(const device *d);
 /* What is in use of the memory that the device computes in, as the driver or the system counts it. */
 uint64_t device_memory_in_use(const device *d);
+/* What is left of it: no limit for a device that runs nothing. */
+uint64_t device_memory_left(const device *d);
 bool kernel_level_parse(const char *name, kernel_level *out);
 const char *kernel_level_name(kernel_level level);
 /* Whether a ceiling admits a level: blas kernels run under `blas` and `best` only. */

@@ -228,6 +228,16 @@ status stepper_plan(ingot_device *d, const ingot_task *task, const ingot_optimiz
     return stepper_new(d, NULL, true, task, o, out);
 }
 
+status stepper_check_memory(const ingot_device *d, const ingot_train_memory *m, const char *advice)
+{
+    uint64_t have = device_memory_left(d);
+    if ((uint64_t)m->peak_bytes <= have) return INGOT_OK;
+    char needs[24], has[24];
+    return ingot_fail(d->ctx, INGOT_ERROR_MEMORY, "training needs %s, the device (%s) has %s left: use %s",
+                      format_bytes(needs, (uint64_t)m->peak_bytes), ingot_device_name(d), format_bytes(has, have),
+                      advice);
+}
+
 status stepper_evaluator(ingot_device *d, const ingot_task *task, ingot_stepper **out)
 {
     *out = NULL;

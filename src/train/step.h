@@ -43,6 +43,9 @@ status stepper_prepare(ingot_stepper *s, bool accumulate, bool evaluate);
 /* The same over a store that allocates nothing: only ingot_stepper_describe may follow. */
 status stepper_plan(ingot_device *d, const ingot_task *task, const ingot_optimizer *o, ingot_stepper **out);
 
+/* Whether what was planned fits into what the device has left; a message with `advice` where it does not. */
+status stepper_check_memory(const ingot_device *d, const ingot_train_memory *m, const char *advice);
+
 /* Only ingot_stepper_evaluate may follow: neither gradients nor moments are made. */
 status stepper_evaluator(ingot_device *d, const ingot_task *task, ingot_stepper **out);
 

@@ -1,7 +1,6 @@
 /* A run: opens everything, then steps, evaluates, logs and saves to its end. */
 #define _GNU_SOURCE
 #include "train/trainer.h"
-#include "base/system_memory.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -97,16 +96,9 @@ static status plan(ingot_trainer *t, ingot_train_memory *out)
 status trainer_check_memory(ingot_trainer *t)
 {
     TRY(plan(t, &t->memory));
-    const char *device = ingot_device_name(t->device);
-    if (!strcmp(device, "null")) return INGOT_OK;
-    uint64_t have = memory_available();
-    if ((uint64_t)t->memory.peak_bytes <= have) return INGOT_OK;
-    char needs[24], has[24];
-    return ingot_fail(
-        t->ctx, INGOT_ERROR_MEMORY,
-        "training needs %s, this machine has %s left: use a smaller --batch-size (with --accumulate for the "
-        "same step), a smaller --context, --recompute, or --optimizer sgd; `ingot plan` shows what takes it",
-        format_bytes(needs, (uint64_t)t->memory.peak_bytes), format_bytes(has, have));
+    return stepper_check_memory(t->device, &t->memory,
+                                "a smaller --batch-size (with --accumulate for the same step), a smaller --context, "
+                                "--recompute, or --optimizer sgd; `ingot plan` shows what takes it");
 }
 
 /* Overwriting the run that the weights come from would remove them before they are read. */

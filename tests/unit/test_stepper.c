@@ -2,6 +2,7 @@
 #include "tests.h"
 #include "base/dtype.h"
 #include "base/rng.h"
+#include "device/device.h"
 #include "ingot/ops.h"
 #include "train/step.h"
 
@@ -377,11 +378,48 @@ static void test_derived_copy(void **state)
     }
 }
 
+/* The device says what it has left, not the host, for a GPU's memory is its own. */
+static int64_t memory_left;
+
+static int64_t say_memory_left(const device *d)
+{
+    (void)d;
+    return memory_left;
+}
+
+static void test_memory_of_the_device(void **state)
+{
+    (void)state;
+    fixture f;
+    begin(&f);
+    ingot_context *ctx = f.ctx;
+    ingot_optimizer how = ingot_optimizer_defaults(1e-3, 10);
+    device_def def = *f.device->def;
+    const device_def *own = f.device->def;
+    def.memory_left = say_memory_left;
+    f.device->def = &def;
+    ingot_stepper *s;
+    OK(stepper_plan(f.device, &(ingot_task){.loss = network}, &how, &s));
+    ingot_train_memory m = ingot_stepper_describe(s);
+    memory_left = m.peak_bytes;
+    OK(stepper_check_memory(f.device, &m, "less"));
+    memory_left--;
+    assert_int_equal(stepper_check_memory(f.device, &m, "less"), INGOT_ERROR_MEMORY);
+    assert_non_null(strstr(ingot_message(ctx), "use less"));
+    m.peak_bytes = INT64_MAX; /* more than any host has */
+    memory_left = INT64_MAX;
+    OK(stepper_check_memory(f.device, &m, "less"));
+    ingot_stepper_free(s);
+    f.device->def = own;
+    end(&f);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_convergence),  cmocka_unit_test(test_update_rules),
-                                       cmocka_unit_test(test_accumulation), cmocka_unit_test(test_not_finite),
-                                       cmocka_unit_test(test_refused),      cmocka_unit_test(test_loss_scale),
-                                       cmocka_unit_test(test_derived_copy)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_convergence),  cmocka_unit_test(test_update_rules),
+        cmocka_unit_test(test_accumulation), cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_refused),      cmocka_unit_test(test_loss_scale),
+        cmocka_unit_test(test_derived_copy), cmocka_unit_test(test_memory_of_the_device)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -281,6 +281,13 @@ static int64_t memory_in_use(const device *d)
     return cudaMemGetInfo(&left, &total) == cudaSuccess ? (int64_t)(total - left) : 0;
 }
 
+static int64_t memory_left(const device *d)
+{
+    (void)d;
+    size_t left = 0, total = 0;
+    return cudaMemGetInfo(&left, &total) == cudaSuccess ? (int64_t)left : INT64_MAX; /* then alloc will say it */
+}
+
 static void describe(const device *d, text *out)
 {
     const struct device_caps *caps = d->caps;
@@ -312,6 +319,7 @@ const device_def ingot_cuda_device = {
     .drop = drop,
     .sync = sync,
     .memory_in_use = memory_in_use,
+    .memory_left = memory_left,
     .describe = describe,
 };
 #pragma GCC visibility pop
