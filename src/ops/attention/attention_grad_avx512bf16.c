@@ -31,14 +31,15 @@ typedef struct room {
     int32_t from[SPAN], end[SPAN];
 } room;
 
+/* Where each part lies behind `at`, and the bytes of them all; NULL: only these. */
 static room room_in(char *at, int64_t tokens, int64_t dim, int64_t *bytes)
 {
     int64_t keys = bf16_round_up(tokens, SPAN), wide = panels(dim);
     room r;
-    char *free = at;
+    int64_t used = 0;
 #define TAKE(field, count)                                                                                             \
-    r.field = (void *)free;                                                                                            \
-    free += bf16_round_up((count) * (int64_t)sizeof *r.field, 64)
+    r.field = at ? (void *)(at + used) : NULL;                                                                         \
+    used += bf16_round_up((count) * (int64_t)sizeof *r.field, 64)
     TAKE(keys, keys * dim);
     TAKE(values, keys * dim);
     TAKE(key_pairs, keys * wide);
@@ -56,15 +57,14 @@ static room room_in(char *at, int64_t tokens, int64_t dim, int64_t *bytes)
     TAKE(dv, keys * wide);
     TAKE(turned, SPAN * wide);
 #undef TAKE
-    *bytes = free - at;
+    *bytes = used;
     return r;
 }
 
 static int64_t room_bytes(int64_t tokens, int64_t dim)
 {
-    char nowhere[64];
     int64_t bytes;
-    room_in(nowhere, tokens, dim, &bytes);
+    room_in(NULL, tokens, dim, &bytes);
     return bytes;
 }
 
