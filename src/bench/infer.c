@@ -34,6 +34,13 @@ static void close_sequences(infer_test *t)
     for (int64_t i = 0; i < t->batch; i++) session_close(t->s, &t->sequences[i]);
 }
 
+/* A run of the rows that were added, unless it was asked to stop. */
+static status run_rows(const infer_test *t)
+{
+    if (ingot_interrupted(t->s->ctx)) return ingot_fail(t->s->ctx, INGOT_ERROR_INTERRUPTED, "interrupted");
+    return rows_run(t->s);
+}
+
 /* `count` tokens into every sequence, as many rows a run as the session takes; logits of the last one of each. */
 static status take_in(infer_test *t, int64_t count)
 {
@@ -42,23 +49,22 @@ static status take_in(infer_test *t, int64_t count)
     for (int64_t i = 0; i < t->batch; i++)
         for (int64_t done = 0; done < count;) {
             if (!rows_left(s)) {
-                TRY(rows_run(s));
+                TRY(run_rows(t));
                 rows_begin(s);
             }
             int64_t part = MIN(count - done, rows_left(s));
             done += part;
             rows_add(s, &t->sequences[i], t->tokens, part, done == count && s->wanted_rows < s->most_wanted);
         }
-    return s->rows ? rows_run(s) : INGOT_OK;
+    return s->rows ? run_rows(t) : INGOT_OK;
 }
 
 static status generate(infer_test *t, int64_t count)
 {
     for (int64_t step = 0; step < count; step++) {
-        if (ingot_interrupted(t->s->ctx)) return ingot_fail(t->s->ctx, INGOT_ERROR_INTERRUPTED, "interrupted");
         rows_begin(t->s);
         for (int64_t i = 0; i < t->batch; i++) rows_add(t->s, &t->sequences[i], t->tokens + step, 1, 1);
-        TRY(rows_run(t->s));
+        TRY(run_rows(t));
     }
     return INGOT_OK;
 }
