@@ -184,6 +184,7 @@ status profile_measure(ingot_device *d, const ingot_model *m, const char *name, 
     profile *f = profile_new(plan->by, plan->sync);
     *out = (profile_result){0};
     status s = f ? INGOT_OK : fail_memory(d->ctx, "a profile", 64);
+    if (!s && plan->phase == PROFILE_TRAIN) s = bench_check_memory(d, m, &plan->train);
     if (!s) s = device_limit_measure(d, on, ingot_model_describe(m).dtype, &out->limit);
     if (!s) s = plan->phase == PROFILE_TRAIN ? open_training(&x, m) : open_session(&x, m);
     if (!s && x.s) s = prepare_session(&x);

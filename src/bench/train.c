@@ -94,13 +94,29 @@ static json_t *make_row(const ingot_device *d, const ingot_model_info *info, con
     return row;
 }
 
+static model_task task_of(const ingot_model *m, const bench_train *how)
+{
+    bool pictures = ingot_model_describe(m).image > 0;
+    return (model_task){.model = m, .batch = how->batch_size, .length = pictures ? 0 : how->context, .dropout = -1};
+}
+
+status bench_check_memory(ingot_device *d, const ingot_model *m, const bench_train *how)
+{
+    model_task of_model = task_of(m, how);
+    ingot_task task = model_task_of(&of_model, how->recompute);
+    ingot_stepper *planned;
+    TRY(stepper_plan(d, &task, &how->optimizer, &planned));
+    ingot_train_memory memory = ingot_stepper_describe(planned);
+    ingot_stepper_free(planned);
+    return stepper_check_memory(d, &memory, "a smaller --batch-size or --context, or --recompute");
+}
+
 status bench_run_open(ingot_device *d, const ingot_model *m, const bench_train *how, bench_run *r)
 {
     ingot_model_info info = ingot_model_describe(m);
     *r = (bench_run){.task = malloc(sizeof *r->task)};
     if (!r->task) return fail_memory(d->ctx, "a task", sizeof *r->task);
-    *r->task =
-        (model_task){.model = m, .batch = how->batch_size, .length = info.image ? 0 : how->context, .dropout = -1};
+    *r->task = task_of(m, how);
     ingot_task task = model_task_of(r->task, how->recompute);
     TRY(ingot_stepper_new(d, NULL, &task, &how->optimizer, &r->stepper));
     TRY(ingot_model_init(m, ingot_stepper_store(r->stepper), how->seed));
@@ -122,6 +138,7 @@ static status measure_row(ingot_device *d, const ingot_model *m, const char *mod
     uint64_t before = device_memory_in_use(d);
     bench_stats stats;
     device_limit limit;
+    TRY(bench_check_memory(d, m, how));
     TRY(device_limit_measure(d, on, how->dtype, &limit));
     TRY(bench_run_open(d, m, how, r));
     TRY(bench_run_step(r));

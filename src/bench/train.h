@@ -21,6 +21,9 @@ typedef struct bench_run {
     struct model_task *task;
     ingot_step_result last;
 } bench_run;
+/* Plans the step without taking memory: refused with advice where the device has too little left. Comes before what
+ * takes long. */
+status bench_check_memory(ingot_device *d, const ingot_model *m, const bench_train *how);
 status bench_run_open(ingot_device *d, const ingot_model *m, const bench_train *how, bench_run *out);
 status bench_run_step(bench_run *r);
 void bench_run_close(bench_run *r);

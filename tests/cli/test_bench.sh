@@ -113,6 +113,9 @@ check 'their kernels' grep -q '"kernels": ".*attention_rows.* x[0-9]' infer.json
 check 'their fields' grep -q '"avg_ts":' infer.json
 check 'sequences that fill no whole page' "$ingot" bench infer --preset tiny-1m -p 48 -n 4 -b 2 -r 1 --quiet > out
 check 'behind a depth' "$ingot" bench infer --preset tiny-1m -d 32 -p 16 -n 4 -b 1,2 -r 1 --quiet > out
+for verb in 'bench train' profile; do # no machine holds it: said from the plan, with advice, before anything runs
+    refuses 'use a smaller --batch-size' timeout 60 "$ingot" $verb --preset gpt2-774m --batch-size 4096
+done
 refuses 'which model' "$ingot" bench infer
 
 profile() { "$ingot" profile --preset tiny-1m --layers 2 --batch-size 2 --context 16 --repetitions 3 --quiet "$@"; }

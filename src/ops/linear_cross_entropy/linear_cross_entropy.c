@@ -8,6 +8,7 @@
 #include "ops/source/source.h"
 
 #define CHUNK_BYTES (100 << 20) /* of logits: beyond caches anyway, and rows enough to keep products busy */
+#define MOST_CHUNKS 256 /* each is nodes of the graph: a batch that no machine holds is still planned in a moment */
 
 static status check(build *b, const node *n)
 {
@@ -167,8 +168,8 @@ const op_def op_linear_cross_entropy_def = {
 
 ingot_value *ingot_linear_cross_entropy(ingot_build *b, ingot_value *x, ingot_value *w, ingot_value *targets)
 {
-    if (!x || !w || !w->shape.rank) return NULL;
-    int64_t rows = CHUNK_BYTES / 4 / w->shape.dim[0];
+    if (!x || !w || !x->shape.rank || !w->shape.rank) return NULL;
+    int64_t rows = MAX(CHUNK_BYTES / 4 / MAX(w->shape.dim[0], 1), x->shape.dim[0] / MOST_CHUNKS);
     return APPLY(b, &op_linear_cross_entropy_def, CHUNK(MAX(rows / 64, 1) * 64), x, w, targets);
 }
 
