@@ -18,11 +18,14 @@
 #endif
 
 #define SPINS             2000 /* about 50 us: shorter than the gap between a step's loops, longer than a wake-up */
-#define PIECES_PER_WORKER 4    /* so that one slow core does not hold up the rest */
+#define TAKERS_MASK       0xffffULL
+#define PIECES_PER_WORKER 4 /* so that one slow core does not hold up the rest */
 
 typedef struct pool_worker {
     pool *pool;
     pthread_t thread;
+    pthread_cond_t wake; /* with pool.parking */
+    atomic_bool asleep;
     int index;
 } pool_worker;
 
@@ -31,10 +34,13 @@ struct pool {
     pool_worker *workers;
     pthread_mutex_t one_loop; /* held by the caller whose loop runs */
     pthread_mutex_t parking;
-    pthread_cond_t work;
-    pthread_key_t inside;   /* set in a thread that is in a task, so that a loop within a loop runs in place */
-    atomic_uint generation; /* one more for each loop */
-    atomic_int sleeping, unfinished;
+    pthread_key_t inside; /* set in a thread that is in a task, so that a loop within a loop runs in place */
+    /* The loop that runs: a number that grows, and in its last bits how many take part. One word, so that a worker that
+     * wakes late and has no part never mixes two loops. Only who takes part is waited for, and only they may look at
+     * the fields below. */
+    atomic_ullong loop;
+    int spins;
+    atomic_int unfinished;
     atomic_bool quit;
     atomic_llong next; /* the next piece to take */
     int64_t total, piece, pieces;
@@ -54,32 +60,58 @@ static void take_pieces(pool *p, int worker)
     pthread_setspecific(p->inside, NULL);
 }
 
-static bool wait_for_work(pool *p, unsigned seen)
+static unsigned long long loop_word(const pool_worker *w)
 {
-    for (int spin = 0; spin < SPINS; spin++) {
-        if (atomic_load_explicit(&p->generation, memory_order_acquire) != seen || atomic_load(&p->quit)) break;
-        RELAX();
-    }
-    if (atomic_load_explicit(&p->generation, memory_order_acquire) == seen && !atomic_load(&p->quit)) {
+    return atomic_load(&w->pool->loop);
+}
+
+/* The next loop's word into *seen; false when the pool ends. */
+static bool wait_for_work(pool_worker *w, unsigned long long *seen)
+{
+    pool *p = w->pool;
+    for (int spin = 0; spin < p->spins && loop_word(w) == *seen && !atomic_load(&p->quit); spin++) RELAX();
+    if (loop_word(w) == *seen && !atomic_load(&p->quit)) {
         pthread_mutex_lock(&p->parking);
-        atomic_fetch_add(&p->sleeping, 1);
-        while (atomic_load(&p->generation) == seen && !atomic_load(&p->quit)) pthread_cond_wait(&p->work, &p->parking);
-        atomic_fetch_sub(&p->sleeping, 1);
+        atomic_store(&w->asleep, true);
+        while (loop_word(w) == *seen && !atomic_load(&p->quit)) pthread_cond_wait(&w->wake, &p->parking);
+        atomic_store(&w->asleep, false);
         pthread_mutex_unlock(&p->parking);
     }
+    *seen = loop_word(w);
     return !atomic_load(&p->quit);
 }
 
 static void *worker_main(void *arg)
 {
     pool_worker *w = arg;
-    unsigned seen = 0;
-    while (wait_for_work(w->pool, seen)) {
-        seen++;
+    unsigned long long seen = 0;
+    while (wait_for_work(w, &seen)) {
+        if (w->index >= (int)(seen & TAKERS_MASK)) continue;
         take_pieces(w->pool, w->index);
         atomic_fetch_sub_explicit(&w->pool->unfinished, 1, memory_order_release);
     }
     return NULL;
+}
+
+/* Wakes those of the first `count` workers that sleep. */
+static void wake_workers(pool *p, int count)
+{
+    for (int i = 1; i < count; i++) {
+        if (!atomic_load(&p->workers[i].asleep)) continue;
+        pthread_mutex_lock(&p->parking);
+        pthread_cond_signal(&p->workers[i].wake);
+        pthread_mutex_unlock(&p->parking);
+    }
+}
+
+/* Those that this process may run on. */
+static int processors(void)
+{
+#if defined(__linux__)
+    cpu_set_t allowed;
+    if (!sched_getaffinity(0, sizeof allowed, &allowed)) return CPU_COUNT(&allowed);
+#endif
+    return (int)sysconf(_SC_NPROCESSORS_ONLN);
 }
 
 /* A worker for each processor that this process may use: worker i stays on the i-th, and the caller has the first for
@@ -108,14 +140,15 @@ pool *pool_new(int threads)
 {
     pool *p = calloc(1, sizeof *p);
     if (!p) return NULL;
+    threads = MIN(threads, (int)TAKERS_MASK);
     if (pthread_key_create(&p->inside, NULL)) {
         free(p);
         return NULL;
     }
     pthread_mutex_init(&p->one_loop, NULL);
     pthread_mutex_init(&p->parking, NULL);
-    pthread_cond_init(&p->work, NULL);
     p->size = 1;
+    p->spins = threads <= processors() ? SPINS : 0; /* who spins there keeps others from working */
     p->workers = calloc((size_t)MAX(threads, 1), sizeof *p->workers);
     if (!p->workers) {
         pool_free(p);
@@ -124,6 +157,7 @@ pool *pool_new(int threads)
     p->workers[0].pool = p;
     for (int i = 1; i < threads; i++) {
         p->workers[i] = (pool_worker){.pool = p, .index = i};
+        pthread_cond_init(&p->workers[i].wake, NULL);
         if (pthread_create(&p->workers[i].thread, NULL, worker_main, &p->workers[i])) {
             pool_free(p);
             return NULL;
@@ -137,14 +171,14 @@ pool *pool_new(int threads)
 void pool_free(pool *p)
 {
     if (!p) return;
-    pthread_mutex_lock(&p->parking);
     atomic_store(&p->quit, true);
-    pthread_cond_broadcast(&p->work);
-    pthread_mutex_unlock(&p->parking);
-    for (int i = 1; i < p->size; i++) pthread_join(p->workers[i].thread, NULL);
+    wake_workers(p, p->size);
+    for (int i = 1; i < p->size; i++) {
+        pthread_join(p->workers[i].thread, NULL);
+        pthread_cond_destroy(&p->workers[i].wake);
+    }
     pthread_mutex_destroy(&p->one_loop);
     pthread_mutex_destroy(&p->parking);
-    pthread_cond_destroy(&p->work);
     pthread_key_delete(p->inside);
     free(p->workers);
     free(p);
@@ -172,16 +206,14 @@ void pool_for(pool *p, int64_t total, int64_t grain, pool_task *task, void *arg)
     p->task = task;
     p->arg = arg;
     atomic_store_explicit(&p->next, 0, memory_order_relaxed);
-    atomic_store_explicit(&p->unfinished, p->size - 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&p->generation, 1, memory_order_seq_cst);
-    if (atomic_load(&p->sleeping)) {
-        pthread_mutex_lock(&p->parking);
-        pthread_cond_broadcast(&p->work);
-        pthread_mutex_unlock(&p->parking);
-    }
+    int takers = (int)MIN(p->size, p->pieces);
+    atomic_store_explicit(&p->unfinished, takers - 1, memory_order_relaxed);
+    unsigned long long number = (atomic_load_explicit(&p->loop, memory_order_relaxed) | TAKERS_MASK) + 1;
+    atomic_store(&p->loop, number | (unsigned)takers);
+    wake_workers(p, takers);
     take_pieces(p, 0);
     for (int spin = 0; atomic_load_explicit(&p->unfinished, memory_order_acquire); spin++) {
-        if (spin < SPINS)
+        if (spin < p->spins)
             RELAX();
         else
             sched_yield(); /* more threads than free cores: let the last worker run */
