@@ -298,7 +298,11 @@ static status read_root(reading *r)
 static status parse(context *ctx, const char *json, size_t bytes, const char *name, const char *eot, tokenizer **out)
 {
     json_t *root;
-    TRY(json_read(ctx, name, json, bytes, &root));
+    status read = json_read(ctx, name, json, bytes, &root);
+    if (read == INGOT_ERROR_FORMAT)
+        return ingot_fail(ctx, read, "%s: not a tokenizer.json; 'ingot tokenizer train' makes one from text",
+                          ingot_message(ctx));
+    if (read) return read;
     reading r = {.ctx = ctx, .arena = arena_new(), .name = name, .root = root, .parts = {.eot = eot}};
     status s = r.arena ? read_root(&r) : out_of_memory(&r);
     if (!s) s = tokenizer_build(ctx, &r.parts, out);

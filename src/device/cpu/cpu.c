@@ -77,9 +77,15 @@ static status check_level(context *ctx, const device *d, const device_caps *caps
     if (d->level == LEVEL_BLAS && !caps->blas)
         return ingot_fail(ctx, INGOT_ERROR_UNSUPPORTED,
                           "level blas: this build has no CBLAS; install OpenBLAS and build again, or use simd");
-    if ((d->level == LEVEL_AVX512_BF16 && !caps->avx512_bf16) || (d->level == LEVEL_AMX && !caps->amx))
-        return ingot_fail(ctx, INGOT_ERROR_UNSUPPORTED, "level %s: this processor lacks its instructions; use best",
-                          kernel_level_name(d->level));
+    const char *nearest = caps->amx ? "amx" : caps->avx512_bf16 ? "avx512-bf16" : "simd";
+    if (d->level == LEVEL_AVX512_BF16 && !caps->avx512_bf16)
+        return ingot_fail(ctx, INGOT_ERROR_UNSUPPORTED,
+                          "level avx512-bf16: this processor lacks its instructions; the nearest here is %s", nearest);
+    if (d->level == LEVEL_AMX && !caps->amx)
+        return ingot_fail(ctx, INGOT_ERROR_UNSUPPORTED, "level amx: %s; the nearest here is %s",
+                          cpu_has_amx() ? "the kernel does not let this process use the processor's tiles"
+                                        : "this processor lacks its instructions",
+                          nearest);
     return INGOT_OK;
 }
 

@@ -72,13 +72,22 @@ void cpu_sum_chunks(queue *q, float *sum, const float *chunks, int64_t columns)
         sum_columns(&job, 0, columns, 0);
 }
 
+bool cpu_has_amx(void)
+{
+#if defined(__x86_64__) && defined(__linux__)
+    enum { BF16 = 1 << 22, TILES = 1 << 24 };
+    unsigned a, b, c, d;
+    return cpu_has_avx512_bf16() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & BF16) && (d & TILES);
+#else
+    return false;
+#endif
+}
+
 bool cpu_ask_for_amx(void)
 {
 #if defined(__x86_64__) && defined(__linux__)
-    enum { ASK = 0x1023, TILE_DATA = 18, BF16 = 1 << 22, TILES = 1 << 24 }; /* ARCH_REQ_XCOMP_PERM */
-    unsigned a, b, c, d;
-    if (!cpu_has_avx512_bf16() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
-    return (d & BF16) && (d & TILES) && !syscall(SYS_arch_prctl, ASK, TILE_DATA);
+    enum { ASK = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM */
+    return cpu_has_amx() && !syscall(SYS_arch_prctl, ASK, TILE_DATA);
 #else
     return false;
 #endif

@@ -24,7 +24,8 @@ typedef enum cpu_isa { CPU_BASELINE, CPU_AVX2, CPU_AVX512 } cpu_isa;
 /* The widest instruction set that this build has kernels for and this machine runs. */
 cpu_isa cpu_detect_isa(void);
 bool cpu_has_avx512_bf16(void);
-bool cpu_ask_for_amx(void); /* whether it is here, and the system lets this process use it from now on */
+bool cpu_has_amx(void);     /* tiles of bfloat16 */
+bool cpu_ask_for_amx(void); /* whether they are here, and the system lets this process use them from now on */
 
 struct device_caps {
     cpu_isa isa;
