@@ -1,4 +1,4 @@
-/* What a device is: the whole contract for a backend. About fifteen functions, and a table of kernels.
+/* What a device is: the whole contract for a backend. Fourteen functions, and a table of kernels.
  *
  * Memory is handed out as allocations; a tensor names one and an offset. Errors stick: after a failed launch every call
  * returns the first error, with the kernel's name, until the device is closed. Several devices may be open at once, and
