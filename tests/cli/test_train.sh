@@ -140,7 +140,7 @@ refuses 'positions' "$ingot" train --model six-adam --data data --context 64 --s
 refuses 'positions' "$ingot" eval --model six-adam --data data --context 64
 refuses 'holds no run' "$ingot" train --resume data --steps 4
 refuses 'layers is part of' "$ingot" train --model run --layers 2 --data data --steps 2 --output no
-refuses 'machine has' "$ingot" train --preset gpt2-124m --context 16384 --batch-size 64 --data data --steps 2 --output no
+refuses 'left: use a smaller' "$ingot" train --preset gpt2-124m --context 16384 --batch-size 64 --data data --steps 2 --output no
 check 'nothing was made' test ! -e no
 (
     flock -n 9 || exit 1
