@@ -58,12 +58,15 @@ static void grad(build *b, node *n, value *const *dout, const bool *need, value 
     din[BIAS] = ingot_cast(b, sum_wide(b, d, 0, 0), n->in[BIAS]->dtype);
 }
 
+op_cost conv2d_cost(const node *n, const shape *y, const shape *w)
+{
+    return (op_cost){.flops = 2.0 * (double)shape_count(*y) * (double)(w->dim[1] * w->dim[2] * w->dim[3]),
+                     .bytes = (double)(value_bytes(n->in[0]) + value_bytes(n->in[1]) + value_bytes(n->out[0]))};
+}
+
 static op_cost cost(const node *n)
 {
-    shape w = n->in[W]->shape;
-    op_cost c = {.flops = 2.0 * (double)shape_count(n->out[0]->shape) * (double)(w.dim[1] * w.dim[2] * w.dim[3]),
-                 .bytes = (double)(value_bytes(n->in[X]) + value_bytes(n->in[W]) + value_bytes(n->out[0]))};
-    return c;
+    return conv2d_cost(n, &n->out[0]->shape, &n->in[W]->shape);
 }
 
 const op_def op_conv2d_def = {

@@ -32,9 +32,7 @@ static void w_lower(build *b, const node *n, value **out)
 
 static op_cost w_cost(const node *n)
 {
-    shape dw = n->out[0]->shape;
-    return (op_cost){.flops = 2.0 * (double)shape_count(n->in[1]->shape) * (double)(dw.dim[1] * dw.dim[2] * dw.dim[3]),
-                     .bytes = (double)(value_bytes(n->in[0]) + value_bytes(n->in[1]) + value_bytes(n->out[0]))};
+    return conv2d_cost(n, &n->in[1]->shape, &n->out[0]->shape);
 }
 
 const op_def op_conv2d_grad_w_def = {
@@ -85,9 +83,7 @@ static void x_lower(build *b, const node *n, value **out)
 
 static op_cost x_cost(const node *n)
 {
-    shape w = n->in[0]->shape;
-    return (op_cost){.flops = 2.0 * (double)shape_count(n->in[1]->shape) * (double)(w.dim[1] * w.dim[2] * w.dim[3]),
-                     .bytes = (double)(value_bytes(n->in[0]) + value_bytes(n->in[1]) + value_bytes(n->out[0]))};
+    return conv2d_cost(n, &n->in[1]->shape, &n->in[0]->shape);
 }
 
 const op_def op_conv2d_grad_x_def = {

@@ -43,15 +43,22 @@ template <typename T, typename U, typename F> static void each_product(const ste
     }
 }
 
-// Calls f with values of the dtypes of what is multiplied and of the result.
-template <typename F> static void by_product_dtypes(const step *s, F f)
+// The same in the dtypes of what is multiplied and of the result.
+template <typename F> static void each_product_of(const step *s, F f)
 {
     by_dtype(s->in[0].dtype, [&](auto t) {
+        using T = decltype(t);
         if (s->out[0].dtype == INGOT_F32)
-            f(t, float());
+            each_product<T, float>(s, f);
         else
-            f(t, t);
+            each_product<T, T>(s, f);
     });
+}
+
+// A block for each square of the result.
+template <typename T, typename U> static dim3 squares(const ladder_product<T, U> &p, int side)
+{
+    return dim3((unsigned)((p.n + side - 1) / side), (unsigned)((p.m + side - 1) / side));
 }
 
 static inline bool ladder_match(const node *n, const device_caps *)

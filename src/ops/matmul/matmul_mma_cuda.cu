@@ -42,10 +42,7 @@ template <typename T, typename U> __global__ void __launch_bounds__(THREADS) one
 
 template <typename T, typename U> static void launch_type(const step *s, queue *q)
 {
-    each_product<T, U>(s, [&](const ladder_product<T, U> &p) {
-        dim3 grid((unsigned)((p.n + SIDE - 1) / SIDE), (unsigned)((p.m + SIDE - 1) / SIDE));
-        one_tile<<<grid, THREADS, 0, q->stream>>>(p);
-    });
+    each_product<T, U>(s, [&](const auto &p) { one_tile<<<squares(p, SIDE), THREADS, 0, q->stream>>>(p); });
 }
 
 static status launch(const step *s, queue *q)

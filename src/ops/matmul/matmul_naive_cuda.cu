@@ -17,14 +17,7 @@ template <typename T, typename U> __global__ void one_element(ladder_product<T, 
 
 static status launch(const step *s, queue *q)
 {
-    by_product_dtypes(s, [&](auto t, auto u) {
-        using T = decltype(t);
-        using U = decltype(u);
-        each_product<T, U>(s, [&](const ladder_product<T, U> &p) {
-            dim3 grid((unsigned)((p.n + SIDE - 1) / SIDE), (unsigned)((p.m + SIDE - 1) / SIDE));
-            one_element<<<grid, dim3(SIDE, SIDE), 0, q->stream>>>(p);
-        });
-    });
+    each_product_of(s, [&](const auto &p) { one_element<<<squares(p, SIDE), dim3(SIDE, SIDE), 0, q->stream>>>(p); });
     return INGOT_OK;
 }
 
