@@ -32,22 +32,21 @@ void row_add_limit(json_t *row, const device_limit *limit)
     if (is_of(row, "profile")) row_set_number(row, "above_limit_ms", number(row, "ms") * fmax(1 - share, 0));
 }
 
-static void raise_row(json_t *row, device *cpu, const machine *on)
+static void raise_row(json_t *row, const machine *on)
 {
     const char *backend = json_string_value(json_object_get(row, "backend")),
                *name = json_string_value(json_object_get(row, "dtype"));
     dtype type;
-    device_limit limit;
     row_set_number(row, "peak_gflops", on->peak_flops * 1e-9);
     row_set_number(row, "copy_gb_per_s", on->copy_bytes * 1e-9);
     if (!backend || strcmp(backend, "cpu") || !name || !ingot_dtype_parse(name, &type)) return;
-    if (!device_limit_measure(cpu, on, type, &limit)) row_add_limit(row, &limit);
+    device_limit limit = machine_limit(on, type);
+    row_add_limit(row, &limit);
 }
 
 status limits_raise(context *ctx, machine *on, json_t *rows)
 {
     machine after;
-    device *cpu;
     size_t i;
     json_t *row;
     TRY(machine_measure(ctx, &after));
@@ -57,8 +56,6 @@ status limits_raise(context *ctx, machine *on, json_t *rows)
                  "this machine's limits were %.0f %% apart before and after: others use it, and times are theirs too. "
                  "Shares are of the larger",
                  100 * (apart - 1));
-    TRY(ingot_device_open(ctx, "cpu", NULL, &cpu));
-    json_array_foreach(rows, i, row) raise_row(row, cpu, on);
-    ingot_device_close(cpu);
+    json_array_foreach(rows, i, row) raise_row(row, on);
     return INGOT_OK;
 }

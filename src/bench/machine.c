@@ -150,3 +150,11 @@ status machine_measure(context *ctx, machine *out)
     TRY(measure_peak(ctx, p, PEAK_F64, &out->peak_flops_f64));
     return measure_peak(ctx, p, PEAK_BF16, &out->peak_flops_bf16);
 }
+
+device_limit machine_limit(const machine *on, dtype type)
+{
+    double flops = type == INGOT_F64    ? on->peak_flops_f64
+                   : type == INGOT_BF16 ? MAX(on->peak_flops_bf16, on->peak_flops)
+                                        : on->peak_flops;
+    return (device_limit){.flops = flops, .bytes = on->copy_bytes, .from = "multiply-adds in registers"};
+}

@@ -28,7 +28,8 @@ typedef struct device_limit {
     double flops, bytes; /* a second; 0: unknown */
     const char *from;    /* "multiply-adds in registers", "the device's own largest product" */
 } device_limit;
-/* The cpu: what machine_measure saw; other devices: their own product of 8192^3 and copy of 256 MB, timed now. */
+device_limit machine_limit(const machine *on, dtype type); /* of the cpu: what machine_measure saw */
+/* The cpu: that; other devices: their own product of 8192^3 and copy of 256 MB, timed now. */
 status device_limit_measure(device *d, const machine *on, dtype type, device_limit *out);
 
 #endif

@@ -128,10 +128,7 @@ status device_limit_measure(device *d, const machine *on, dtype type, device_lim
     *out = (device_limit){.from = "unknown"};
     if (d->def->runs_nothing || d->def->promotes_to_f64) return INGOT_OK; /* null and ref: nobody asks how fast */
     if (!strcmp(d->def->name, "cpu")) {
-        out->flops = type == INGOT_F64 ? on->peak_flops_f64 : on->peak_flops;
-        if (type == INGOT_BF16) out->flops = MAX(on->peak_flops_bf16, on->peak_flops);
-        out->bytes = on->copy_bytes;
-        out->from = "multiply-adds in registers";
+        *out = machine_limit(on, type);
         return INGOT_OK;
     }
     out->from = "the device's own product of 8192^3";
