@@ -1,6 +1,7 @@
 # The CUDA module: -DINGOT_CUDA=ON, with INGOT_CUDA_ARCHITECTURES ("90a-real;90-virtual"). It is loaded at run time and takes
 # our symbols from the program or library that loads it; the build's stamp tells one build from another.
 option(INGOT_CUDA "build libingot_cuda.so" OFF)
+option(INGOT_CUDA_SMALL "device code compressed and without line numbers, as packages ship it: a tenth of the size" OFF)
 if(INGOT_CUDA)
   set(INGOT_CUDA_ARCHITECTURES "80-real;86-real;89-real;90a-real;90-virtual" CACHE STRING "what nvcc compiles for")
   set(CMAKE_CUDA_STANDARD 20)
@@ -16,7 +17,14 @@ if(INGOT_CUDA)
   if("${INGOT_CUDA_ARCHITECTURES}" MATCHES "90a-real")
     target_compile_definitions(ingot_cuda PRIVATE INGOT_CUDA_HAS_90A)
   endif()
-  target_compile_options(ingot_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-lineinfo -Xcompiler=-fvisibility=hidden
+  set(cuda_code -lineinfo) # for ncu and compute-sanitizer
+  if(INGOT_CUDA_SMALL)
+    set(cuda_code -Xfatbin=-compress-all)
+    if(CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 12.8)
+      set(cuda_code --compress-mode=size)
+    endif()
+  endif()
+  target_compile_options(ingot_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:${cuda_code} -Xcompiler=-fvisibility=hidden
                                             --diag-suppress=177>)
   target_link_libraries(ingot_cuda PRIVATE CUDA::cudart_static CUDA::cublasLt CUDA::nvrtc)
 endif()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# bundle.sh BUILD: puts the libraries that the system's C library does not bring beside the program and the tests' program,
-# which look there first ($ORIGIN), and writes the list of tests, so that BUILD runs on a machine without packages.
+# bundle.sh BUILD: puts the libraries that the system's C library does not bring beside the program and the tests' programs,
+# which look there first ($ORIGIN), strips them all, and writes the list of tests, so that BUILD runs on a machine without packages.
 set -euo pipefail
 build=$1
 declare -A seen
@@ -17,3 +17,5 @@ for program in "$build/ingot" "$build"/tests/test_*; do
   done < <(ldd "$program" | awk '$2 == "=>" && $3 ~ /^\// { print $3 }')
 done
 (cd "$build" && for test in tests/test_*; do [[ -f $test && -x $test ]] && echo "$test"; done) >"$build/tests.txt"
+find "$build" -maxdepth 2 -type f \( -name 'ingot' -o -name 'test_*' -o -name '*.so*' \) -exec strip --strip-debug {} +
+echo "bundled: $build, $(wc -l <"$build/tests.txt") tests; beside the tree it needs $build/{ingot,*.so*,tests.txt,tests/test_*}"

@@ -5,12 +5,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=$1 architectures=${2:-80-real;86-real;89-real;90a-real;90-virtual} most=$((60 * 1000 * 1000))
-nvcc=$(command -v nvcc || true)
-[[ $nvcc || ! -x /usr/local/cuda/bin/nvcc ]] || nvcc=/usr/local/cuda/bin/nvcc
+# shellcheck source=tools/packages.sh
+source tools/packages.sh
+nvcc=$(nvcc_path)
 cuda=() targets=(ingot_program ingot_pages)
 if [[ $nvcc ]]; then
   export CUDACXX=$nvcc
-  cuda=(-DINGOT_CUDA=ON "-DINGOT_CUDA_ARCHITECTURES=$architectures")
+  cuda=(-DINGOT_CUDA=ON -DINGOT_CUDA_SMALL=ON "-DINGOT_CUDA_ARCHITECTURES=$architectures")
   targets+=(ingot_cuda)
 else
   echo 'NO CUDA MODULE in this package: no nvcc here' >&2

@@ -1,6 +1,11 @@
 #!/usr/bin/env bash
 # Sourced by ./dev and .ci/run, which set `root`: finds and installs what tools/packages.txt names.
 
+# nvcc_path: CUDA's compiler, which its packages leave off PATH; nothing where there is none.
+nvcc_path() {
+  command -v nvcc || { [[ ! -x /usr/local/cuda/bin/nvcc ]] || echo /usr/local/cuda/bin/nvcc; }
+}
+
 # missing_packages GROUP...: a line for each failing probe: its Debian packages, the Homebrew one last.
 missing_packages() {
   local group probe debian brew wanted=" $* " found choice

@@ -1,32 +1,35 @@
 #!/usr/bin/env bash
-# run_prebuilt.sh BUILD [REGEX [DEVICE]]: the tests of `./dev build --bundle` without ctest, and a check of DEVICE. Ends as ctest does, with a summary.
+# run_prebuilt.sh BUILD [REGEX]: the tests of `./dev build --bundle` without ctest, several at a time. Ends as ctest does, with a summary.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
-build=$1 regex=${2:-.} device=${3:-}
-[[ -f $build/tests.txt ]] || { echo "dev: $build holds no bundle; run ./dev build --bundle first" >&2; exit 1; }
-passed=0 failed=()
-program=$PWD/$build/ingot log=$(mktemp)
-run() { # NAME FOLDER COMMAND...
-  local name=$1 folder=$2 began=$SECONDS
-  shift 2
-  [[ $name =~ $regex ]] || return
-  if (cd "$folder" && "$@") >"$log" 2>&1; then
-    passed=$((passed + 1))
+if [[ $1 == --one ]]; then # BUILD TEST: one of them, with what it said when it failed
+  build=$2 test=$3 name=$(basename "$3" .sh) began=$SECONDS
+  command=("./$name")
+  [[ $test == *.sh ]] && name=cli_$name command=(bash "$PWD/$test" "$PWD/$build/ingot")
+  log=$(mktemp)
+  if (cd "$build/tests" && "${command[@]}") >"$log" 2>&1; then
     printf '%-44s Passed %4d s\n' "$name" $((SECONDS - began))
   else
-    failed+=("$name")
-    printf '%-44s ***Failed %4d s\n' "$name" $((SECONDS - began))
-    cat "$log"
+    printf '%-44s ***Failed %4d s\n%s\n' "$name" $((SECONDS - began)) "$(<"$log")"
   fi
-}
-while read -r test; do run "$(basename "$test")" "$build/tests" "./$(basename "$test")"; done <"$build/tests.txt"
-for script in tests/cli/test_*.sh; do
-  [[ -f $script ]] && run "cli_$(basename "$script" .sh)" "$build/tests" bash "$PWD/$script" "$program"
-done
-[[ -z $device ]] || { regex=. && run "check of $device" "$build" ./ingot check --device "$device"; }
-rm -f "$log"
-total=$((passed + ${#failed[@]}))
+  rm -f "$log"
+  exit 0
+fi
+build=$1 regex=${2:-.} jobs=${JOBS:-$(getconf _NPROCESSORS_ONLN)}
+[[ -f $build/tests.txt ]] || { echo "dev: $build holds no bundle; run ./dev build --bundle first" >&2; exit 1; }
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+{
+  cat "$build/tests.txt"
+  ls tests/cli/test_*.sh
+} | while read -r test; do
+  name=$(basename "$test")
+  [[ $test == *.sh ]] && name=cli_${name%.sh}
+  [[ ! $name =~ $regex ]] || echo "$test"
+done | xargs -P "$jobs" -I{} bash tools/run_prebuilt.sh --one "$build" {} | tee "$log"
+failed=$(grep -cE '^[a-z_0-9]+ +\*\*\*Failed ' "$log")
+total=$(grep -cE '^[a-z_0-9]+ +(Passed|\*\*\*Failed) ' "$log")
 ((total)) || { echo "no test matches $regex"; exit 1; }
-((${#failed[@]} == 0)) || printf 'failed: %s\n' "${failed[@]}"
-echo "$((100 * passed / total))% tests passed, ${#failed[@]} tests failed out of $total"
-((${#failed[@]} == 0))
+sed -nE 's/^([a-z_0-9]+) +\*\*\*Failed .*/failed: \1/p' "$log"
+echo "$((100 * (total - failed) / total))% tests passed, $failed tests failed out of $total"
+((failed == 0))

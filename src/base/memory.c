@@ -173,6 +173,17 @@ static int edit_distance(const char *a, const char *b)
     return row[m];
 }
 
+/* "bf16" of "bfloat16": the same first letter, and the others in their order. */
+static bool abbreviates(const char *word, const char *name)
+{
+    if (!*word || *word != *name || !word[1]) return false;
+    for (; *word && name; word++) {
+        name = strchr(name, *word);
+        name += name != NULL;
+    }
+    return name != NULL;
+}
+
 const char *nearest_name(const char *word, const char *const *names, size_t count)
 {
     const char *best = NULL;
@@ -183,6 +194,8 @@ const char *nearest_name(const char *word, const char *const *names, size_t coun
         best_distance = distance;
         best = names[i];
     }
+    for (size_t i = 0; i < count && !best; i++)
+        if (abbreviates(word, names[i])) best = names[i];
     return best;
 }
 

@@ -228,7 +228,7 @@ static void device_missing(ladder *l, const char *device)
 /* With matrices that stay on the device, and with copies of them to and from it. */
 static status climb_opened(ladder *l, const char *const names[2])
 {
-    status s = device_limit_measure(l->d, l->on, l->type, &l->limit);
+    status s = INGOT_OK;
     for (int copies = 0; copies < 2 && !s; copies++) {
         l->copies = copies;
         l->name = names[copies];
@@ -272,7 +272,9 @@ static status climb_device(ladder *l, const char *name)
     if (s == INGOT_ERROR_UNSUPPORTED) return device_missing(l, name), INGOT_OK;
     TRY(s);
     int count = product_kernels(l->d, found);
-    if (count < 2) return climb_opened(l, device_rungs);
+    s = device_limit_measure(l->d, l->on, l->type,
+                             &l->limit); /* while the device chooses: no rung is its own measure */
+    if (count < 2 && !s) return climb_opened(l, device_rungs);
     ingot_device_close(l->d);
     l->d = NULL;
     for (int i = 0; i < count && !s; i++) s = climb_kernel(l, name, found[i]);
@@ -394,7 +396,7 @@ void ladder_crossings(const json_t *rows, text *out)
     json_t *all = (json_t *)(uintptr_t)rows, *row, *other, *next;
     json_array_foreach(all, i, row) /* sizes come in order in the rows of the first rung of each dtype */
     {
-        if (strcmp(text_of(row, "rung"), text_of(json_array_get(all, 0), "rung"))) continue;
+        if (!same(row, json_array_get(all, 0), "rung") || !same(row, json_array_get(all, 0), "backend")) continue;
         json_array_foreach(all, j, other) if (same(row, other, "dtype") && same(row, other, "size"))
             put_winner(other, out);
     }

@@ -26,7 +26,11 @@ typedef struct check_options {
     const op_def *const *ops; /* ends with NULL; NULL: the built-in ones */
     dtype dtype;              /* of float inputs of ops; what the device does not take is skipped */
     uint64_t seed;            /* of values, cotangents and directions */
+    bool small;               /* what a slow tool watches: samples of up to CHECK_SMALL elements an input, of the device
+                                 only what runs on it (no finite differences) */
 } check_options;
+
+#define CHECK_SMALL 4096
 
 /* What came of one op, or of one graph. */
 typedef struct check_row {

@@ -162,8 +162,9 @@ static json_t *rung_rows(const json_t *rows, const dtype_list *dtypes)
 /* ---- the picture ---- */
 
 typedef struct curve {
-    char name[64], rung[48];
+    char name[64], rung[48]; /* the rung is without " with copies": both have one colour */
     const char *dtype;
+    bool copies;
     ARRAY(double) x, y;
 } curve;
 
@@ -173,9 +174,11 @@ static bool add_point(curves *all, const json_t *row)
 {
     double gflops = json_number_value(json_object_get(row, "gflops"));
     char name[64], rung[48];
-    bool cpu = !strcmp(text_of(row, "backend"), "cpu");
-    snprintf(rung, sizeof rung, "%s%s%s", text_of(row, "rung"), cpu ? "" : " ", cpu ? "" : text_of(row, "backend"));
-    snprintf(name, sizeof name, "%s %s", rung, text_of(row, "dtype"));
+    const char *full = text_of(row, "rung"), *copied = strstr(full, " with copies"), *device = text_of(row, "backend");
+    if (!strcmp(device, "cpu")) device = "";
+    int length = copied ? (int)(copied - full) : (int)strlen(full);
+    snprintf(rung, sizeof rung, "%.*s%s%s", length, full, *device ? " on " : "", device);
+    snprintf(name, sizeof name, "%s%s %s", rung, copied ? copied : "", text_of(row, "dtype"));
     if (gflops <= 0 || json_is_true(json_object_get(row, "estimated"))) return true;
     curve *c = NULL, fresh = {0};
     for (int64_t i = 0; i < all->count && !c; i++)
@@ -184,26 +187,30 @@ static bool add_point(curves *all, const json_t *row)
         memcpy(fresh.name, name, sizeof name);
         memcpy(fresh.rung, rung, sizeof rung);
         fresh.dtype = text_of(row, "dtype");
+        fresh.copies = copied != NULL;
         if (!ARRAY_PUSH(all, fresh)) return false;
         c = &all->at[all->count - 1];
     }
     return ARRAY_PUSH(&c->x, json_number_value(json_object_get(row, "size"))) && ARRAY_PUSH(&c->y, gflops);
 }
 
-/* A rung has one colour in all dtypes, a dtype one dash and mark on all rungs. */
+/* A rung has one colour in all dtypes, with and without copies; a dtype one dash and mark on all rungs, another with copies. */
 static void choose_looks(const curves *all, const dtype_list *dtypes, plot_series *series)
 {
-    int colors = 0;
+    int colors = 0, forms = 1;
+    for (int64_t i = 0; i < all->count; i++)
+        if (all->at[i].copies) forms = 2;
     for (int64_t i = 0; i < all->count; i++) {
         for (int64_t k = 0; k < i && !series[i].color; k++)
             if (!strcmp(all->at[k].rung, all->at[i].rung)) series[i].color = series[k].color;
         if (!series[i].color) series[i].color = ++colors;
         for (int64_t t = 0; t < dtypes->count; t++)
-            if (!strcmp(ingot_dtype_name(dtypes->at[t]), all->at[i].dtype)) series[i].dash = (int)t + 1;
+            if (!strcmp(ingot_dtype_name(dtypes->at[t]), all->at[i].dtype))
+                series[i].dash = (int)t * forms + all->at[i].copies + 1;
     }
 }
 
-/* The peak of each dtype that has one. */
+/* The peak of each dtype that has one: the processor's. */
 static int list_peaks(call *c, const dtype_list *dtypes, const machine *on, plot_level *levels)
 {
     int count = 0;
@@ -216,10 +223,32 @@ static int list_peaks(call *c, const dtype_list *dtypes, const machine *on, plot
     return count;
 }
 
-static status draw(call *c, const ladder_options *o, const curves *all, const ladder_lists *l, const machine *on)
+/* The limits of other devices, from their rows: each once. */
+static int list_device_limits(call *c, const json_t *rows, plot_level *levels, int most)
 {
+    int count = 0;
+    size_t i;
+    const json_t *row;
+    json_array_foreach((json_t *)(uintptr_t)rows, i, row)
+    {
+        double limit = json_number_value(json_object_get(row, "limit_gflops"));
+        if (limit <= 0 || !strcmp(text_of(row, "backend"), "cpu") || count == most) continue;
+        bool known = false;
+        for (int k = 0; k < count && !known; k++) known = levels[k].y == limit;
+        char *name = known ? NULL
+                           : arena_printf(c->arena, "%s's product of 8192^3, %s", text_of(row, "backend"),
+                                          text_of(row, "dtype"));
+        if (name) levels[count++] = (plot_level){name, limit};
+    }
+    return count;
+}
+
+static status draw(call *c, const ladder_options *o, const curves *all, const ladder_lists *l, const json_t *rows,
+                   const machine *on)
+{
+    const int most_levels = 4 * (int)l->dtypes.count;
     plot_series *series = ARENA_ARRAY(c->arena, plot_series, all->count + 1);
-    plot_level *levels = ARENA_ARRAY(c->arena, plot_level, l->dtypes.count + 1);
+    plot_level *levels = ARENA_ARRAY(c->arena, plot_level, most_levels + 1);
     double *sizes = ARENA_ARRAY(c->arena, double, l->sizes.count + 1);
     if (!series || !levels || !sizes) return fail_memory(c->ctx, "a picture", 0);
     for (int64_t i = 0; i < l->sizes.count; i++) sizes[i] = (double)l->sizes.at[i];
@@ -230,6 +259,8 @@ static status draw(call *c, const ladder_options *o, const curves *all, const la
                                   .count = all->at[i].x.count,
                                   .style = PLOT_LINE_POINTS};
     choose_looks(all, &l->dtypes, series);
+    int level_count = list_peaks(c, &l->dtypes, on, levels);
+    level_count += list_device_limits(c, rows, levels + level_count, most_levels - level_count);
     const plot p = {.title =
                         arena_printf(c->arena, "products of N x N matrices, %s, %d threads", on->cpu.name, on->threads),
                     .x_label = "N",
@@ -239,7 +270,7 @@ static status draw(call *c, const ladder_options *o, const curves *all, const la
                     .series = series,
                     .series_count = (int)all->count,
                     .levels = levels,
-                    .level_count = list_peaks(c, &l->dtypes, on, levels),
+                    .level_count = level_count,
                     .x_ticks = sizes,
                     .x_tick_count = l->sizes.count <= 12 ? (int)l->sizes.count : 0};
     if (o->chart && bench_prints_md(c, &o->output)) print_plot(c, &p);
@@ -255,7 +286,7 @@ static status draw_rows(call *c, const ladder_options *o, const ladder_lists *l,
     const json_t *row;
     json_array_foreach((json_t *)(uintptr_t)rows, i, row) if (!s && !add_point(&all, row)) s =
         fail_memory(c->ctx, "a picture", 0);
-    if (!s && all.count) s = draw(c, o, &all, l, on);
+    if (!s && all.count) s = draw(c, o, &all, l, rows, on);
     for (int64_t k = 0; k < all.count; k++) {
         ARRAY_FREE(&all.at[k].x);
         ARRAY_FREE(&all.at[k].y);

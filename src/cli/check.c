@@ -9,7 +9,7 @@ typedef struct check_verb_options {
     const char *device, *level, *dtype, *prefer, *kernel_cache;
     string_list ops;
     int64_t seed;
-    bool overlap;
+    bool overlap, small;
 } check_verb_options;
 
 static const option options[] = {
@@ -26,6 +26,8 @@ static const option options[] = {
     {"prefer", STRING_AT(check_verb_options, prefer), "KERNEL,..", "kernels by name, used wherever they fit"},
     {"kernel-cache", STRING_AT(check_verb_options, kernel_cache), "DIR",
      "where kernels compiled at run time are kept (cuda); none: nowhere", .initial_help = "$XDG_CACHE_HOME/ingot"},
+    {"small", BOOL_AT(check_verb_options, small), NULL,
+     "small samples and no finite differences: for tools that make the device slow, as tools/sanitize_cuda.sh does"},
     {"seed", INT_AT(check_verb_options, seed), "N", "of values, weights and directions", .initial = "1"},
 };
 
@@ -105,13 +107,14 @@ static status run(call *c, void *given)
                            .level = o->level,
                            .prefer = o->prefer,
                            .overlap = o->overlap,
+                           .small = o->small,
                            .cache = kernel_cache_path(c, o->kernel_cache),
                            .ops = chosen,
                            .seed = (uint64_t)o->seed};
     if (!s && (!ingot_dtype_parse(o->dtype, &check.dtype) || !dtype_is_float(check.dtype)))
         s = fail_usage(c, "--dtype %s: float32, float64, float16 or bfloat16", o->dtype);
     if (!s) s = check_ops(c->ctx, &check, &report);
-    if (!s && !chosen && check.dtype == INGOT_F32) s = check_models(c->ctx, &check, &report);
+    if (!s && !chosen && check.dtype == INGOT_F32 && !o->small) s = check_models(c->ctx, &check, &report);
     if (!s) terminal_clear(c->terminal);
     if (!s && c->json) s = print_report_json(c, &report);
     if (!s && !c->json) print_table(&report);

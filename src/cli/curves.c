@@ -243,10 +243,20 @@ static status draw_all(call *c, const curves_options *o, curves *all)
     return INGOT_OK;
 }
 
+/* A path that is there and no folder, such as a run's own log.jsonl. */
+static status check_folder(call *c, const char *run)
+{
+    if (!file_exists(run) || directory_exists(run)) return INGOT_OK;
+    return ingot_fail(c->ctx, INGOT_ERROR_ARGUMENT,
+                      "%s is a file; ingot curves takes the folders that ingot train wrote, in which log.jsonl lies",
+                      run);
+}
+
 static status read_all(call *c, const curves_options *o, curves *all)
 {
     for (int64_t i = 0; i < o->plots.count; i++) TRY(plot_check(c->ctx, o->plots.at[i]));
     for (int64_t r = 0; r < o->runs.count; r++) {
+        TRY(check_folder(c, o->runs.at[r]));
         char *path = path_join(o->runs.at[r], "log.jsonl");
         status s = path ? read_log(c, path, &all[r]) : fail_memory(c->ctx, o->runs.at[r], 64);
         if (!s && !all[r].steps.count) s = ingot_fail(c->ctx, INGOT_ERROR_ARGUMENT, "%s holds no step", path);

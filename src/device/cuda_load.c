@@ -12,33 +12,40 @@
 #define INGOT_BUILD_STAMP "unstamped"
 #endif
 
+/* A module that is there and does not load says why: a library of CUDA that this machine lacks, say. */
+static void *open_at(const char *path, char why[512])
+{
+    void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    const char *said = module ? NULL : dlerror();
+    if (said && !*why && !strstr(said, "libingot_cuda.so: cannot open")) snprintf(why, 512, "%s", said);
+    return module;
+}
+
 /* Beside the program or library that holds this code, then where the system's loader looks. */
-static void *open_module(void)
+static void *open_module(char why[512])
 {
     Dl_info here;
     char path[PATH_MAX];
+    void *module = NULL;
     if (dladdr((void *)(uintptr_t)&device_table, &here) && here.dli_fname) {
         const char *slash = strrchr(here.dli_fname, '/');
         int folder = slash ? (int)(slash - here.dli_fname) : 1;
         snprintf(path, sizeof path, "%.*s/libingot_cuda.so", folder, slash ? here.dli_fname : ".");
-        void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+        module = open_at(path, why);
         if (module) return module;
         snprintf(path, sizeof path, "%.*s/../lib/libingot_cuda.so", folder, slash ? here.dli_fname : ".");
-        module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-        if (module) return module;
+        module = open_at(path, why);
     }
-    return dlopen("libingot_cuda.so", RTLD_NOW | RTLD_LOCAL);
+    return module ? module : open_at("libingot_cuda.so", why);
 }
 
 static status open_cuda(context *ctx, const ingot_device_options *options, device *d)
 {
-    void *module = open_module();
-    if (!module) {
-        const char *why = dlerror();
-        bool absent = why && strstr(why, "libingot_cuda.so: cannot open");
+    char why[512] = "";
+    void *module = open_module(why);
+    if (!module)
         return ingot_fail(ctx, INGOT_ERROR_UNSUPPORTED, "no CUDA here: %s",
-                          absent ? "this build has no CUDA module (./dev build --cuda makes it)" : why);
-    }
+                          *why ? why : "this build has no CUDA module (./dev build --cuda makes it)");
     union { /* what dlsym gives is a function or an object */
         void *at;
         const device_def *def;

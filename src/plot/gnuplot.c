@@ -15,9 +15,9 @@
 
 extern char **environ;
 
-/* Told apart by most colour-blind people: Okabe and Ito 2008, the darker ones first, and one of Tol's. */
-static const char *const colors[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
-                                     "#e69f00", "#56b4e9", "#000000", "#882255"};
+/* Told apart by most colour-blind people: Okabe and Ito 2008, the darker ones first, and one of Tol's; then four for those who draw more. */
+static const char *const colors[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9",
+                                     "#000000", "#882255", "#8c510a", "#80b918", "#5e3c99", "#888888"};
 
 /* 'it''s': gnuplot's quoting, control characters left out. */
 static void put_quoted(text *out, const char *plain)

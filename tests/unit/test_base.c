@@ -70,6 +70,11 @@ static void test_nearest_name(void **state)
     assert_string_equal(nearest_name("batchsize", names, COUNT(names)), "batch-size");
     assert_string_equal(nearest_name("vocabsize", names, COUNT(names)), "vocab-size");
     assert_string_equal(nearest_name("stpes", names, COUNT(names)), "steps");
+    static const char *const dtypes[] = {"float32", "bfloat16", "float16"};
+    assert_string_equal(nearest_name("bf16", dtypes, COUNT(dtypes)), "bfloat16");
+    assert_string_equal(nearest_name("f32", dtypes, COUNT(dtypes)), "float32");
+    assert_string_equal(nearest_name("f16", dtypes, COUNT(dtypes)), "float16");
+    assert_null(nearest_name("f64", dtypes, COUNT(dtypes)));
     assert_null(nearest_name("zzzzzz", names, COUNT(names)));
     assert_null(nearest_name("", names, COUNT(names)));
     assert_null(nearest_name("steps", names, 0));

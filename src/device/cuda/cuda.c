@@ -51,7 +51,9 @@ static status still_good(device *d)
 static status describe_device(context *ctx, struct device_caps *caps)
 {
     struct cudaDeviceProp p;
-    int count = 0;
+    int count = 0, driver = 0;
+    if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0)
+        return ingot_fail(ctx, INGOT_ERROR_UNSUPPORTED, "no CUDA here: no NVIDIA driver");
     if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0) {
         cudaError_t why = cudaGetLastError();
         return ingot_fail(ctx, INGOT_ERROR_UNSUPPORTED, "no CUDA here: %s",
