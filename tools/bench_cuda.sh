@@ -1,37 +1,110 @@
 #!/usr/bin/env bash
-# bench_cuda.sh INGOT [--quick]: what docs/performance.md says of NVIDIA GPUs, measured again: training steps, ops in graphs, prompts and
-# tokens; beside them PyTorch, where python3 has it (tools/peers/cuda_ops.py). --quick leaves the long ones and peers out.
+# bench_cuda.sh INGOT [--quick] [--no-peers]: the CUDA table of docs/performance.md, measured again on this GPU: the work, its limit,
+# Ingot, the fastest peer of the same run (tools/peers/cuda_*.py, where python3 has PyTorch), what was wanted, and the ratios. Each
+# row is printed as soon as it is there. --quick leaves the peers out that torch.compile takes minutes for; --no-peers all of them.
 set -uo pipefail
-cd "$(dirname "$0")/.." || exit 1
-ingot=$1 quick=${2:-}
-if ! line=$("$ingot" devices | grep '^cuda') || [[ $line == *'not here'* ]]; then
-  echo "NOT RUN: ${line:-$ingot knows no device cuda}"
+ingot=$(realpath "$1")
+peers=$(realpath "$(dirname "$0")")/peers
+shift
+quick='' alone=''
+for word in "$@"; do
+  case $word in
+    --quick) quick=1 ;;
+    --no-peers) alone=1 ;;
+    *) echo "bench_cuda.sh does not know $word: --quick, --no-peers" >&2; exit 2 ;;
+  esac
+done
+line=$("$ingot" devices --quiet | grep '^cuda') || line="cuda: not here: $ingot knows no such device"
+if [[ $line == *': not here: '* ]]; then
+  echo "NOT RUN: ${line#*: not here: }"
   exit 0
 fi
-echo "$line"
-failed=0
-show() { # TITLE COMMAND...
-  echo
-  echo "## $1"
-  shift
-  echo "    $*"
-  "$@" || { echo "FAILED: $*"; failed=1; }
-}
-cuda=(--device cuda)
-show 'a step of tiny-1m, B8 T128' "$ingot" bench train --preset tiny-1m --batch-size 8 --context 128 --dtype float32,bfloat16 \
-  "${cuda[@]}" --repetitions 100 -o md
-show 'ops' "$ingot" bench ops --ops attention,softmax,rms_norm,lora_linear "${cuda[@]}" --dtype bfloat16 --fused both -o md
-show 'tokens and prompts' "$ingot" bench infer --preset llama-1b,smollm2-135m -p 512,4096 -n 128 --dtype bfloat16 "${cuda[@]}" -o md
-if [[ $quick != --quick ]]; then
-  show 'a step of GPT-2 124M, B64 T1024' "$ingot" bench train --preset gpt2-124m --batch-size 64 --context 1024 --dtype bfloat16 \
-    "${cuda[@]}" --repetitions 20 -o md
-  show 'pictures' "$ingot" bench train --family convnet --batch-size 32 --optimizer sgd,adam "${cuda[@]}" --repetitions 100 -o md
-  show 'the ladder' "$ingot" bench ladder --sizes 128,256,512,1024,2048,4096 --devices cpu,cuda -o md
-  if python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
-    show 'PyTorch beside it' python3 tools/peers/cuda_ops.py --compile --train
-  else
-    echo
-    echo 'NOT RUN: python3 has no torch that sees this GPU'
-  fi
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+echo "${line#*: }; $("$ingot" --version | head -1); $(date -u +%F)"
+: >"$logs/peers"
+if [[ $alone ]]; then
+  echo 'Peers: left out'
+elif python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
+  compile=(--compile)
+  [[ ! $quick ]] || compile=()
+  python3 "$peers/cuda_ops.py" ${compile[@]+"${compile[@]}"} 2>"$logs/errors" | tee -a "$logs/peers" | sed 's/^/    /'
+  [[ $quick ]] || python3 "$peers/cuda_steps.py" --together 2>>"$logs/errors" | tee -a "$logs/peers" | sed 's/^/    /'
+else
+  echo 'Peers: NOT RUN: python3 has no torch that sees this GPU'
 fi
+failed=0
+echo
+echo '| work | limit | Ingot | fastest peer in this run | wanted | Ingot / wanted | Ingot / peer |'
+echo '|---|---|---|---|---|---|---|'
+ours() { # KEY COMMAND...: what the verb says as JSON, once
+  local key=$1
+  shift
+  "$ingot" "$@" --device cuda --quiet -o json >"$logs/$key" 2>"$logs/$key.err" ||
+    { echo "FAILED: ingot $* --device cuda: $(tail -n 1 "$logs/$key.err")" >>"$logs/failed"; failed=1; }
+}
+field() { # KEY FIELD [N]: the N-th number of that name
+  sed -nE "s/^ *\"$2\": ([0-9.e+-]+),?$/\1/p" "$logs/$1" | sed -n "${3:-1}p"
+}
+row() { # WORK LIMIT VALUE UNIT WANTED less|more PEER...: peers by name, the fastest is shown
+  local work=$1 limit=$2 value=$3 unit=$4 wanted=$5 better=$6
+  shift 6
+  awk -v work="$work" -v limit="$limit" -v value="$value" -v unit="$unit" -v wanted="$wanted" -v less="$([[ $better == less ]] && echo 1)" \
+    -v names=" $* " '
+    function short(x) { return sprintf(x >= 10000 ? "%.0f" : "%.4g", x) }
+    index(names, " " $1 " ") && (!peer || (less ? $2 < peer : $2 > peer)) { peer = $2; name = $1 }
+    END {
+      of_wanted = wanted + 0 && value ? sprintf("%.2f", value / wanted) : ""
+      of_peer = peer && value ? sprintf("%.2f", value / peer) : ""
+      shown = value == "" ? "not measured" : short(value) " " unit
+      sign = wanted + 0 ? (less ? "<= " : ">= ") wanted " " unit : wanted
+      printf "| %s | %s | %s | %s | %s | %s | %s |\n", work, limit, shown, peer ? short(peer) " (" name ")" : "", sign, of_wanted, of_peer
+    }' "$logs/peers"
+}
+scaled() { awk -v x="$1" -v by="$2" 'BEGIN { if (x != "") printf "%.6g", x * by }'; }
+rate() { awk -v of="$1" -v by="$2" 'BEGIN { if (by > 0) printf "%.6g", of / by }'; }
+
+ours gpt2 bench train --preset gpt2-124m --batch-size 64 --context 1024 --dtype bfloat16 --repetitions 20
+row 'GPT-2 124M step, B64 T1024 bf16' 'GEMM 69.8 ms, about 100 in all' "$(field gpt2 ms_per_step)" ms 105 less gpt2 gpt2-cudnn gpt2-autotune
+row 'its memory, as planned' '' "$(scaled "$(field gpt2 peak_bytes)" 1e-9)" GB "within 5 % of the driver's count" less gpt2-memory gpt2-cudnn-memory
+row "its memory, the driver's count" '' "$(scaled "$(field gpt2 resident_bytes)" 1e-9)" GB "below the peer's" less gpt2-memory gpt2-cudnn-memory
+tiny=(bench train --preset tiny-1m --batch-size 8 --context 128 --repetitions 300)
+ours tiny "${tiny[@]}" --dtype float32,bfloat16
+ours tiny-tf32 "${tiny[@]}" --tf32
+row 'tiny-1m step, B8 T128 float32' launches "$(field tiny ms_per_step 1)" ms 0.25 less tiny-float32 tiny-reduce-overhead
+row 'the same with TF32' launches "$(field tiny-tf32 ms_per_step)" ms 0.25 less tiny-tf32
+row 'the same in bf16' launches "$(field tiny ms_per_step 2)" ms 0.25 less tiny-bfloat16
+for op in softmax rms_norm; do
+  shape=65536x4096
+  [[ $op == softmax ]] || shape+=,4096
+  ours "$op-large" bench ops --ops $op --dtype bfloat16 --shape $shape
+  row "$op bf16 65536x4096" 'copy 4.28 TB/s' "$(scaled "$(field "$op-large" gb_per_s)" 1e-3)" TB/s 3.9 more $op-large $op-compiled-large
+done
+for op in softmax rms_norm; do
+  wanted=2.5
+  [[ $op == softmax ]] || wanted=2.2
+  ours $op bench ops --ops $op --dtype bfloat16 --chain 20
+  row "$op bf16 128x1024, in a graph" 'launch about 2 us' "$(field $op us 2)" us $wanted less $op-small $op-compiled-small
+done
+ours convnet bench train --family convnet --image 3x32x32 --batch-size 32 --optimizer sgd,adam --repetitions 300
+row 'convnet 32x3x32x32 SGD, float32' '' "$(rate 1000 "$(field convnet ms_per_step 1)")" batch/s reported more convnet-sgd-float32
+row 'convnet 32x3x32x32 Adam, float32' '' "$(rate 1000 "$(field convnet ms_per_step 2)")" batch/s reported more convnet-adam-float32
+ours lora bench ops --ops lora_linear --dtype bfloat16 --chain 20
+row 'lora_linear 128x512x512 r8 bf16, in a graph' 'base product 3.1 us' "$(field lora us 2)" us reported less lora_linear lora_linear-compiled
+attention() { # NAME SHAPE BATCH CONTEXT HEADS DIM WANTED-FORWARD WANTED-BACKWARD
+  local flops
+  flops=$(awk -v B="$3" -v T="$4" -v H="$5" -v D="$6" 'BEGIN { print 4 * B * H * T * (T + 1) / 2 * D }')
+  ours "a-$1" bench ops --ops attention --dtype bfloat16 --shape "$2,$2,$2"
+  row "attention forward, B$3 H$5 T$4 D$6 causal bf16" '' "$(rate "$flops" "$(scaled "$(field "a-$1" us 2)" 1e6)")" TFLOP/s "$7" more attention-"$1"-{flash,cudnn}
+  ours "g-$1" bench ops --ops attention_grad --dtype bfloat16 --shape "$2,$2,$2,$2,$2,$3x$5x$4"
+  row "attention backward, the same" '' "$(rate "$(scaled "$flops" 2.5)" "$(scaled "$(field "g-$1" us 2)" 1e6)")" TFLOP/s "$8" more attention_grad-"$1"-{flash,cudnn}
+}
+attention d64 64x1024x12x64 64 1024 12 64 278 177
+attention d128 4x4096x32x128 4 4096 32 128 413 325
+ours infer bench infer --preset llama-1b,smollm2-135m -p 4096 -n 128 --dtype bfloat16
+row 'decode batch 1, Llama 1B bf16, tok/s' '1,730' "$(field infer median_ts 2)" '' 1200 more decode-llama-1b
+row 'decode batch 1, SmolLM2-135M bf16, tok/s' '15,900' "$(field infer median_ts 4)" '' 2500 more decode-smollm2-135m
+row 'prefill 4096 tokens, Llama 1B bf16, tok/s' 'about 318,000' "$(field infer median_ts 1)" '' 160000 more prefill-llama-1b
+[[ ! -s $logs/failed ]] || { echo; cat "$logs/failed"; }
+[[ ! -s $logs/errors ]] || { echo; grep -vE 'Warning|warn' "$logs/errors" | tail -n 5; }
 exit $failed

@@ -31,9 +31,10 @@ cp -r "$build/pages" "$folder/"
 while read -r path; do
   case $(basename "$path") in
     libc.so* | libm.so* | libpthread.so* | libdl.so* | librt.so* | ld-linux*) ;;
+    libcublas* | libnvrtc*) ;;
     *) cp -L "$path" "$folder/" ;;
   esac
-done < <(ldd "$build/ingot" | awk '$2 == "=>" && $3 ~ /^\// { print $3 }')
+done < <(ldd "$build/ingot" ${nvcc:+"$build/libingot_cuda.so"} | awk '$2 == "=>" && $3 ~ /^\// { print $3 }')
 find "$folder" -maxdepth 1 -type f \( -name ingot -o -name '*.so*' \) -exec strip --strip-unneeded {} +
 tar -C "$build" -cf - "$name" | xz -T2 >"$build/$name.tar.xz"
 bytes=$(stat -c %s "$build/$name.tar.xz")

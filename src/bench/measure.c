@@ -71,6 +71,16 @@ status bench_stats_of(context *ctx, double *samples, int64_t count, bench_stats 
     return s;
 }
 
+void bench_stats_divide(bench_stats *s, double pieces)
+{
+    for (int64_t i = 0; i < s->count; i++) s->samples[i] /= pieces;
+    s->median /= pieces;
+    s->mean /= pieces;
+    s->deviation /= pieces;
+    s->least /= pieces;
+    s->most /= pieces;
+}
+
 void bench_stats_free(bench_stats *s)
 {
     free(s->samples);

@@ -21,6 +21,7 @@ typedef struct bench_effort {
 status bench_measure(context *ctx, bench_work *work, void *arg, const bench_effort *effort, bench_stats *out);
 /* Of samples that were taken elsewhere, malloc'ed: the stats own them from here on, also when this fails. */
 status bench_stats_of(context *ctx, double *samples, int64_t count, bench_stats *out);
+void bench_stats_divide(bench_stats *s, double pieces); /* a sample was so many pieces of work: of one from here on */
 void bench_stats_free(bench_stats *s);
 /* Of `count` values, which are left in ascending order; 0 of none. */
 double bench_median(double *values, int64_t count);

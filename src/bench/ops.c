@@ -1,6 +1,7 @@
 /* Measuring ops. */
 #include "bench/ops.h"
 #include "bench/limits.h"
+#include "bench/sample.h"
 #include "bench/timed.h"
 #include "passes/passes.h"
 
@@ -26,30 +27,6 @@ typedef struct ops_figures {
     op_cost op;          /* as the op itself counts */
     text kernels, attrs;
 } ops_figures;
-
-static build *build_sample(const ops_case *c)
-{
-    const op_def *op = c->op;
-    build *b = ingot_build_new(c->d->ctx, op->name);
-    int declared = op_input_count(op), inputs = c->sample->inputs ? c->sample->inputs : declared;
-    value *in[OP_MAX_INPUTS] = {NULL};
-    while (b && inputs > 0 && c->sample->in[inputs - 1].rank < 0) inputs--;
-    for (int i = 0; b && i < inputs; i++) {
-        const op_input *input = &op->inputs[MIN(i, declared - 1)];
-        if (c->sample->in[i].rank < 0) continue;
-        char name[64];
-        snprintf(name, sizeof name, "%s %d", input->name, i);
-        in[i] = ingot_input(b, arena_strdup(b->arena, name), input->takes == INTEGER ? INGOT_I32 : c->type,
-                            c->sample->in[i]);
-    }
-    node *n = b ? node_new(b, op, in, inputs, c->sample->attrs) : NULL;
-    int outputs = c->sample->outputs ? c->sample->outputs : op_output_count(op);
-    bool any = false;
-    for (int i = 0; i < outputs; i++) any |= !op->outputs[i].optional;
-    for (int i = 0; n && i < outputs; i++)
-        if (!any || !op->outputs[i].optional) ingot_output(b, op->outputs[i].name, node_output(b, n, i));
-    return b;
-}
 
 static const node *node_of(const build *b, const op_def *op)
 {
@@ -85,9 +62,10 @@ static status fill(const ops_case *c, ingot_program *p)
     return timed_fill(p, below, positive);
 }
 
-static void list_kernels(const ingot_program *p, text *out)
+/* Of one call. */
+static void list_kernels(const ingot_program *p, int64_t steps, text *out)
 {
-    for (int64_t i = 0; i < p->main.count; i++) {
+    for (int64_t i = 0; i < steps; i++) {
         const char *name = p->main.steps[i].kernel->name;
         if (i > 6) {
             text_puts(out, ", ...");
@@ -100,7 +78,8 @@ static void list_kernels(const ingot_program *p, text *out)
 
 static status measure_form(const ops_case *c, bool lowered, ops_figures *out)
 {
-    build *b = build_sample(c);
+    const int64_t chain = MAX(c->plan->chain, (int64_t)1);
+    build *b = sample_graph(c->d->ctx, c->op, c->sample, c->type, chain);
     if (!b) return fail_memory(c->d->ctx, "a graph", sizeof *b);
     *out = (ops_figures){0};
     const node *n = node_of(b, c->op);
@@ -116,12 +95,13 @@ static status measure_form(const ops_case *c, bool lowered, ops_figures *out)
     ingot_program *p;
     TRY(ingot_compile(b, c->d, NULL, &p));
     ingot_program_info info = ingot_program_describe(p);
-    out->dispatches = info.steps;
-    out->flops = info.flops;
-    out->bytes = info.bytes;
-    list_kernels(p, &out->kernels);
+    out->dispatches = info.steps / chain;
+    out->flops = info.flops / (double)chain;
+    out->bytes = info.bytes / (double)chain;
+    list_kernels(p, out->dispatches, &out->kernels);
     s = fill(c, p);
     if (!s) s = timed_program(p, &c->plan->effort, NULL, NULL, NULL, &out->stats);
+    bench_stats_divide(&out->stats, (double)chain);
     ingot_program_free(p);
     return s;
 }
@@ -151,6 +131,7 @@ static json_t *make_row(const ops_case *c, const char *form, const ops_figures *
     row_set_text(row, "shape", shapes.at);
     row_set_text(row, "dtype", ingot_dtype_name(c->type));
     row_set_text(row, "form", form);
+    if (c->plan->chain > 1) json_object_set_new(row, "chain", json_integer((json_int_t)c->plan->chain));
     if (f->attrs.length > 2) row_set_text(row, "attrs", f->attrs.at + 2); /* behind ", " */
     if (c->number >= 0) json_object_set_new(row, "sample", json_integer((json_int_t)c->number));
     row_set_text(row, "kernels", f->kernels.at);
@@ -222,7 +203,7 @@ static status measure_op(ops_case *c, json_t *rows, int *left_out)
         c->number = !c->plan->shape_count && i >= c->op->bench_count ? (int64_t)(i - c->op->bench_count) : -1;
         if (ingot_interrupted(c->d->ctx)) return ingot_fail(c->d->ctx, INGOT_ERROR_INTERRUPTED, "interrupted");
         status s = measure_case(c, rows);
-        if (s == INGOT_ERROR_UNSUPPORTED || (s == INGOT_ERROR_SHAPE && !c->plan->shape_count)) {
+        if (s == INGOT_ERROR_UNSUPPORTED || (s == INGOT_ERROR_SHAPE && !c->plan->shape_count && c->plan->chain <= 1)) {
             ++*left_out;
             continue;
         }

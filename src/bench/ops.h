@@ -16,6 +16,7 @@ typedef struct ops_plan {
     const op_sample
         *shapes; /* in place of all of these: rank 0 or more where given; attributes are the op's first ones */
     int64_t shape_count;
+    int64_t chain; /* so many calls in one program, each on the first result of the one before; figures are of one */
     bench_effort effort;
 } ops_plan;
 

@@ -39,12 +39,7 @@ status timed_program(ingot_program *p, const bench_effort *effort, timed_extra *
     bench_effort how = *effort;
     how.warmup = MAX(how.warmup - 2, (int64_t)0);
     TRY(bench_measure(ctx, run_some, &w, &how, out));
-    for (int64_t i = 0; i < out->count; i++) out->samples[i] /= (double)w.runs;
-    out->median /= (double)w.runs;
-    out->mean /= (double)w.runs;
-    out->deviation /= (double)w.runs;
-    out->least /= (double)w.runs;
-    out->most /= (double)w.runs;
+    bench_stats_divide(out, (double)w.runs);
     return INGOT_OK;
 }
 

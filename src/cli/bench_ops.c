@@ -8,6 +8,7 @@ typedef struct ops_options {
     device_flags device;
     string_list ops, dtypes, shapes;
     int form;
+    int64_t chain;
     double seconds;
     bool samples;
     output_flags output;
@@ -24,6 +25,9 @@ static const option lines[] = {
     {"shape", LIST_AT(ops_options, shapes), "AxB,..",
      "shapes of the inputs of one op, in place of its own: 512x512,512x512; - leaves one out"},
     {"samples", BOOL_AT(ops_options, samples), NULL, "the small shapes of the tests too"},
+    {"chain", INT_AT(ops_options, chain), "N",
+     "so many calls in one program, each on the result of the one before; figures are of one", .initial = "1",
+     .range = BETWEEN(1, 1000)},
     {"seconds", DOUBLE_AT(ops_options, seconds), "S", "time for each row", .initial = "0.2", .range = MORE_THAN(0)},
 };
 
@@ -146,6 +150,7 @@ static status read_lists(call *c, const ops_options *o, ops_work *w)
                          .samples = o->samples,
                          .shapes = shapes,
                          .shape_count = o->shapes.count,
+                         .chain = o->chain,
                          .effort = {.warmup = 2, .seconds = o->seconds}};
     for (int i = 0; w->ops[i]; i++) w->plan.samples |= !w->ops[i]->bench_count; /* an op that has no other shapes */
     return INGOT_OK;
@@ -190,11 +195,13 @@ const verb bench_ops_verb = {
                    "peak and copy "
                    "bandwidth, as a share of what it took: above 1 its data stayed in the caches. The first row is the "
                    "device's bare "
-                   "launch. Shapes are the op's own for measuring; --samples adds those of the tests.",
+                   "launch: what each run of a program costs that holds one op; --chain shows an op among others. "
+                   "Shapes are the op's own for measuring; --samples adds those of the tests.",
     .run = run,
     .options_bytes = sizeof(ops_options),
     .options = {{NULL, OPTIONS(lines)}, DEVICE_TABLE_OF_DTYPES(ops_options, device), OUTPUT_TABLE(ops_options, output)},
     .examples = "ingot bench ops --ops softmax,rms_norm,lora_linear --fused both\n"
                 "ingot bench ops --ops attention --dtype float32 --device cuda -o json\n"
+                "ingot bench ops --ops softmax,rms_norm --chain 20 --device cuda\n"
                 "ingot bench ops --ops matmul --shape 1024x1024,1024x1024 --dtype float32,float64,bfloat16\n",
 };

@@ -43,9 +43,13 @@ static status open_cuda(context *ctx, const ingot_device_options *options, devic
 {
     char why[512] = "";
     void *module = open_module(why);
+    const char *lacks = strstr(why, "cannot open shared object")
+                            ? "; the libraries of CUDA itself are the machine's: "
+                              "install them, or name their folder in LD_LIBRARY_PATH"
+                            : "";
     if (!module)
-        return ingot_fail(ctx, INGOT_ERROR_UNSUPPORTED, "no CUDA here: %s",
-                          *why ? why : "this build has no CUDA module (./dev build --cuda makes it)");
+        return ingot_fail(ctx, INGOT_ERROR_UNSUPPORTED, "no CUDA here: %s%s",
+                          *why ? why : "this build has no CUDA module (./dev build --cuda makes it)", lacks);
     union { /* what dlsym gives is a function or an object */
         void *at;
         const device_def *def;

@@ -1,19 +1,23 @@
 #!/usr/bin/env python3
-"""PyTorch's time on a GPU for the shapes of `ingot bench ops --device cuda --dtype bfloat16`, and for whole training steps.
+"""PyTorch's time on a GPU for the ops of the CUDA table in docs/performance.md, all in bfloat16.
 
-    tools/peers/cuda_ops.py [--compile] [--train]
+    tools/peers/cuda_ops.py [--compile]
 
-Each figure is the median of 30 replays of a CUDA graph of 20 calls, as Ingot's own are of replays. Attention: the flash and
-cuDNN backends of scaled_dot_product_attention, causal. --compile adds torch.compile to softmax and RMS norm; --train adds
-steps of GPT-2 124M (B64 T1024, bfloat16 autocast, torch.compile, fused AdamW), which takes minutes to compile.
+Small ops are medians of 30 replays of a CUDA graph of 20 calls, as `ingot bench ops --chain 20` times Ingot's. Attention: the
+flash and cuDNN backends of scaled_dot_product_attention, causal, medians of 20 times 5 calls; FLOPs are those of the causal
+half, and 2.5 times that backwards. --compile adds torch.compile. A line is printed as soon as it is measured: the work, the
+value, its unit, and what was measured.
 """
 import argparse
 import statistics
-import time
 
 import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+def say(name, value, unit, what):
+    print(f"{name} {value:.4g} {unit} | {what}", flush=True)
 
 
 def graph_us(call, calls=20, replays=30):
@@ -37,37 +41,29 @@ def graph_us(call, calls=20, replays=30):
     return statistics.median(times)
 
 
+def forms(name, f, compiled):
+    return [(name, f), (f"{name}-compiled", torch.compile(f))] if compiled else [(name, f)]
+
+
 def rows(compiled):
-    print("| op | shape | us | GB/s |\n|---|---|---|---|")
-    for shape in [(128, 1024), (4096, 4096), (65536, 4096)]:
+    for size, shape in (("small", (128, 1024)), ("large", (65536, 4096))):
         x, w = torch.randn(shape, device="cuda", dtype=torch.bfloat16), torch.randn(shape[1], device="cuda", dtype=torch.bfloat16)
-        softmax, norm = lambda x: F.softmax(x, -1), lambda x: F.rms_norm(x, (shape[1],), w, 1e-5)
-        forms = [("torch", softmax, norm)]
-        if compiled:
-            forms.append(("torch.compile", torch.compile(softmax), torch.compile(norm)))
-        for name, soft, rms in forms:
-            for op, f in (("softmax", soft), ("rms_norm", rms)):
-                us = graph_us(lambda: f(x), calls=20 if shape[0] < 65536 else 3)
-                print(f"| {op} ({name}) | {shape} | {us:.2f} | {4e-3 * x.numel() / us:.0f} |")
+        ops = forms("softmax", lambda x: F.softmax(x, -1), compiled) + \
+            forms("rms_norm", lambda x: F.rms_norm(x, (shape[1],), w, 1e-5), compiled)
+        for name, f in ops:
+            us = graph_us(lambda: f(x), calls=20 if size == "small" else 3)
+            if size == "small":
+                say(f"{name}-small", us, "us", f"{shape}, in a graph of 20")
+            else:
+                say(f"{name}-large", 4e-6 * x.numel() / us, "TB/s", f"{shape}, {us:.1f} us")
 
 
-def attention():
-    print("| attention | shape (B, T, H, D) | forward us | TFLOP/s | backward us | TFLOP/s |\n|---|---|---|---|---|---|")
-    for B, T, H, D in [(4, 1024, 12, 64), (64, 1024, 12, 64), (4, 4096, 32, 128)]:
-        q, k, v = (torch.randn(B, H, T, D, device="cuda", dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
-        flops = 4 * B * H * T * (T + 1) / 2 * D
-        for name, backend in (("flash", SDPBackend.FLASH_ATTENTION), ("cuDNN", SDPBackend.CUDNN_ATTENTION)):
-            try:
-                with sdpa_kernel(backend):
-                    forward = lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True)
-                    y = forward()
-                    d = torch.randn_like(y)
-                    one = lambda f: statistics.median(timed(f) for _ in range(20))
-                    fwd = one(lambda: F.scaled_dot_product_attention(q.detach(), k.detach(), v.detach(), is_causal=True))
-                    bwd = one(lambda: torch.autograd.grad(y, (q, k, v), d, retain_graph=True))
-                print(f"| {name} | {(B, T, H, D)} | {fwd:.1f} | {flops / fwd / 1e6:.0f} | {bwd:.1f} | {2.5 * flops / bwd / 1e6:.0f} |")
-            except RuntimeError as e:
-                print(f"| {name} | {(B, T, H, D)} | {str(e)[:60]} |")
+def lora(compiled):
+    for dtype in (torch.bfloat16, torch.float32):
+        x, w, a, b = (torch.randn(s, device="cuda", dtype=dtype) for s in ((128, 512), (512, 512), (8, 512), (512, 8)))
+        name = "lora_linear" if dtype == torch.bfloat16 else "lora_linear-float32"
+        for name, f in forms(name, lambda x: F.linear(x, w) + 2 * F.linear(F.linear(x, a), b), compiled):
+            say(name, graph_us(lambda: f(x)), "us", f"128x512x512, rank 8, {dtype}, in a graph of 20")
 
 
 def timed(f):
@@ -80,43 +76,31 @@ def timed(f):
     return begin.elapsed_time(end) * 1e3 / 5
 
 
-def train():
-    import transformers
-    torch.set_float32_matmul_precision("high")
-    config = transformers.GPT2Config(attn_implementation="sdpa", resid_pdrop=0, embd_pdrop=0, attn_pdrop=0)
-    model = transformers.GPT2LMHeadModel(config).cuda()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    tokens = torch.randint(0, 50257, (64, 1025), device="cuda")
-
-    def loss_of(x, y):
-        with torch.autocast("cuda", torch.bfloat16):
-            logits = model(x).logits
-            return F.cross_entropy(logits.view(-1, logits.size(-1)), y.reshape(-1))
-
-    loss_of = torch.compile(loss_of)
-    times = []
-    for _ in range(12):
-        torch.cuda.synchronize()
-        began = time.perf_counter()
-        loss = loss_of(tokens[:, :-1], tokens[:, 1:])
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        torch.cuda.synchronize()
-        times.append(time.perf_counter() - began)
-    ms = statistics.median(times[4:]) * 1e3
-    print(f"gpt2-124m B64 T1024 bfloat16, torch.compile: {ms:.1f} ms, {65536e3 / ms:.0f} tok/s, "
-          f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB at most")
+def attention():
+    for size, (B, T, H, D) in (("d64", (64, 1024, 12, 64)), ("d128", (4, 4096, 32, 128))):
+        q, k, v = (torch.randn(B, H, T, D, device="cuda", dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
+        plain = [t.detach() for t in (q, k, v)]
+        flops = 4 * B * H * T * (T + 1) / 2 * D
+        for name, backend in (("flash", SDPBackend.FLASH_ATTENTION), ("cudnn", SDPBackend.CUDNN_ATTENTION)):
+            try:
+                with sdpa_kernel(backend):
+                    y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+                    d = torch.randn_like(y)
+                    median = lambda f: statistics.median(timed(f) for _ in range(20))
+                    fwd = median(lambda: F.scaled_dot_product_attention(*plain, is_causal=True))
+                    bwd = median(lambda: torch.autograd.grad(y, (q, k, v), d, retain_graph=True))
+                shape = f"B{B} T{T} H{H} D{D} causal"
+                say(f"attention-{size}-{name}", flops / fwd / 1e6, "TFLOP/s", f"{shape}, forward {fwd:.1f} us")
+                say(f"attention_grad-{size}-{name}", 2.5 * flops / bwd / 1e6, "TFLOP/s", f"{shape}, backward {bwd:.1f} us")
+            except RuntimeError as e:
+                print(f"# NOT MEASURED: {name}, {size}: {str(e).splitlines()[0][:120]}", flush=True)
 
 
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--compile", action="store_true")
-    options.add_argument("--train", action="store_true")
     options = options.parse_args()
-    print(torch.cuda.get_device_name(), "torch", torch.__version__)
-    rows(options.compile)
+    print(f"# {torch.cuda.get_device_name()}, torch {torch.__version__}", flush=True)
     attention()
-    if options.train:
-        train()
+    rows(options.compile)
+    lora(options.compile)
