@@ -115,6 +115,45 @@ __device__ __forceinline__ void stores_done()
     asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
 }
 
+// Plain bytes, a multiple of 16, both ends at multiples of 16.
+__device__ __forceinline__ void copy_bytes(void *to, const void *from, int bytes, uint64_t *barrier)
+{
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                     shared_address(to)),
+                 "l"(from), "r"(bytes), "r"(shared_address(barrier))
+                 : "memory");
+}
+__device__ __forceinline__ void store_bytes(void *to, const void *from, int bytes)
+{
+    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(shared_address(from)),
+                 "r"(bytes)
+                 : "memory");
+}
+// to += from, element by element, in memory.
+__device__ __forceinline__ void add_bytes(float *to, const float *from, int bytes)
+{
+    asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(to),
+                 "r"(shared_address(from)), "r"(bytes)
+                 : "memory");
+}
+// What ordinary instructions wrote, before the copy engine reads it.
+__device__ __forceinline__ void settle_for_copies()
+{
+    asm volatile("fence.proxy.async;" ::: "memory");
+}
+
+// Counts in global memory, by which blocks wait for each other: who reads one sees what its writer had written before.
+__device__ __forceinline__ int read_count(const int *at)
+{
+    int v;
+    asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(v) : "l"(at) : "memory");
+    return v;
+}
+__device__ __forceinline__ void write_count(int *at, int v)
+{
+    asm volatile("st.release.gpu.global.s32 [%0], %1;" ::"l"(at), "r"(v) : "memory");
+}
+
 // `threads` threads of a block meet at one of the 16 barriers that the hardware numbers; 0 is __syncthreads's.
 __device__ __forceinline__ void meet(int number, int threads)
 {

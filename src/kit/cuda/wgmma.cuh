@@ -55,16 +55,26 @@ __device__ __forceinline__ void begin_products()
 {
     asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
-__device__ __forceinline__ void finish_products()
+__device__ __forceinline__ void commit_products()
 {
     asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+}
+// Until at most LEFT of what was committed are on their way.
+template <int LEFT> __device__ __forceinline__ void wait_products()
+{
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(LEFT) : "memory");
+}
+__device__ __forceinline__ void finish_products()
+{
+    commit_products();
+    wait_products<0>();
 }
 
-#define QUAD(q) "+f"(q[0]), "+f"(q[1]), "+f"(q[2]), "+f"(q[3])
-#define EIGHT(y, k)                                                                                                    \
-    QUAD(y[k]), QUAD(y[k + 1]), QUAD(y[k + 2]), QUAD(y[k + 3]), QUAD(y[k + 4]), QUAD(y[k + 5]), QUAD(y[k + 6]),        \
-        QUAD(y[k + 7])
+#define QUAD_AS(as, q) as(q[0]), as(q[1]), as(q[2]), as(q[3])
+#define EIGHT_AS(as, y, k)                                                                                             \
+    QUAD_AS(as, y[k]), QUAD_AS(as, y[k + 1]), QUAD_AS(as, y[k + 2]), QUAD_AS(as, y[k + 3]), QUAD_AS(as, y[k + 4]),     \
+        QUAD_AS(as, y[k + 5]), QUAD_AS(as, y[k + 6]), QUAD_AS(as, y[k + 7])
+#define EIGHT(y, k) EIGHT_AS("+f", y, k)
 #define NAMES_32                                                                                                       \
     "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,"   \
     "%30,%31"
@@ -86,6 +96,40 @@ __device__ __forceinline__ void issue_rows(float (&y)[8][4], uint64_t left, uint
         ROWS_BY_ROWS("f16");
     else
         ROWS_BY_ROWS("bf16");
+}
+
+// y = left right, 16 deep, both in shared memory; y += where it ADDS. Both are rows of y's rows and columns, or, COLUMNS, rows
+// that are summed over. y's registers are not read where it does not add: they need hold nothing before.
+#define TILES(type, columns, names, d0, d1, adds, turned, ...)                                                         \
+    asm volatile("wgmma.mma_async.sync.aligned.m64n" columns "k16.f32." type "." type " {" names "}, " d0 ", " d1      \
+                 ", " adds ", 1, 1, " turned ", " turned ";"                                                           \
+                 : __VA_ARGS__                                                                                         \
+                 : "l"(left), "l"(right))
+#define TILES_64(type, as, adds, turned) TILES(type, "64", NAMES_32, "%32", "%33", adds, turned, EIGHT_AS(as, y, 0))
+#define TILES_128(type, as, adds, turned)                                                                              \
+    TILES(type, "128", NAMES_64, "%64", "%65", adds, turned, EIGHT_AS(as, y, 0), EIGHT_AS(as, y, 8))
+#define TILES_OF(tiles, as, adds, turned)                                                                              \
+    if constexpr (std::is_same_v<T, f16>)                                                                              \
+        tiles("f16", as, adds, turned);                                                                                \
+    else                                                                                                               \
+        tiles("bf16", as, adds, turned)
+template <typename T, bool ADDS, bool COLUMNS = false, int N>
+__device__ __forceinline__ void issue_tiles(float (&y)[N][4], uint64_t left, uint64_t right)
+{
+    static_assert(N == 8 || (N == 16 && !COLUMNS));
+    if constexpr (N == 16 && ADDS) {
+        TILES_OF(TILES_128, "+f", "1", "0");
+    } else if constexpr (N == 16) {
+        TILES_OF(TILES_128, "=f", "0", "0");
+    } else if constexpr (COLUMNS && ADDS) {
+        TILES_OF(TILES_64, "+f", "1", "1");
+    } else if constexpr (COLUMNS) {
+        TILES_OF(TILES_64, "=f", "0", "1");
+    } else if constexpr (ADDS) {
+        TILES_OF(TILES_64, "+f", "1", "0");
+    } else {
+        TILES_OF(TILES_64, "=f", "0", "0");
+    }
 }
 
 // y += a tile: a in registers, 16 of the tile's rows are summed over.

@@ -120,6 +120,10 @@ static inline int64_t attention_backward_scratch(const node *n, const device_cap
     return shape_count(n->in[5]->shape) * (int64_t)sizeof(float);
 }
 
+// The gradient by mma (attention_grad_cuda.cu), and whether it takes a node: what others fall back to.
+bool attention_grad_matches(const node *n, const device_caps *caps);
+status attention_grad_by_warps(const step *s, queue *q);
+
 // Whether q (B, T, H, D) fits the tiles and a grid.
 static inline bool attention_fits(shape q)
 {

@@ -238,32 +238,18 @@ template <typename T> static void launch_warps(const attention_backward &f, int 
         launch_width<T, 128, walk<by_warps<1>, 32, 4, 3>, walk<by_warps<1>, 32, 4, 2>>(f, batch, q);
 }
 
-template <typename T> static void launch_groups(const attention_backward &f, int batch, queue *q)
-{
-    if (f.a.dim <= 64)
-        launch_width<T, 64, walk<by_group, 64, 4, 3>, walk<by_group, 64, 4, 3>>(f, batch, q);
-    else
-        launch_width<T, 128, walk<by_group, 64, 4, 2>, walk<by_group, 64, 4, 2>>(f, batch, q);
-}
-
-template <bool GROUPS> static status launch(const step *s, queue *q)
+status attention_grad_by_warps(const step *s, queue *q)
 {
     attention_backward f = attention_backward_of(s);
     int batch = (int)s->in[1].shape.dim[0];
-    auto run = [&](auto t) {
-        if constexpr (GROUPS)
-            launch_groups<decltype(t)>(f, batch, q);
-        else
-            launch_warps<decltype(t)>(f, batch, q);
-    };
     if (s->in[0].dtype == INGOT_BF16)
-        run(bf16());
+        launch_warps<bf16>(f, batch, q);
     else
-        run(f16());
+        launch_warps<f16>(f, batch, q);
     return INGOT_OK;
 }
 
-static bool match(const node *n, const device_caps *caps)
+bool attention_grad_matches(const node *n, const device_caps *caps)
 {
     ingot_dtype d = n->in[0]->dtype;
     if (caps->major < 8 || (d != INGOT_BF16 && d != INGOT_F16) || n->in[5]->dtype != INGOT_F32) return false;
@@ -272,29 +258,15 @@ static bool match(const node *n, const device_caps *caps)
     return attention_fits(n->in[1]->shape);
 }
 
-static bool match_groups(const node *n, const device_caps *caps)
-{
-    return wgmma_runs(caps) && match(n, caps) && n->in[1]->shape.dim[3] > 32;
-}
-
 extern "C" const kernel_def attention_grad_cuda[] = {
-    {.op = &op_attention_grad_def,
-     .name = "attention_grad.wgmma",
-     .level = LEVEL_BEST,
-     .traits = KERNEL_WAITS,
-     .match = match_groups,
-     .wants = ATTENTION_GRAD_WANTS,
-     .scratch = attention_backward_scratch,
-     .launch = launch<true>,
-     .error = ERROR_SUM},
     {.op = &op_attention_grad_def,
      .name = "attention_grad.mma",
      .level = LEVEL_BEST,
      .traits = KERNEL_WAITS,
-     .match = match,
+     .match = attention_grad_matches,
      .wants = ATTENTION_GRAD_WANTS,
      .scratch = attention_backward_scratch,
-     .launch = launch<false>,
+     .launch = attention_grad_by_warps,
      .error = ERROR_SUM},
     {},
 };

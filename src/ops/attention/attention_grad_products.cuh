@@ -1,0 +1,242 @@
+// attention_grad.wgmma: what the two warp groups do that multiply, 64 keys each. attention_grad_wgmma.cuh has the schedule.
+//
+// Results of a product lie in registers as mma.cuh says: a thread has keys `row + lane / 4` and eight further, of queries (or
+// columns) 8 j + lane % 4 * 2 and the next one.
+#ifndef OPS_ATTENTION_ATTENTION_GRAD_PRODUCTS_CUH
+#define OPS_ATTENTION_ATTENTION_GRAD_PRODUCTS_CUH
+
+#include "ops/attention/attention_grad_wgmma.cuh"
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+
+// s (64 keys x QUERIES) = rows [first, first + 64) of `keys` by all of `queries`, transposed.
+template <int WIDTH, typename T, int N>
+__device__ __forceinline__ void begin_scores(float (&s)[N][4], const T *keys, int first, const T *queries)
+{
+    auto left = [&](int k) { return describe_tile(keys + (k / 4 * GRAD_KEYS + first) * 64 + k % 4 * 16, 16); };
+    auto right = [&](int k) { return describe_tile(queries + k / 4 * N * 8 * 64 + k % 4 * 16, 16); };
+    begin_products();
+    issue_tiles<T, false>(s, left(0), right(0));
+#pragma unroll
+    for (int k = 1; k < WIDTH / 16; k++) issue_tiles<T, true>(s, left(k), right(k));
+    commit_products();
+}
+
+// y (64 keys x WIDTH) += left, in registers, by the tile whose rows are the queries.
+template <int WIDTH, typename T, int N>
+__device__ __forceinline__ void begin_sum(float (&y)[WIDTH / 8][4], uint32_t (&left)[N][4], const T *tile)
+{
+    pin(left);
+    pin(y);
+    begin_products();
+#pragma unroll
+    for (int j = 0; j < N; j++)
+        issue_by<T>(y, left[j], describe_tile(tile + j * 16 * 64, N * 16 * 64 * (int)sizeof(T)));
+    commit_products();
+}
+
+// dq (64 x 64) = ds k, both tiles with rows of keys: one panel of each.
+template <typename T> __device__ __forceinline__ void begin_queries(float (&dq)[8][4], const T *ds, const T *k)
+{
+    begin_products();
+    issue_tiles<T, false, true>(dq, describe_tile(ds, 16), describe_tile(k, 16));
+#pragma unroll
+    for (int j = 1; j < GRAD_KEYS / 16; j++)
+        issue_tiles<T, true, true>(dq, describe_tile(ds + j * 16 * 64, 16), describe_tile(k + j * 16 * 64, 16));
+    commit_products();
+}
+
+// 64 keys from `row` on, as left sides of products, into a tile of GRAD_KEYS rows.
+template <typename T, int N> __device__ __forceinline__ void store_matrices(T *tile, int row, const uint32_t (&a)[N][4])
+{
+    int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int j = 0; j < N; j++)
+        asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(
+                         shared_address(tile + panel_at<GRAD_KEYS>(row + lane % 16, j * 2 + lane / 16))),
+                     "r"(a[j][0]), "r"(a[j][1]), "r"(a[j][2]), "r"(a[j][3])
+                     : "memory");
+}
+
+// s becomes p: 2^(s c - lse), 0 where a key is not seen. This group's keys begin `first` behind those of the work.
+template <int N, int QUERIES>
+__device__ __forceinline__ void probabilities(float (&s)[N][4], const float *lse, const wgmma_backward &w,
+                                              const grad_walk<QUERIES> &at, int first, int row)
+{
+    const attention_numbers &a = w.f.a;
+    int column = (int)threadIdx.x % 4 * 2, query = at.m * QUERIES, group = at.n * GRAD_KEYS + first;
+    float c = a.scale * LOG2_E;
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        float2 sum = *reinterpret_cast<const float2 *>(lse + j * 8 + column);
+#pragma unroll
+        for (int i = 0; i < 4; i++) s[j][i] = power_of_two(s[j][i] * c - (i % 2 ? sum.y : sum.x));
+    }
+    bool whole = group + 64 <= a.tokens && (!a.causal || query >= group + 63) && (!at.seen || at.seen[at.m].y <= group);
+    if (whole) return;
+    const int *start = at.seen ? w.start + (int64_t)at.batch * w.padded : nullptr;
+#pragma unroll
+    for (int j = 0; j < N; j++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            int key = at.n * GRAD_KEYS + row + (int)threadIdx.x % 32 / 4 + i / 2 * 8,
+                other = query + j * 8 + column + i % 2;
+            bool seen = key < a.tokens && (!a.causal || key <= other) && (!start || key >= start[other]);
+            if (!seen) s[j][i] = 0;
+        }
+}
+
+template <typename T, int N>
+__device__ __forceinline__ void as_left_sides(uint32_t (&a)[N / 2][4], const float (&s)[N][4])
+{
+#pragma unroll
+    for (int j = 0; j < N / 2; j++) as_left_side<T>(a[j], s[2 * j], s[2 * j + 1]);
+}
+
+// ds = p (dp - delta). Where registers are few p is read as the product has it, rounded.
+template <typename T, int N>
+__device__ __forceinline__ void slopes(uint32_t (&ds)[N / 2][4], const uint32_t (&packed)[N / 2][4],
+                                       const float (&p)[N][4], const float (&dp)[N][4], const float *delta)
+{
+    int column = (int)threadIdx.x % 4 * 2;
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        float2 d = *reinterpret_cast<const float2 *>(delta + j * 8 + column);
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            uint32_t both = packed[j / 2][j % 2 * 2 + h];
+            pack<T, 2> two = *reinterpret_cast<pack<T, 2> *>(&both);
+            float left = N > 8 ? to_float(two.at[0]) : p[j][2 * h],
+                  right = N > 8 ? to_float(two.at[1]) : p[j][2 * h + 1];
+            ds[j / 2][j % 2 * 2 + h] = pair<T>(left * (dp[j][2 * h] - d.x), right * (dp[j][2 * h + 1] - d.y));
+        }
+    }
+}
+
+// dq of this warp group's part: to those who come after, or with what is there to its place.
+template <typename T, int WIDTH>
+__device__ __forceinline__ void hand_on(grad_tiles<T, WIDTH> &t, float (&dq)[8][4], const wgmma_backward &w,
+                                        const grad_walk<GRAD_QUERIES<WIDTH>> &at, int group, unsigned count)
+{
+    constexpr int QUERIES = GRAD_QUERIES<WIDTH>;
+    float4 *mine = reinterpret_cast<float4 *>(t.dq) + group * 8 * 128 + (int)threadIdx.x % 128;
+    bool last = at.n == at.first_keys(), alone = at.n == at.last_keys(w);
+    barrier_wait(&t.dq_ready, count & 1);
+    if (!last) {
+#pragma unroll
+        for (int j = 0; j < 8; j++) mine[j * 128] = make_float4(dq[j][0], dq[j][1], dq[j][2], dq[j][3]);
+        settle_for_copies();
+    } else if (!alone) {
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            float4 sum = mine[j * 128];
+            dq[j][0] += sum.x, dq[j][1] += sum.y, dq[j][2] += sum.z, dq[j][3] += sum.w;
+        }
+    }
+    barrier_arrive(&t.dq_done);
+    if (!last) return;
+    const attention_numbers &a = w.f.a;
+    int column = WIDTH == 64 ? 0 : group * 64, row = (WIDTH == 64 ? group * 64 : 0) + (int)threadIdx.x % 128 / 32 * 16;
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        int token = at.m * QUERIES + row + (int)threadIdx.x % 32 / 4 + h * 8;
+        if (token < a.tokens)
+            store_row<T, 64>(row_of_token<T>(w.f.dq, a, at.batch, token, at.head(w), a.heads) + column, dq, h,
+                             a.dim - column, a.scale);
+    }
+}
+
+template <typename T, int WIDTH>
+__device__ __forceinline__ void store_keys(void *all, const float (&y)[WIDTH / 8][4], const attention_numbers &a,
+                                           int batch, int head, int key, float scale)
+{
+#pragma unroll
+    for (int h = 0; h < 2; h++)
+        if (key + h * 8 < a.tokens)
+            store_row<T, WIDTH>(row_of_token<T>(all, a, batch, key + h * 8, head, a.kv_heads), y, h, a.dim, scale);
+}
+
+template <int N> __device__ __forceinline__ void clear_sums(float (&y)[N][4])
+{
+#pragma unroll
+    for (int j = 0; j < N; j++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) y[j][i] = 0;
+}
+
+// One block of queries: the five products. The last but one and the last group of what is on its way are named where they are
+// waited for: dV, dK, dQ.
+template <typename T, int WIDTH>
+__device__ __forceinline__ void grad_pair(grad_tiles<T, WIDTH> &t, const wgmma_backward &w,
+                                          const grad_walk<GRAD_QUERIES<WIDTH>> &at, unsigned count, bool last,
+                                          float (&dk)[WIDTH / 8][4], float (&dv)[WIDTH / 8][4])
+{
+    constexpr int QUERIES = GRAD_QUERIES<WIDTH>;
+    int group = (int)threadIdx.x / 128 - 1, row = group * 64 + (int)threadIdx.x % 128 / 32 * 16;
+    int place = count & 1, phase = count >> 1 & 1;
+    bool one = threadIdx.x % 32 == 0;
+    float s[QUERIES / 8][4], dp[QUERIES / 8][4], dq[8][4];
+    uint32_t p[QUERIES / 16][4], ds[QUERIES / 16][4];
+
+    barrier_wait(&t.q_full[place], phase);
+    begin_scores<WIDTH>(s, t.k, group * 64, t.q[place]);
+    barrier_wait(&t.dout_full[place], phase);
+    begin_scores<WIDTH>(dp, t.v, group * 64, t.dout[place]);
+    wait_products<1>();
+    pin(s);
+    probabilities(s, t.lse[place], w, at, group * 64, row);
+    as_left_sides<T>(p, s);
+    wait_products<0>();
+    pin(dp);
+    begin_sum<WIDTH>(dv, p, t.dout[place]);
+    slopes<T>(ds, p, s, dp, t.delta[place]);
+    begin_sum<WIDTH>(dk, ds, t.q[place]);
+    store_matrices(t.ds[place], row, ds);
+    settle_for_products();
+    meet(1, 256); // ds of the step before last has been read by both: each waited for its dQ
+    constexpr int PANEL = GRAD_KEYS * 64;
+    begin_queries(dq, t.ds[place] + (WIDTH == 64 ? group * PANEL : 0), t.k + (WIDTH == 64 ? 0 : group * PANEL));
+    wait_products<2>();
+    pin(p);
+    if (one) barrier_arrive(&t.dout_free[place]);
+    wait_products<0>();
+    pin(ds);
+    pin(dq);
+    if (one) barrier_arrive(&t.q_free[place]);
+    if (one && last) barrier_arrive(&t.keys_free);
+    hand_on(t, dq, w, at, group, count);
+}
+
+template <typename T, int WIDTH>
+__device__ __forceinline__ void grad_multiply(grad_tiles<T, WIDTH> &t, const wgmma_backward &w)
+{
+    const attention_numbers &a = w.f.a;
+    float dk[WIDTH / 8][4], dv[WIDTH / 8][4];
+    unsigned count = 0;
+    for (unsigned round = 0;; round++) {
+        barrier_wait(&t.work_full[round & 1], round >> 1 & 1);
+        int work = t.work[round & 1];
+        if (threadIdx.x % 32 == 0) barrier_arrive(&t.work_free[round & 1]);
+        if (work < 0) break;
+        clear_sums(dk);
+        clear_sums(dv);
+        grad_walk<GRAD_QUERIES<WIDTH>> at(w, work);
+        barrier_wait(&t.k_full, round & 1);
+        barrier_wait(&t.v_full, round & 1);
+        for (bool more = true; more; count++) {
+            auto now = at;
+            at.next(w);
+            more = at.there(w);
+            grad_pair(t, w, now, count, !more, dk, dv);
+        }
+        pin(dv);
+        pin(dk);
+        int key = at.n * GRAD_KEYS + (int)threadIdx.x / 32 * 16 - 64 + (int)threadIdx.x % 32 / 4;
+        store_keys<T, WIDTH>(w.f.dv, dv, a, at.batch, at.kv_head, key, 1);
+        store_keys<T, WIDTH>(w.f.dk, dk, a, at.batch, at.kv_head, key, a.scale);
+    }
+}
+
+#endif
+
+#endif
