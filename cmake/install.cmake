@@ -4,6 +4,9 @@ include(CMakePackageConfigHelpers)
 
 set_target_properties(ingot PROPERTIES EXPORT_NAME ingot)
 install(TARGETS ingot EXPORT ingot_targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+if(TARGET ingot_cuda)
+  install(TARGETS ingot_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}) # where the program beside looks: ../lib
+endif()
 install(TARGETS ingot_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(DIRECTORY include/ingot DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
