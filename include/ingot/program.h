@@ -34,7 +34,8 @@ typedef struct ingot_device_options {
     const char *prefer; /* kernels by name, "attention.mma,matmul.rows": used where they fit, before any other choice */
     int tf32;           /* float32 products may round what they multiply to 10 bits; a device without them refuses */
     int overlap;        /* kernels may be launched while those before them end; a device without that runs as ever */
-    const char *cache;  /* folder where kernels that are compiled at run time are kept; NULL: they are not */
+    int persistent; /* runs of at least so many small steps stay on the GPU as one launch; 0: as the device likes, < 0: never */
+    const char *cache; /* folder where kernels that are compiled at run time are kept; NULL: they are not */
 } ingot_device_options;
 
 /* name: "cpu", "ref" (float64 oracle), "null" (runs nothing), "auto" (the fastest that is there; said in the log). */

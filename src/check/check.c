@@ -239,8 +239,12 @@ static void close_devices(check_devices *d)
 
 static status open_devices(context *ctx, const check_options *o, check_devices *out)
 {
-    ingot_device_options options = {
-        .level = o->level, .prefer = o->prefer, .cache = o->cache, .overlap = o->overlap, .poison = 1};
+    ingot_device_options options = {.level = o->level,
+                                    .prefer = o->prefer,
+                                    .cache = o->cache,
+                                    .overlap = o->overlap,
+                                    .persistent = o->persistent,
+                                    .poison = 1};
     *out = (check_devices){0};
     status s = ingot_device_open(ctx, o->device, &options, &out->poisoned);
     options.poison = 0;

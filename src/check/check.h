@@ -22,6 +22,7 @@ typedef struct check_options {
     const char *level;        /* of the device; NULL: its best */
     const char *prefer;       /* kernels by name; NULL: none */
     bool overlap;             /* ingot_device_options.overlap */
+    int persistent;           /* ingot_device_options.persistent */
     const char *cache;        /* of kernels compiled at run time; NULL: none */
     const op_def *const *ops; /* ends with NULL; NULL: the built-in ones */
     dtype dtype;              /* of float inputs of ops; what the device does not take is skipped */
@@ -88,6 +89,8 @@ void check_side_output(check_graph *g, const char *name, value *v); /* compared,
 
 /* A small model of each family, whole: the loss, the logits and every parameter's gradient. Adds a row each. */
 status check_models(context *ctx, const check_options *o, check_report *out);
+/* Small models that write after a prompt, in o->dtype: decode.c. */
+status check_decoding(context *ctx, const check_options *o, check_report *out);
 /* Checks one graph and adds a row. */
 status check_subject_run(context *ctx, const check_options *o, const check_subject *subject, check_report *out);
 

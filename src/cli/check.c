@@ -10,6 +10,7 @@ typedef struct check_verb_options {
     string_list ops;
     int64_t seed;
     bool overlap, small;
+    int64_t persistent;
 } check_verb_options;
 
 static const option options[] = {
@@ -23,6 +24,9 @@ static const option options[] = {
     {"ops", LIST_AT(check_verb_options, ops), "OP[,OP...]", "only these",
      .initial_help = "all, and a small model of each family"},
     {"overlap", BOOL_AT(check_verb_options, overlap), NULL, "kernels are launched while those before them end (cuda)"},
+    {"persistent", INT_AT(check_verb_options, persistent), "STEPS",
+     "so many small steps or more are one launch that stays on the GPU; 0: never (cuda)", .initial = "0",
+     .range = BETWEEN(0, 1000000)},
     {"prefer", STRING_AT(check_verb_options, prefer), "KERNEL,..", "kernels by name, used wherever they fit"},
     {"kernel-cache", STRING_AT(check_verb_options, kernel_cache), "DIR",
      "where kernels compiled at run time are kept (cuda); none: nowhere", .initial_help = "$XDG_CACHE_HOME/ingot"},
@@ -108,6 +112,7 @@ static status run(call *c, void *given)
                            .prefer = o->prefer,
                            .overlap = o->overlap,
                            .small = o->small,
+                           .persistent = o->persistent ? (int)o->persistent : -1,
                            .cache = kernel_cache_path(c, o->kernel_cache),
                            .ops = chosen,
                            .seed = (uint64_t)o->seed};
@@ -115,6 +120,7 @@ static status run(call *c, void *given)
         s = fail_usage(c, "--dtype %s: float32, float64, float16 or bfloat16", o->dtype);
     if (!s) s = check_ops(c->ctx, &check, &report);
     if (!s && !chosen && check.dtype == INGOT_F32 && !o->small) s = check_models(c->ctx, &check, &report);
+    if (!s && !chosen && check.dtype != INGOT_F64 && !o->small) s = check_decoding(c->ctx, &check, &report);
     if (!s) terminal_clear(c->terminal);
     if (!s && c->json) s = print_report_json(c, &report);
     if (!s && !c->json) print_table(&report);

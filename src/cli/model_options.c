@@ -77,6 +77,9 @@ const option device_lines[DEVICE_LINES] = {
      "only kernels whose sums do not depend on how many rows run together"},
     {"tf32", BOOL_AT(device_flags, tf32), NULL, "float32 products may round what they multiply to 10 bits (cuda)"},
     {"overlap", BOOL_AT(device_flags, overlap), NULL, "kernels are launched while those before them end (cuda)"},
+    {"persistent", INT_AT(device_flags, persistent), "STEPS",
+     "so many small steps or more are one launch that stays on the GPU; 0: never (cuda)", .initial = "0",
+     .range = BETWEEN(0, 1000000)},
     {"prefer", STRING_AT(device_flags, prefer), "KERNEL,..",
      "kernels by name, used wherever they fit; `ingot devices --kernels` lists them"},
     {"kernel-cache", STRING_AT(device_flags, kernel_cache), "DIR",
@@ -145,6 +148,7 @@ static status open_untuned(call *c, const device_flags *o, ingot_device **out)
                                           .prefer = o->prefer,
                                           .tf32 = o->tf32,
                                           .overlap = o->overlap,
+                                          .persistent = o->persistent ? (int)o->persistent : -1,
                                           .cache = kernel_cache_path(c, o->kernel_cache)};
     return ingot_device_open(c->ctx, o->device, &options, out);
 }

@@ -32,6 +32,7 @@ typedef struct device_flags {
     const char *device, *tuning, *prefer, *kernel_cache;
     int cpu_level, dtype;
     bool row_invariant, tf32, overlap;
+    int64_t persistent;
 } device_flags;
 #define DEVICE_TABLE(type, field)                                                                                      \
     {                                                                                                                  \
@@ -43,7 +44,7 @@ typedef struct device_flags {
         "Device", device_lines, DEVICE_LINES - 1, offsetof(type, field)                                                \
     }
 bool device_flags_choose(device_flags *o, ingot_dtype d);
-enum { DEVICE_LINES = 9 };
+enum { DEVICE_LINES = 10 };
 extern const option device_lines[DEVICE_LINES];
 
 /* With the choices of --tuning, else those of this machine where there are any. */

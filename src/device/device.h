@@ -41,6 +41,8 @@ typedef struct device_def {
     status (*compile)(device *d, const work *w, void **out); /* what it keeps of the work; may be NULL */
     status (*run)(device *d, const work *w, void *compiled);
     void (*drop)(device *d, void *compiled);
+    /* The first of the steps that share a launch with this one, of which there are several; -1: it has its own. NULL: always. */
+    int64_t (*launch_of)(const void *compiled, int64_t step);
     status (*sync)(device *d);
     int64_t (*memory_in_use)(const device *d); /* bytes, by the driver's own count; NULL: the process's memory */
     int64_t (*memory_left)(const device *d);   /* bytes that alloc may still hand out; NULL: what the host has left */

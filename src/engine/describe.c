@@ -45,6 +45,8 @@ static void dump_kernels(const ingot_program *p, text *out)
     for (int64_t i = 0; i < p->main.count; i++) {
         text_printf(out, "  %4lld  ", (long long)i);
         node_print(p->main.steps[i].node, out);
+        int64_t launch = p->device->def->launch_of ? p->device->def->launch_of(p->compiled, i) : -1;
+        if (launch >= 0) text_printf(out, "  in the launch of step %lld", (long long)launch);
         text_puts(out, "\n");
     }
 }

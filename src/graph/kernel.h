@@ -64,6 +64,7 @@ typedef struct tensor {
 
 typedef struct device_caps device_caps; /* each device's own: device/cpu/cpu.h */
 typedef struct queue queue;             /* each device's own: what a launch needs besides the step */
+struct stage_offer;                     /* how a step does its part of a launch of many steps: kit/cuda/stage.h */
 
 /* One launch, ready to run. Outputs are contiguous. */
 typedef struct step {
@@ -93,6 +94,8 @@ struct kernel_def {
     void (*unprepare)(void *prepared);
     status (*launch)(const step *s, queue *q);
     error_model error;
+    bool (*stage)(const step *s, const device_caps *caps,
+                  struct stage_offer *out); /* NULL: always a launch of its own */
 };
 
 /* A device's kernels: arrays that each end with {0}; the list ends with NULL. Earlier is preferred among equal levels. */

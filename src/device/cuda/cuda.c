@@ -1,6 +1,7 @@
 /* NVIDIA GPUs: memory, one stream, a program as one CUDA graph.
  *
- * A program's steps are captured when it is compiled and replayed by one launch (graph.c). The first error sticks to the device: CUDA
+ * A program's steps are captured when it is compiled and replayed by one launch (graph.c); runs of small steps are one
+ * kernel of that graph (persistent.c). The first error sticks to the device: CUDA
  * itself refuses everything after it, and the message with the program's name is kept and returned again.
  */
 #include "device/cuda/graph.h"
@@ -19,6 +20,9 @@ static const kernel_def *const kernels[] = {
 #undef KERNELS
     NULL,
 };
+
+/* Fewer steps are not worth a launch that waits for itself. */
+enum { PERSISTENT_STEPS = 0 };
 
 typedef struct gpu {
     struct device_caps caps;
@@ -88,6 +92,8 @@ static status open_gpu(context *ctx, const ingot_device_options *options, gpu *g
     g->caps.compiled = nvrtc_cache_new(options ? options->cache : NULL);
     g->caps.tf32 = options && options->tf32;
     g->caps.overlap = options && options->overlap;
+    int least = options && options->persistent ? options->persistent : PERSISTENT_STEPS;
+    g->caps.persistent = least > 0 && !(options && options->row_invariant) ? least : 0;
     return g->caps.compiled ? INGOT_OK : fail_memory(ctx, "a device", sizeof *g);
 }
 
@@ -201,44 +207,75 @@ static status launch_steps(device *d, const work *w)
     return INGOT_OK;
 }
 
-static status make_ready(device *d, const work *w, bool overlap, cudaGraphExec_t *ready)
+/* A program as it is run: a graph, and the lists of its persistent launches. */
+typedef struct ready {
+    cudaGraphExec_t graph;
+    persistent persistent;
+} ready;
+
+static status make_ready(device *d, const work *w, bool overlap, ready *r)
 {
     gpu *g = d->self;
     cudaGraph_t graph = NULL;
-    *ready = NULL;
-    status s = graph_capture(d, w, g->queue.stream, launch_steps, overlap, &graph);
-    if (!s) s = cuda_check(d->ctx, cudaGraphInstantiate(ready, graph, 0), "making a program ready");
+    status s = graph_capture(d, w, &r->persistent, g->queue.stream, launch_steps, overlap, &graph);
+    if (!s) s = cuda_check(d->ctx, cudaGraphInstantiate(&r->graph, graph, 0), "making a program ready");
     if (graph) cudaGraphDestroy(graph);
     return s;
+}
+
+/* With persistent launches; a driver that refuses them in a graph gets a graph without. */
+static status make_any(device *d, const work *w, bool overlap, ready *r)
+{
+    const gpu *g = d->self;
+    if (g->caps.persistent) TRY(persistent_find(d, w, &r->persistent));
+    status s = make_ready(d, w, overlap, r);
+    if (!s || !r->persistent.runs.count) return s;
+    log_line(d->ctx, INGOT_LOG_WARNING, "program %s: %s; its steps are launches of their own", w->name,
+             ingot_message(d->ctx));
+    (void)cudaGetLastError();
+    persistent_free(&r->persistent);
+    return make_ready(d, w, overlap, r);
 }
 
 /* What cannot be made ready with kernels that overlap runs without: so do drivers that know no such graphs. */
 static status compile(device *d, const work *w, void **out)
 {
     gpu *g = d->self;
-    cudaGraphExec_t ready = NULL;
     *out = NULL;
     TRY(still_good(d));
     if (w->count == 0) return INGOT_OK;
+    ready *r = calloc(1, sizeof *r);
+    if (!r) return fail_memory(d->ctx, "a program", sizeof *r);
     pthread_mutex_lock(&g->lock);
     bool overlap = g->caps.overlap && g->caps.major >= 9;
-    status s = overlap ? make_ready(d, w, true, &ready) : INGOT_OK;
+    status s = overlap ? make_any(d, w, true, r) : INGOT_OK;
     if (s) {
         log_line(d->ctx, INGOT_LOG_WARNING, "program %s: %s; its kernels follow each other", w->name,
                  ingot_message(d->ctx));
         (void)cudaGetLastError();
         g->failed = INGOT_OK;
     }
-    if (s || !overlap) s = stick(d, make_ready(d, w, false, &ready));
+    if (s || !overlap) s = stick(d, make_any(d, w, false, r));
     pthread_mutex_unlock(&g->lock);
-    *out = ready;
+    *out = r;
     return s;
 }
 
 static void drop(device *d, void *compiled)
 {
+    ready *r = compiled;
     (void)d;
-    if (compiled) cudaGraphExecDestroy(compiled);
+    if (!r) return;
+    if (r->graph) cudaGraphExecDestroy(r->graph);
+    persistent_free(&r->persistent);
+    free(r);
+}
+
+static int64_t launch_of(const void *compiled, int64_t step)
+{
+    const ready *r = compiled;
+    const persistent_run *run = r ? persistent_with(&r->persistent, step) : NULL;
+    return run ? run->first : -1;
 }
 
 /* Every step between two events; for profiles, not for speed. */
@@ -270,7 +307,7 @@ static status run(device *d, const work *w, void *compiled)
     TRY(still_good(d));
     pthread_mutex_lock(&g->lock);
     status s = w->ns      ? run_timed(d, w)
-               : compiled ? CUDA(d, cudaGraphLaunch(compiled, g->queue.stream), "running a program")
+               : compiled ? CUDA(d, cudaGraphLaunch(((ready *)compiled)->graph, g->queue.stream), "running a program")
                           : launch_steps(d, w);
     pthread_mutex_unlock(&g->lock);
     return s;
@@ -319,6 +356,7 @@ const device_def ingot_cuda_device = {
     .compile = compile,
     .run = run,
     .drop = drop,
+    .launch_of = launch_of,
     .sync = sync,
     .memory_in_use = memory_in_use,
     .memory_left = memory_left,

@@ -2,36 +2,34 @@
  *
  * Each step is captured behind the steps that it must not overtake: those that write what it reads or writes, and those
  * that read what it writes, by the bytes of their tensors in planned memory. Steps with nothing in common run side by
- * side. What another dependency already implies is left out.
+ * side. What another dependency already implies is left out. The steps of a persistent launch are one here.
  */
 #include "device/cuda/graph.h"
 
-typedef struct span {
-    const char *from, *to;
-} span;
+#include "device/cuda/spans.h"
 
 typedef struct touched {
-    span *reads, writes[NODE_MAX_OUTPUTS + 1];
+    span *reads, *writes; /* one block of memory */
     int read_count, write_count;
 } touched;
 
-/* From the first to the last element, whatever lies between. */
-static span span_of(const tensor *t)
+static void add_touched(const step *s, touched *t)
 {
-    int64_t last = 0, size = ingot_dtype_bytes(t->dtype);
-    for (int64_t i = 0; i < t->shape.rank; i++) last += (t->shape.dim[i] - 1) * t->stride[i];
-    return (span){t->data, (const char *)t->data + (last + 1) * size};
-}
-
-static bool find_touched(const step *s, touched *t)
-{
-    t->reads = malloc(sizeof *t->reads * (size_t)MAX(s->inputs, 1));
-    if (!t->reads) return false;
     for (int i = 0; i < s->inputs; i++)
         if (s->in[i].data) t->reads[t->read_count++] = span_of(&s->in[i]);
     for (int i = 0; i < NODE_MAX_OUTPUTS; i++)
         if (s->out[i].data) t->writes[t->write_count++] = span_of(&s->out[i]);
     if (s->scratch) t->writes[t->write_count++] = (span){s->scratch, (const char *)s->scratch + s->scratch_bytes};
+}
+
+static bool find_touched(const step *s, int64_t steps, touched *t)
+{
+    size_t reads = 1, writes = (size_t)steps * (NODE_MAX_OUTPUTS + 1);
+    for (int64_t i = 0; i < steps; i++) reads += (size_t)s[i].inputs;
+    t->reads = malloc(sizeof *t->reads * (reads + writes));
+    if (!t->reads) return false;
+    t->writes = t->reads + reads;
+    for (int64_t i = 0; i < steps; i++) add_touched(&s[i], t);
     return true;
 }
 
@@ -39,7 +37,7 @@ static bool meet(const span *a, int count, const span *b, int others)
 {
     for (int i = 0; i < count; i++)
         for (int j = 0; j < others; j++)
-            if (a[i].from < b[j].to && b[j].from < a[i].to) return true;
+            if (spans_meet(a[i], b[j])) return true;
     return false;
 }
 
@@ -59,6 +57,7 @@ typedef struct leaves {
 typedef struct builder {
     device *d;
     const work *w;
+    const persistent *persistent;
     cudaStream_t stream;
     cudaGraph_t graph;
     touched *touched;
@@ -103,7 +102,8 @@ static status keep_leaves(builder *b, int64_t index)
 /* From kernel to kernel, where the second waits by itself: it is launched when the first one says so or ends. */
 static status choose_edges(builder *b, int64_t index, const cudaGraphNode_t *after, size_t nodes)
 {
-    bool waits = b->overlap && b->w->steps[index].kernel->traits & KERNEL_WAITS;
+    bool waits =
+        b->overlap && !persistent_beginning(b->persistent, index) && b->w->steps[index].kernel->traits & KERNEL_WAITS;
     for (size_t i = 0; i < nodes; i++) {
         enum cudaGraphNodeType type;
         b->edges[i] = (cudaGraphEdgeData){0};
@@ -114,6 +114,15 @@ static status choose_edges(builder *b, int64_t index, const cudaGraphNode_t *aft
         b->edges[i].type = cudaGraphDependencyTypeProgrammatic;
     }
     return INGOT_OK;
+}
+
+static status launch_at(const builder *b, int64_t index)
+{
+    const persistent_run *run = persistent_beginning(b->persistent, index);
+    work one = {.name = b->w->name, .steps = &b->w->steps[index], .count = 1};
+    if (!run) return b->launch(b->d, &one);
+    return cuda_check(b->d->ctx, persistent_start(&run->launch, run->blocks, b->stream),
+                      "capturing a persistent launch");
 }
 
 static status capture_step(builder *b, int64_t index, int64_t *waits, cudaGraphNode_t *after)
@@ -133,8 +142,7 @@ static status capture_step(builder *b, int64_t index, int64_t *waits, cudaGraphN
                                                  nodes && b->overlap ? b->edges : NULL, nodes,
                                                  cudaStreamCaptureModeThreadLocal),
                    "capturing a step"));
-    work one = {.name = b->w->name, .steps = &b->w->steps[index], .count = 1};
-    status s = b->launch(b->d, &one);
+    status s = launch_at(b, index);
     if (!s) s = keep_leaves(b, index);
     cudaGraph_t graph = NULL;
     status ended = cuda_check(b->d->ctx, cudaStreamEndCapture(b->stream, &graph), "capturing a step");
@@ -149,8 +157,10 @@ static status capture_all(builder *b)
     cudaGraphNode_t *after = malloc(sizeof *after * most);
     b->edges = malloc(sizeof *b->edges * most);
     status s = waits && after && b->edges ? INGOT_OK : fail_memory(b->d->ctx, "a CUDA graph", most * sizeof *after);
-    for (int64_t i = 0; i < steps && !s; i++) {
-        bool found = find_touched(&b->w->steps[i], &b->touched[i]);
+    for (int64_t i = 0, together; i < steps && !s; i += together) {
+        const persistent_run *run = persistent_beginning(b->persistent, i);
+        together = run ? run->count : 1;
+        bool found = find_touched(&b->w->steps[i], together, &b->touched[i]);
         s = found ? capture_step(b, i, waits, after) : fail_memory(b->d->ctx, "a CUDA graph", sizeof(span));
     }
     free(waits);
@@ -159,10 +169,16 @@ static status capture_all(builder *b)
     return s;
 }
 
-status graph_capture(device *d, const work *w, cudaStream_t stream, status (*launch)(device *d, const work *one),
-                     bool overlap, cudaGraph_t *out)
+status graph_capture(device *d, const work *w, const persistent *p, cudaStream_t stream,
+                     status (*launch)(device *d, const work *one), bool overlap, cudaGraph_t *out)
 {
-    builder b = {.d = d, .w = w, .stream = stream, .launch = launch, .overlap = overlap, .words = (w->count + 63) / 64};
+    builder b = {.d = d,
+                 .w = w,
+                 .persistent = p,
+                 .stream = stream,
+                 .launch = launch,
+                 .overlap = overlap,
+                 .words = (w->count + 63) / 64};
     *out = NULL;
     TRY(cuda_check(d->ctx, cudaGraphCreate(&b.graph, 0), "making a CUDA graph"));
     b.touched = calloc((size_t)w->count, sizeof *b.touched);

@@ -2,12 +2,11 @@
 #ifndef DEVICE_CUDA_GRAPH_H
 #define DEVICE_CUDA_GRAPH_H
 
-#include "device/device.h"
-#include "kit/cuda/cuda.h"
+#include "device/cuda/persistent.h"
 
-/* `launch` puts the steps of a work into `stream`; the graph is the caller's to destroy. `overlap`: kernels of KERNEL_WAITS
- * may be launched while kernels before them run. */
-status graph_capture(device *d, const work *w, cudaStream_t stream, status (*launch)(device *d, const work *one),
-                     bool overlap, cudaGraph_t *out);
+/* `launch` puts the steps of a work into `stream`, a run of `persistent` is one launch; the graph is the caller's to destroy.
+ * `overlap`: kernels of KERNEL_WAITS may be launched while kernels before them run. */
+status graph_capture(device *d, const work *w, const persistent *p, cudaStream_t stream,
+                     status (*launch)(device *d, const work *one), bool overlap, cudaGraph_t *out);
 
 #endif

@@ -1,7 +1,9 @@
 // Attention of token rows over a paged cache on CUDA. A block has a row, up to G heads that read one kv head, and a share of
 // the row's keys; LANES threads look at one key, eight elements each. The shares are joined by a second kernel. How many
 // shares there are depends on shapes only, so the bits do not depend on what else is in the batch's pages.
+#include "kit/cuda/stage.h"
 #include "ops/attention_rows/attention_rows_cuda.cuh"
+#include "ops/attention_rows/attention_rows_stage_cuda.h"
 
 enum { THREADS = 128, N = 8, MOST_SHARES = 32, MOST_DIM = 256 };
 
@@ -189,6 +191,33 @@ static bool match(const node *n, const device_caps *)
            table.dim[1] * ATTRS_OF(attention_rows_attrs, n)->page_size < 1 << 30;
 }
 
+static void number_stage(const step *s, const device_caps *caps, stage *to)
+{
+    paged_shape a = paged_shape_of(s);
+    to->number[ATTEND_HEADS] = (int32_t)a.heads, to->number[ATTEND_KV_HEADS] = (int32_t)a.kv_heads;
+    to->number[ATTEND_DIM] = (int32_t)a.dim, to->number[ATTEND_PAGE] = (int32_t)a.page_size;
+    to->number[ATTEND_PAGES] = (int32_t)a.pages, to->number[ATTEND_SEQUENCES] = (int32_t)a.sequences;
+    to->number[ATTEND_POOL] = (int32_t)a.pool;
+    to->number[ATTEND_SHARES] =
+        shares_of(s->in[ROWS_Q].shape, s->in[ROWS_K_POOL].shape, s->in[ROWS_BLOCK_TABLE].shape, a.page_size, caps);
+    to->scale = a.scale;
+}
+
+static bool stage_of(const step *s, const device_caps *caps, stage_offer *o)
+{
+    paged_shape a = paged_shape_of(s);
+    if (a.rows != 1 || a.dim % 8 || a.heads * a.dim > INT16_MAX || a.pool > INT32_MAX || a.sequences > INT16_MAX)
+        return false;
+    o->stage.kind = STAGE_ATTEND;
+    o->stage.inputs = 6, o->stage.outputs = 1;
+    o->stage.count = (int32_t)(a.heads * a.dim);
+    number_stage(s, caps, &o->stage);
+    o->stage.operand[ATTEND_PARTS].at = s->scratch;
+    o->own_row[ROWS_K_POOL] = ATTEND_OWN_K, o->own_row[ROWS_V_POOL] = ATTEND_OWN_V, o->own_slot = ATTEND_OWN_SLOT;
+    o->stage.counters = ATTEND_ARRIVED, o->counted = (int)a.heads;
+    return true;
+}
+
 extern "C" const kernel_def attention_rows_cuda[] = {
     {.op = &op_attention_rows_def,
      .name = "attention_rows.cuda",
@@ -197,6 +226,7 @@ extern "C" const kernel_def attention_rows_cuda[] = {
      .match = match,
      .scratch = scratch,
      .launch = launch,
-     .error = ERROR_SUM},
+     .error = ERROR_SUM,
+     .stage = stage_of},
     {},
 };

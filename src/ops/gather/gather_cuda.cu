@@ -1,6 +1,7 @@
 // Rows by id on CUDA. Rows with one id are added in the order of their places, so the bits are the same each run, without
 // float atomics: where few ids meet few rows of the table, each row of the table looks through all ids; else (id, place)
 // are sorted, and each run of one id is added up. Overwriting rows leaves the last.
+#include "kit/cuda/stage.h"
 #include "kit/cuda/values.cuh"
 #include "ops/table.h"
 
@@ -261,13 +262,43 @@ static bool match_overwrite(const node *n, const device_caps *caps)
     return match_ids(n, caps) && (size == 2 || size == 4) && row_elements(n->in[0]->shape) < INT32_MAX;
 }
 
+static bool gather_stage(const step *s, const device_caps *, stage_offer *o)
+{
+    int64_t rows = s->in[0].shape.dim[0], row = row_elements(s->in[0].shape);
+    if (shape_count(s->in[1].shape) != 1 || !cuda_float(s->in[0].dtype) || rows > INT32_MAX || row > INT32_MAX)
+        return false;
+    o->stage.kind = STAGE_GATHER;
+    o->stage.inputs = 2, o->stage.outputs = 1;
+    o->stage.count = (int32_t)row;
+    o->stage.number[0] = (int32_t)rows;
+    o->spread = STAGE_SLICED;
+    return true;
+}
+
+// In place only: the pool's other rows stay.
+static bool scatter_stage(const step *s, const device_caps *, stage_offer *o)
+{
+    int64_t rows = s->in[0].shape.dim[0], row = row_elements(s->in[0].shape);
+    if (shape_count(s->in[1].shape) != 1 || s->in[0].data != s->out[0].data || !cuda_float(s->in[0].dtype) ||
+        rows > INT32_MAX || row > INT32_MAX)
+        return false;
+    o->stage.kind = STAGE_SCATTER;
+    o->stage.inputs = 3;
+    o->stage.count = (int32_t)row;
+    o->stage.number[0] = (int32_t)rows;
+    o->sliced = 1 << 2;
+    o->in_place = true;
+    return true;
+}
+
 extern "C" const kernel_def gather_cuda[] = {
     {.op = &op_gather_def,
      .name = "gather.cuda",
      .level = LEVEL_BEST,
      .traits = KERNEL_WAITS | KERNEL_ROW_INVARIANT,
      .match = match_ids,
-     .launch = gather},
+     .launch = gather,
+     .stage = gather_stage},
     {.op = &op_scatter_add_def,
      .name = "scatter_add.cuda",
      .level = LEVEL_BEST,
@@ -281,6 +312,7 @@ extern "C" const kernel_def gather_cuda[] = {
      .traits = KERNEL_ROW_INVARIANT,
      .match = match_overwrite,
      .scratch = overwrite_scratch,
-     .launch = scatter_rows},
+     .launch = scatter_rows,
+     .stage = scatter_stage},
     {},
 };

@@ -1,5 +1,6 @@
 // A few rows times a matrix stored by output, as decoding wants it, on CUDA: what takes the time is to read the matrix once.
 // A warp has R outputs; its lanes read 16 bytes of each of their rows at a time, and share what they read of the left side.
+#include "kit/cuda/stage.h"
 #include "kit/cuda/values.cuh"
 #include "ops/matmul/matmul.h"
 
@@ -110,6 +111,21 @@ static bool match(const node *n, const device_caps *)
            n->in[0]->shape.dim[1] < INT32_MAX;
 }
 
+static bool stage_of(const step *s, const device_caps *, stage_offer *o)
+{
+    product_sizes p = sizes_of(s->node);
+    if (p.m != 1 || p.n > INT32_MAX) return false;
+    o->stage.kind = STAGE_PRODUCTS;
+    o->stage.inputs = o->stage.outputs = 1;
+    o->stage.count = p.k;
+    o->stage.number[0] = (int32_t)p.n;
+    o->stage.number[STAGE_SIDE_BY_SIDE] = 1;
+    o->stage.number[STAGE_SIDE_BY_SIDE + 2] = stage_shift(p.k * ingot_dtype_bytes(s->in[0].dtype) / 16);
+    o->spread = STAGE_SLICED;
+    o->weights = &s->in[1];
+    return true;
+}
+
 extern "C" const kernel_def matmul_rows_cuda[] = {
     {.op = &op_matmul_def,
      .name = "matmul.rows",
@@ -117,6 +133,7 @@ extern "C" const kernel_def matmul_rows_cuda[] = {
      .traits = KERNEL_WAITS,
      .match = match,
      .launch = launch,
-     .error = ERROR_SUM},
+     .error = ERROR_SUM,
+     .stage = stage_of},
     {},
 };

@@ -3,6 +3,7 @@
  */
 #include "graph/strided.h"
 #include "kit/cuda/nvrtc.h"
+#include "kit/cuda/stage.h"
 #include "ops/pointwise/pointwise.h"
 
 #include <math.h>
@@ -244,6 +245,53 @@ static status launch(const step *s, queue *q)
     return INGOT_OK;
 }
 
+static bool in_float(const tensor *t)
+{
+    return t->dtype == INGOT_F32 || t->dtype == INGOT_BF16 || t->dtype == INGOT_F16;
+}
+
+static bool is_one_run(const tensor *t)
+{
+    int64_t below = 1;
+    for (int64_t i = t->shape.rank - 1; i >= 0; below *= t->shape.dim[i--])
+        if (t->shape.dim[i] > 1 && t->stride[i] != below) return false;
+    return true;
+}
+
+/* Inputs as long as the output, or one element for all. */
+static bool stage_inputs(const step *s, int64_t count, stage_offer *o)
+{
+    for (int i = 0; i < s->inputs; i++) {
+        int64_t elements = shape_count(s->in[i].shape);
+        if (!in_float(&s->in[i]) || (elements != 1 && (elements != count || !is_one_run(&s->in[i])))) return false;
+        if (elements == count) o->sliced |= 1u << i;
+        if (elements == 1) o->stage.number[6] |= 1 << i;
+    }
+    return true;
+}
+
+/* number[0] is the device's: where it keeps the instructions. */
+static bool stage_of(const step *s, const device_caps *caps, stage_offer *o)
+{
+    (void)caps;
+    const pw_program *p = s->node->attrs;
+    int64_t count = shape_count(s->out[0].shape);
+    if (p->count > STAGE_CODE || p->inputs > STAGE_INPUTS || count > INT32_MAX) return false;
+    for (int i = 0; i < p->outputs; i++)
+        if (!s->node->out[i] || !in_float(&s->out[i])) return false;
+    if (!stage_inputs(s, count, o)) return false;
+    for (int i = 0; i < p->count; i++)
+        o->code[i] = (stage_code){p->code[i].code, p->code[i].a, p->code[i].b, p->code[i].c, (float)p->code[i].value};
+    for (int i = 0; i < p->outputs; i++) o->stage.number[2 + i] = p->result[i];
+    o->code_count = p->count;
+    o->stage.kind = STAGE_POINTWISE;
+    o->stage.inputs = (uint8_t)s->inputs, o->stage.outputs = (uint8_t)p->outputs;
+    o->stage.count = (int32_t)count;
+    o->stage.number[1] = p->count;
+    o->spread = STAGE_SLICED;
+    return true;
+}
+
 extern const kernel_def pointwise_cuda[];
 const kernel_def pointwise_cuda[] = {
     {.op = &op_pointwise_def,
@@ -256,6 +304,7 @@ const kernel_def pointwise_cuda[] = {
      .prepare = prepare,
      .unprepare = free,
      .launch = launch,
-     .error = ERROR_POINTWISE},
+     .error = ERROR_POINTWISE,
+     .stage = stage_of},
     {0},
 };

@@ -1,5 +1,6 @@
 // RMS norm on CUDA: a row is read once, kept in registers, written once.
 #include "kit/cuda/norm.cuh"
+#include "kit/cuda/stage.h"
 #include "ops/rms_norm/rms_norm.h"
 
 template <typename T, typename P>
@@ -108,6 +109,18 @@ static int64_t scratch(const node *n, const device_caps *caps)
     return n->out[RMS_NORM_GRAD_DW] ? most_partials(caps) * shape_count(n->in[2]->shape) * (int64_t)sizeof(float) : 0;
 }
 
+static bool stage_of(const step *s, const device_caps *, stage_offer *o)
+{
+    int64_t columns = s->in[1].shape.dim[0];
+    if (shape_count(s->in[0].shape) != columns || columns > STAGE_NORM || columns % 8 || s->out[RMS_NORM_RSTD].data) return false;
+    o->stage.kind = STAGE_RMS_NORM;
+    o->stage.inputs = 2, o->stage.outputs = 1;
+    o->stage.count = (int32_t)columns;
+    o->stage.scale = (float)ATTRS_OF(rms_norm_attrs, s->node)->eps;
+    o->spread = STAGE_WHOLE;
+    return true;
+}
+
 extern "C" const kernel_def rms_norm_cuda[] = {
     {.op = &op_rms_norm_def,
      .name = "rms_norm.cuda",
@@ -115,7 +128,8 @@ extern "C" const kernel_def rms_norm_cuda[] = {
      .traits = KERNEL_WAITS | KERNEL_ROW_INVARIANT,
      .match = match,
      .launch = launch,
-     .error = ERROR_SUM},
+     .error = ERROR_SUM,
+     .stage = stage_of},
     {.op = &op_rms_norm_grad_def,
      .name = "rms_norm_grad.cuda",
      .level = LEVEL_BEST,

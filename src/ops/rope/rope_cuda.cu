@@ -1,6 +1,8 @@
 // Rotary positions on CUDA: a thread turns one pack of pairs, so that y may lie over x.
+#include "kit/cuda/stage.h"
 #include "kit/cuda/values.cuh"
 #include "ops/rope/rope.h"
+#include "ops/rope/rope_stage_cuda.h"
 
 struct rope_numbers {
     int64_t items; // rows * heads * (packs of pairs + packs that stay)
@@ -64,6 +66,21 @@ static bool match(const node *n, const device_caps *)
     return cuda_match_like(n, 0) && n->out[0]->dtype == n->in[0]->dtype && shape_count(n->in[0]->shape) < INT32_MAX;
 }
 
+static bool stage_of(const step *s, const device_caps *, stage_offer *o)
+{
+    const rope_attrs *a = ATTRS_OF(rope_attrs, s->node);
+    rope_shape p = rope_shape_of(s);
+    if (p.rows != 1 || shape_count(s->in[0].shape) > INT16_MAX || p.positions > INT32_MAX) return false;
+    o->stage.kind = STAGE_ROPE;
+    o->stage.inputs = 3, o->stage.outputs = 1;
+    o->stage.count = (int32_t)shape_count(s->in[0].shape);
+    o->stage.number[ROPE_HEADS] = (int32_t)p.heads, o->stage.number[ROPE_DIM] = (int32_t)p.dim;
+    o->stage.number[ROPE_TURNED] = (int32_t)p.turned, o->stage.number[ROPE_POSITIONS] = (int32_t)p.positions;
+    o->stage.number[ROPE_INTERLEAVED] = (int32_t)a->interleaved, o->stage.number[ROPE_INVERSE] = (int32_t)a->inverse;
+    o->spread = STAGE_WHOLE;
+    return true;
+}
+
 extern "C" const kernel_def rope_cuda[] = {
     {.op = &op_rope_def,
      .name = "rope.cuda",
@@ -71,6 +88,7 @@ extern "C" const kernel_def rope_cuda[] = {
      .traits = KERNEL_WAITS | KERNEL_ROW_INVARIANT,
      .match = match,
      .launch = launch,
-     .error = ERROR_POINTWISE},
+     .error = ERROR_POINTWISE,
+     .stage = stage_of},
     {},
 };

@@ -1,0 +1,114 @@
+/* Finding the runs of steps that persistent launches do, and bringing their lists to the GPU. */
+#include "device/cuda/persistent.h"
+
+#include "device/cuda/persistent_build.h"
+
+#define ALIGN 256
+
+static size_t aligned(size_t bytes)
+{
+    return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+/* Host memory that becomes one block of device memory: the barrier, counters, then the lists. */
+typedef struct image {
+    char *host, *device;
+    size_t used;
+} image;
+
+static void *append(image *m, const void *from, size_t bytes)
+{
+    size_t at = m->used;
+    if (from) memcpy(m->host + at, from, bytes);
+    m->used += aligned(bytes);
+    return m->device + at;
+}
+
+static void point_at_counters(stage_builder *b, unsigned *counters)
+{
+    for (int64_t i = 0; i < b->intervals.count; i++)
+        for (int k = 0; k < STAGES_TOGETHER; k++) {
+            stage *s = &b->intervals.at[i].stages[k];
+            if (s->counters) s->operand[s->counters].at = counters;
+        }
+}
+
+static void fill_image(image *m, stage_builder *b, stage_launch *l)
+{
+    l->barrier = append(m, NULL, 2 * sizeof(unsigned));
+    point_at_counters(b, append(m, NULL, sizeof(unsigned) * (size_t)b->counted));
+    l->intervals = append(m, b->intervals.at, sizeof(stage_interval) * (size_t)b->intervals.count);
+    l->weights = append(m, b->weights.at, sizeof(stage_weights) * (size_t)b->weights.count);
+    l->code = append(m, b->code.at, sizeof(stage_code) * (size_t)b->code.count);
+    l->constants = append(m, b->constants.at, sizeof(stage_constant) * (size_t)b->constants.count);
+    l->interval_count = (int32_t)b->intervals.count;
+    l->weight_count = (int32_t)b->weights.count;
+    l->code_count = (int32_t)b->code.count;
+    l->constant_count = (int32_t)b->constants.count;
+}
+
+static status upload(device *d, stage_builder *b, persistent_run *run)
+{
+    size_t bytes = aligned(2 * sizeof(unsigned)) + aligned(sizeof(unsigned) * (size_t)b->counted) +
+                   aligned(sizeof(stage_interval) * (size_t)b->intervals.count) +
+                   aligned(sizeof(stage_weights) * (size_t)b->weights.count) +
+                   aligned(sizeof(stage_code) * (size_t)b->code.count) +
+                   aligned(sizeof(stage_constant) * (size_t)b->constants.count);
+    image m = {.host = calloc(1, bytes)};
+    if (!m.host) return fail_memory(d->ctx, "a persistent launch", bytes);
+    status s = cuda_check(d->ctx, cudaMalloc(&run->memory, bytes), "taking memory");
+    m.device = run->memory;
+    if (!s) fill_image(&m, b, &run->launch);
+    if (!s) s = cuda_check(d->ctx, cudaMemcpy(m.device, m.host, bytes, cudaMemcpyHostToDevice), "writing memory");
+    free(m.host);
+    return s;
+}
+
+/* As many steps from `first` on as one launch takes; kept where they are enough. */
+static status find_run(device *d, const work *w, int64_t first, int blocks, persistent *p, int64_t *taken)
+{
+    stage_builder b;
+    stage_builder_begin(&b, d->caps, blocks);
+    while (first + b.steps < w->count && stage_builder_add(&b, &w->steps[first + b.steps])) {}
+    status s = b.failed ? fail_memory(d->ctx, "a persistent launch", sizeof(stage_interval)) : INGOT_OK;
+    *taken = b.steps;
+    if (!s && b.steps >= d->caps->persistent) {
+        persistent_run run = {.first = first, .count = b.steps, .blocks = blocks};
+        s = upload(d, &b, &run);
+        if (!ARRAY_PUSH(&p->runs, run)) s = fail_memory(d->ctx, "a persistent launch", sizeof run);
+    }
+    stage_builder_free(&b);
+    return s;
+}
+
+status persistent_find(device *d, const work *w, persistent *out)
+{
+    int room = 0;
+    persistent_free(out);
+    if (persistent_room(&room) != cudaSuccess || room < 1) {
+        (void)cudaGetLastError();
+        return INGOT_OK;
+    }
+    for (int64_t i = 0, taken; i < w->count; i += MAX(taken, 1))
+        TRY(find_run(d, w, i, d->caps->multiprocessors, out, &taken));
+    return INGOT_OK;
+}
+
+void persistent_free(persistent *p)
+{
+    for (int64_t i = 0; i < p->runs.count; i++) cudaFree(p->runs.at[i].memory);
+    ARRAY_FREE(&p->runs);
+}
+
+const persistent_run *persistent_beginning(const persistent *p, int64_t step)
+{
+    const persistent_run *run = persistent_with(p, step);
+    return run && run->first == step ? run : NULL;
+}
+
+const persistent_run *persistent_with(const persistent *p, int64_t step)
+{
+    for (int64_t i = 0; i < p->runs.count; i++)
+        if (step >= p->runs.at[i].first && step < p->runs.at[i].first + p->runs.at[i].count) return &p->runs.at[i];
+    return NULL;
+}

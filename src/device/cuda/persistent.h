@@ -1,0 +1,38 @@
+/* Runs of a program's steps that are one launch each: found when it is compiled, launched like one big step. */
+#ifndef DEVICE_CUDA_PERSISTENT_H
+#define DEVICE_CUDA_PERSISTENT_H
+
+#include "device/device.h"
+#include "kit/cuda/stage.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Steps first .. first + count of the work, in device memory as stages. */
+typedef struct persistent_run {
+    int64_t first, count;
+    stage_launch launch;
+    int blocks;
+    void *memory;
+} persistent_run;
+
+typedef struct persistent {
+    ARRAY(persistent_run) runs; /* in order */
+} persistent;
+
+/* Those of `w`; none where the GPU has no room for such blocks. Frees and refills *out. */
+status persistent_find(device *d, const work *w, persistent *out);
+void persistent_free(persistent *p);
+/* The run that begins at a step, or that a step is in; NULL: none. */
+const persistent_run *persistent_beginning(const persistent *p, int64_t step);
+const persistent_run *persistent_with(const persistent *p, int64_t step);
+
+/* persistent_kernel.cu: blocks that fit on a multiprocessor, 0 where the kernel does not; the launch itself. */
+cudaError_t persistent_room(int *blocks);
+cudaError_t persistent_start(const stage_launch *l, int blocks, cudaStream_t stream);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,7 @@
+/* The numbers of rope as a stage. */
+#ifndef OPS_ROPE_ROPE_STAGE_CUDA_H
+#define OPS_ROPE_ROPE_STAGE_CUDA_H
+
+enum { ROPE_HEADS, ROPE_DIM, ROPE_TURNED, ROPE_POSITIONS, ROPE_INTERLEAVED, ROPE_INVERSE };
+
+#endif
