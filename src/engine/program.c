@@ -41,6 +41,8 @@ static status run_passes(build *b, const device *d, const ingot_compile_options 
     } else {
         TRY(pass_simplify(b));
         TRY(CHECK("simplify again"));
+        TRY(pass_absorb(b, &choice));
+        TRY(CHECK("absorb"));
         TRY(pass_fuse(b));
         TRY(CHECK("fuse"));
     }

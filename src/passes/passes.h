@@ -1,7 +1,7 @@
 /* The passes: each takes a graph and leaves a graph that verifies. The engine runs them in the order of this list.
  *
- *     ingot_gradients (autodiff, while building) -> recompute -> simplify -> lower -> simplify -> fuse -> choose -> hoist
- *     -> updates -> layout  ==>  a list of nodes, each with its kernel and its storage
+ *     ingot_gradients (autodiff, while building) -> recompute -> simplify -> lower -> simplify -> absorb -> fuse ->
+ *     choose -> hoist -> updates -> layout  ==>  a list of nodes, each with its kernel and its storage
  *
  * A pass sees the device only as a kernel_choice: a function that names the kernel for a node.
  */
@@ -22,7 +22,8 @@ status pass_recompute(build *b);                          /* ingot_recompute_beg
 status pass_simplify(build *b);                           /* dead nodes, equal nodes, folded transposes, += products */
 status pass_lower(build *b, const kernel_choice *choice); /* what has no kernel becomes smaller ops, to a fixed point */
 status pass_promote(build *b);                            /* all floats to float64 */
-status pass_fuse(build *b);                               /* chains of pointwise nodes become one */
+status pass_absorb(build *b, const kernel_choice *choice); /* sums go into the op that makes an addend */
+status pass_fuse(build *b);                                /* chains of pointwise nodes become one */
 status pass_choose(build *b, const kernel_choice *choice); /* n->kernel for every node that has work */
 status pass_hoist(build *b);                               /* marks what depends on nothing that a run changes */
 status pass_updates(build *b); /* new values of states are written in place, or copied there */

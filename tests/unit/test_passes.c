@@ -100,6 +100,50 @@ static void test_slices_are_joined(void **state)
     ingot_device_close(d);
 }
 
+/* x + norm(x) w, twice: what comes past a norm is added where the norm's gradient is made. */
+static void run_residual(const char *device, int wanted, float *dx)
+{
+    enum { N = 5, C = 24 };
+    ingot_device *d;
+    OK(ingot_device_open(ctx, device, NULL, &d));
+    ingot_build *b = ingot_build_new(ctx, "residual");
+    ingot_value *x = ingot_input(b, "x", INGOT_F32, INGOT_SHAPE(N, C)), *h = x, *grad;
+    ingot_value *w = ingot_input(b, "w", INGOT_F32, INGOT_SHAPE(C, C)),
+                *gain = ingot_input(b, "gain", INGOT_F32, INGOT_SHAPE(C));
+    h = ingot_add(b, h, ingot_matmul(b, ingot_rms_norm(b, h, gain, 1e-5), w));
+    h = ingot_add(b, h, ingot_matmul(b, ingot_layer_norm(b, h, gain, NULL, 1e-5), w));
+    ingot_gradients(b, ingot_sum_all(b, ingot_square(b, h)), &x, 1, &grad);
+    ingot_output(b, "dx", grad);
+    ingot_program *p;
+    OK(ingot_compile(b, d, NULL, &p));
+    int absorbed = 0;
+    for (int64_t i = 0; i < p->main.count; i++) {
+        const step *s = &p->main.steps[i];
+        absorbed += strstr(s->node->op->name, "_norm_grad") && s->inputs == 5;
+    }
+    assert_int_equal(absorbed, wanted);
+    float in[N * C], weight[C * C], gains[C];
+    for (int i = 0; i < N * C; i++) in[i] = sinf((float)i);
+    for (int i = 0; i < C * C; i++) weight[i] = 0.2f * cosf((float)i * 1.7f);
+    for (int i = 0; i < C; i++) gains[i] = 1 + 0.1f * sinf((float)i);
+    OK(ingot_write(p, "x", in, sizeof in));
+    OK(ingot_write(p, "w", weight, sizeof weight));
+    OK(ingot_write(p, "gain", gains, sizeof gains));
+    OK(ingot_run(p, NULL));
+    OK(ingot_read(p, "dx", dx, sizeof in));
+    ingot_program_free(p);
+    ingot_device_close(d);
+}
+
+static void test_sums_are_absorbed(void **state)
+{
+    (void)state;
+    float got[120], wanted[120];
+    run_residual("cpu", 2, got);
+    run_residual("ref", 0, wanted);
+    for (int i = 0; i < 120; i++) assert_float_equal(got[i], wanted[i], 2e-4);
+}
+
 static void test_constants_are_hoisted(void **state)
 {
     (void)state;
@@ -214,6 +258,7 @@ int main(void)
         cmocka_unit_test(test_chain_is_one_kernel),
         cmocka_unit_test(test_equal_nodes_are_one),
         cmocka_unit_test(test_sum_into_state_accumulates),
+        cmocka_unit_test(test_sums_are_absorbed),
         cmocka_unit_test(test_constants_are_hoisted),
         cmocka_unit_test(test_slices_are_joined),
         cmocka_unit_test(test_recompute),

@@ -1,87 +1,390 @@
-// What the gradients of norms share: a weight's gradient is a sum over all rows. Every block adds the rows that fall to it
-// in registers and writes one partial sum; a second kernel adds the partial sums in their order. So the bits do not depend
-// on which block is done first.
+// Norms over rows and their gradients: layer norm takes the mean away first (CENTRED), RMS norm does not. A row is read once,
+// kept in registers, written once.
+//
+// A weight's gradient is a sum over all rows. Every block adds the rows that fall to it in registers and writes one partial
+// sum; a second kernel adds the partial sums in their order. So the bits do not depend on which block is done first.
 #ifndef KIT_CUDA_NORM_CUH
 #define KIT_CUDA_NORM_CUH
 
+#include "kit/cuda/mma.cuh"
 #include "kit/cuda/rows.cuh"
 
-// Blocks of the first kernel: as many as run at a time.
-static inline int64_t partial_blocks(int64_t rows, int threads, const device_caps *caps)
+template <typename T> struct norm_rows {
+    T *y;
+    float *rstds; // or NULL
+    const T *x;
+    weights w, bias; // bias.at may be NULL
+    int64_t rows;
+    int columns;
+    float eps;
+};
+
+// What rounding left of the mean is taken away as well: more than the deviations, where a row has a large offset.
+template <typename P, bool CENTRED, typename PART>
+__device__ __forceinline__ float mean_and_rstd(const PART &part, int columns, float eps, float *mean)
 {
-    int64_t most = (int64_t)caps->multiprocessors * (threads <= 128 ? 4 : threads <= 512 ? 2 : 1);
-    int64_t wanted = threads == 32 ? (rows + 3) / 4 : rows;
-    return wanted < most ? wanted : most;
+    float n = (float)columns, sum = 0, sums[2] = {0, 0}; // of deviations, of their squares
+    if constexpr (!CENTRED) {
+        part.each([&](float v, int, int) { sum += v * v; });
+        return rsqrtf(sum_row<P>(sum) / n + eps);
+    }
+    part.each([&](float v, int, int) { sum += v; });
+    float from = sum_row<P>(sum) / n;
+    part.each([&](float v, int, int) {
+        sums[0] += v - from;
+        sums[1] += (v - from) * (v - from);
+    });
+    join_row<P, add_floats, 1>(sums);
+    float rest = sums[0] / n;
+    *mean = from + rest;
+    return rsqrtf(fmaxf(sums[1] / n - rest * rest, 0) + eps);
 }
 
-// The most that partial_blocks gives, whatever the plan.
-static inline int64_t most_partials(const device_caps *caps)
+template <bool CENTRED, typename P, typename T> __global__ __launch_bounds__(P::block) void norm(norm_rows<T> k)
 {
-    return (int64_t)caps->multiprocessors * 4;
+    wait_for_inputs();
+    int64_t row = row_of_thread<P>();
+    if (row >= k.rows) return;
+    row_part<T, P::threads, P::packs, P::width> part(k.columns);
+    part.load(k.x + row * k.columns);
+    constexpr bool EARLY =
+        P::packs * P::width <= (CENTRED ? 16 : 32) && P::threads < 512; // there are registers for them
+    float scale[P::packs][P::width], shift[P::packs][P::width], mean = 0;
+    if (EARLY) part.load_weights_to(scale, k.w, 1); // asked for before the sums are there
+    if (EARLY && CENTRED) part.load_weights_to(shift, k.bias, 0);
+    float rstd = mean_and_rstd<P, CENTRED>(part, k.columns, k.eps, &mean);
+    if (k.rstds && threadIdx.x % P::threads == 0) k.rstds[row] = rstd;
+    part.store(k.y + row * k.columns, [&](float v, int p, int i) {
+        if (!EARLY && i == 0) load_weights<T>(scale[p], k.w, part.column(p));
+        if (!EARLY && CENTRED && i == 0 && k.bias.at) load_weights<T>(shift[p], k.bias, part.column(p));
+        if (!CENTRED) return v * rstd * scale[p][i];
+        return (v - mean) * rstd * scale[p][i] + (k.bias.at ? shift[p][i] : 0);
+    });
 }
 
-// The sums of this thread's columns, over the warps of the block, into one partial sum.
+template <typename T> struct norm_grad_rows {
+    T *dx;                      // may lie over dy: a thread has read its elements before it writes them
+    float *partial;             // (blocks, columns) of dw, then of dbias; or NULL
+    const T *dy, *x, *residual; // residual: is added to dx; or NULL
+    weights w;
+    const float *rstds;
+    int64_t rows;
+    int columns;
+};
+
+// Rows on their way while one is worked on: each thread copies what it will read itself to shared memory, so that there is
+// nobody to wait for. Short rows only; of long ones the other rows' warps are on their way anyway.
+template <typename T, typename P> struct row_ring {
+    static constexpr bool here = P::width == WIDE<T> && P::threads <= 128;
+    static constexpr int stages = 2, tensors = 3;
+    static constexpr int packs = here ? stages * tensors * P::packs * P::block : 0; // of 16 bytes
+    static constexpr int weight_bytes = here ? P::threads * P::packs * P::width * (int)sizeof(float) : 0;
+    static constexpr int bytes = packs * 16 + weight_bytes;
+
+    static __device__ __forceinline__ uint4 *at(int stage, int tensor, int p)
+    {
+        extern __shared__ uint4 staged[];
+        return staged + ((stage * tensors + tensor) * P::packs + p) * P::block + threadIdx.x;
+    }
+    // Four weights of this thread's columns.
+    static __device__ __forceinline__ float4 *weight(int p, int four)
+    {
+        extern __shared__ uint4 staged[];
+        return (float4 *)(staged + packs) + (p * (P::width / 4) + four) * P::threads + threadIdx.x % P::threads;
+    }
+};
+
+template <typename T, typename P> struct grad_inputs {
+    row_part<T, P::threads, P::packs, P::width> dy, x;
+    float rstd;
+};
+
+// Asks for a row: for the shared memory of a stage, or for registers.
+template <typename T, typename P>
+__device__ __forceinline__ void ask_for_row(const norm_grad_rows<T> &k, grad_inputs<T, P> &in, int stage, int64_t row)
+{
+    typedef row_ring<T, P> ring;
+    if constexpr (ring::here) {
+        if (row < k.rows) {
+#pragma unroll
+            for (int p = 0; p < P::packs; p++) {
+                int64_t at = row * k.columns + in.x.column(p);
+                bool valid = in.x.column(p) < k.columns;
+                if (!valid) at = row * k.columns;
+                copy_async(ring::at(stage, 0, p), k.dy + at, valid);
+                copy_async(ring::at(stage, 1, p), k.x + at, valid);
+                if (k.residual) copy_async(ring::at(stage, 2, p), k.residual + at, valid);
+            }
+        }
+        copy_commit();
+    } else if (row < k.rows) {
+        in.dy.load(k.dy + row * k.columns);
+        in.x.load(k.x + row * k.columns);
+    }
+}
+
+template <typename T, typename P> __device__ __forceinline__ void take_row(grad_inputs<T, P> &in, int stage)
+{
+    if constexpr (row_ring<T, P>::here) {
+#pragma unroll
+        for (int p = 0; p < P::packs; p++) {
+            *(uint4 *)&in.dy.at[p] = *row_ring<T, P>::at(stage, 0, p);
+            *(uint4 *)&in.x.at[p] = *row_ring<T, P>::at(stage, 1, p);
+        }
+    }
+}
+
+template <typename T, typename P>
+__device__ __forceinline__ void keep_weights(const norm_grad_rows<T> &k, const grad_inputs<T, P> &in)
+{
+    if constexpr (row_ring<T, P>::here) {
+        if (threadIdx.x < P::threads)
+#pragma unroll
+            for (int p = 0; p < P::packs; p++) {
+                float w[P::width] = {};
+                if (in.x.column(p) < k.columns) load_weights<T>(w, k.w, in.x.column(p));
+#pragma unroll
+                for (int i = 0; i < P::width; i += 4)
+                    *row_ring<T, P>::weight(p, i / 4) = make_float4(w[i], w[i + 1], w[i + 2], w[i + 3]);
+            }
+        __syncthreads();
+    }
+}
+
+template <typename T, typename P>
+__device__ __forceinline__ void take_weights(const norm_grad_rows<T> &k, float (&out)[P::width], int p, int column)
+{
+    if constexpr (row_ring<T, P>::here) {
+#pragma unroll
+        for (int i = 0; i < P::width; i += 4) *(float4 *)&out[i] = *row_ring<T, P>::weight(p, i / 4);
+    } else {
+        load_weights<T>(out, k.w, column);
+    }
+}
+
+template <typename T, typename P>
+__device__ __forceinline__ pack<T, P::width> take_residual(const norm_grad_rows<T> &k, int stage, int p, int64_t at)
+{
+    if constexpr (row_ring<T, P>::here)
+        return *(const pack<T, P::width> *)row_ring<T, P>::at(stage, 2, p);
+    else
+        return load_pack<P::width>(k.residual + at);
+}
+
+// dx = rstd (g - mean(g) - unit mean(g unit)) with g = dy w and unit = (x - mean) rstd; not CENTRED: without the means of x
+// and g. The second sums begin from a mean whose rounding they correct.
+template <bool CENTRED, typename T, typename P, typename SUMS>
+__device__ __forceinline__ void grad_of_row(const norm_grad_rows<T> &k, const grad_inputs<T, P> &in, int stage,
+                                            int64_t row, SUMS &dw, SUMS &dbias)
+{
+    float n = (float)k.columns, w[P::width], mean = 0, level = 0;
+    if constexpr (CENTRED) {
+        float sums[2] = {0, 0};
+        in.dy.each([&](float g, int p, int i) {
+            if (i == 0) take_weights<T, P>(k, w, p, in.x.column(p));
+            sums[0] += to_float(in.x.at[p].at[i]);
+            sums[1] += g * w[i];
+            dbias[p][i] += g;
+        });
+        join_row<P, add_floats>(sums);
+        mean = sums[0] / n;
+        level = sums[1] / n;
+    }
+    float sums[2] = {0, 0};
+    in.dy.each([&](float g, int p, int i) {
+        if (i == 0) take_weights<T, P>(k, w, p, in.x.column(p));
+        float u = to_float(in.x.at[p].at[i]) - mean;
+        sums[0] += g * w[i] * u;
+        if (CENTRED) sums[1] += u;
+    });
+    join_row<P, add_floats, 1, !CENTRED>(sums);
+    float rest = sums[1] / n, along = (sums[0] / n - rest * level) * in.rstd;
+    mean += rest;
+    pack<T, P::width> more = {};
+    in.dy.store(k.dx + row * k.columns, [&](float g, int p, int i) {
+        if (i == 0) take_weights<T, P>(k, w, p, in.x.column(p));
+        if (i == 0 && k.residual) more = take_residual<T, P>(k, stage, p, row * k.columns + in.x.column(p));
+        float unit = (to_float(in.x.at[p].at[i]) - mean) * in.rstd;
+        dw[p][i] += g * unit;
+        float d = in.rstd * (g * w[i] - level - unit * along);
+        return k.residual ? d + to_float(more.at[i]) : d;
+    });
+}
+
+// The sums of this thread's columns, over the rows of the block, into one partial sum.
 template <typename P>
 __device__ __forceinline__ void write_partial(float *partial, float (&sum)[P::packs][P::width], int columns)
 {
     float *to = partial + (int64_t)blockIdx.x * columns;
     int first = (int)(threadIdx.x % P::threads) * P::width;
-    if constexpr (P::threads == 32) {
-        constexpr int MOST = 32 * P::packs * P::width;
-        __shared__ float joined[MOST];
-        for (unsigned warp = 0; warp < blockDim.x / 32; warp++) {
-            __syncthreads();
-            if (threadIdx.x / 32 != warp) continue;
-#pragma unroll
-            for (int p = 0; p < P::packs; p++)
-#pragma unroll
-                for (int i = 0; i < P::width; i++) {
-                    int column = first + p * P::threads * P::width + i;
-                    joined[column] = warp ? joined[column] + sum[p][i] : sum[p][i];
-                }
-        }
-        __syncthreads();
-        for (int column = threadIdx.x; column < columns; column += blockDim.x) to[column] = joined[column];
-    } else {
+    __shared__ float joined[P::block > P::threads ? P::threads * P::packs * P::width : 1];
+    for (unsigned group = 0; group < blockDim.x / P::threads; group++) {
+        if (P::block > P::threads) __syncthreads();
+        if (threadIdx.x / P::threads != group) continue;
 #pragma unroll
         for (int p = 0; p < P::packs; p++)
 #pragma unroll
             for (int i = 0; i < P::width; i++) {
                 int column = first + p * P::threads * P::width + i;
-                if (column < columns) to[column] = sum[p][i];
+                if (P::block > P::threads)
+                    joined[column] = group ? joined[column] + sum[p][i] : sum[p][i];
+                else if (column < columns)
+                    to[column] = sum[p][i];
             }
     }
+    if (P::block == P::threads) return;
+    __syncthreads();
+    for (int column = threadIdx.x; column < columns; column += blockDim.x) to[column] = joined[column];
+    __syncthreads();
 }
 
-// partial (count, columns) -> y (columns), for two gradients at once: blockIdx.y says which. 32 columns a block, 8 threads
+template <bool CENTRED, typename P, typename T>
+__global__ __launch_bounds__(P::block) void norm_grad(norm_grad_rows<T> k)
+{
+    wait_for_inputs();
+    float dw[P::packs][P::width] = {}, dbias[P::packs][P::width] = {};
+    grad_inputs<T, P> in = {{k.columns}, {k.columns}, 0};
+    int64_t row = row_of_thread<P>(), step = gridDim.x * (int64_t)(blockDim.x / P::threads);
+    float next = row < k.rows ? k.rstds[row] : 0;
+    if (row_ring<T, P>::here) ask_for_row(k, in, 0, row);
+    keep_weights(k, in);
+    for (int stage = 0; row < k.rows; row += step, stage ^= 1) {
+        in.rstd = next;
+        if (row + step < k.rows) next = k.rstds[row + step];
+        if constexpr (row_ring<T, P>::here) {
+            ask_for_row(k, in, stage ^ 1, row + step);
+            copy_wait<1>();
+            take_row(in, stage);
+        } else {
+            ask_for_row(k, in, 0, row);
+        }
+        grad_of_row<CENTRED>(k, in, stage, row, dw, dbias);
+    }
+    if (!k.partial) return;
+    write_partial<P>(k.partial, dw, k.columns);
+    if (CENTRED) write_partial<P>(k.partial + (int64_t)gridDim.x * k.columns, dbias, k.columns);
+}
+
+// partial (count, columns) -> y (columns), for two gradients at once: blockIdx.y says which. 32 columns a block, 32 threads
 // share a column's partial sums.
 template <typename W>
-__global__ void add_partials(W *first, W *second, const float *partial, int64_t count, int64_t columns)
+__global__ void __launch_bounds__(1024)
+    add_partials(W *first, W *second, const float *partial, int64_t count, int64_t columns)
 {
-    __shared__ float part[8][32];
+    wait_for_inputs();
+    __shared__ float part[32][33];
     W *y = blockIdx.y ? second : first;
     if (!y) return;
     int64_t column = blockIdx.x * 32 + threadIdx.x;
     const float *from = partial + blockIdx.y * count * columns + column;
     float v = 0;
     if (column < columns)
-        for (int64_t k = threadIdx.y; k < count; k += 8) v += from[k * columns];
+#pragma unroll 4
+        for (int64_t k = threadIdx.y; k < count; k += 32) v += from[k * columns];
     part[threadIdx.y][threadIdx.x] = v;
     __syncthreads();
-    if (threadIdx.y || column >= columns) return;
-    for (int k = 1; k < 8; k++) v += part[k][threadIdx.x];
-    y[column] = to<W>(v);
+    v = warp_join<add_floats>(part[threadIdx.x][threadIdx.y]);
+    column = blockIdx.x * 32 + threadIdx.y;
+    if (threadIdx.x == 0 && column < columns) y[column] = to<W>(v);
 }
 
-// The partial sums of `first`, then those of `second`; NULL where one is not wanted.
-static inline void launch_add_partials(ingot_dtype d, void *first, void *second, const float *partial, int64_t count,
-                                       int64_t columns, queue *q)
+// ---- what the ops' kernels launch: the inputs, outputs and attributes of both norms lie in the same places ----
+
+enum { NORM_Y, NORM_RSTD };
+enum { NORM_GRAD_DX, NORM_GRAD_DW, NORM_GRAD_DBIAS };
+
+template <bool CENTRED> static status launch_norm(const step *s, queue *q, double eps)
 {
-    dim3 grid((unsigned)((columns + 31) / 32), second ? 2 : 1);
-    by_dtype(d, [&](auto w) {
-        using W = decltype(w);
-        add_partials<<<grid, dim3(32, 8), 0, q->stream>>>((W *)first, (W *)second, partial, count, columns);
+    const tensor *x = &s->in[0];
+    int64_t columns = x->shape.dim[x->shape.rank - 1], rows = shape_count(x->shape) / columns;
+    by_dtype(x->dtype, [&](auto t) {
+        using T = decltype(t);
+        norm_rows<T> k = {(T *)s->out[NORM_Y].data,
+                          (float *)s->out[NORM_RSTD].data,
+                          (const T *)x->data,
+                          weights_of(&s->in[1]),
+                          s->inputs > 2 ? weights_of(&s->in[2]) : weights{},
+                          rows,
+                          (int)columns,
+                          (float)eps};
+        by_columns<T>(columns, [&](auto plan) {
+            using P = decltype(plan);
+            rows_launch l = rows_launch_of<P>(rows);
+            norm<CENTRED, P><<<l.blocks, l.threads, 0, q->stream>>>(k);
+        });
     });
+    return INGOT_OK;
+}
+
+// Partial sums: of blocks that run at a time. MOST_PARTIALS a multiprocessor, whatever the plan.
+enum { MOST_PARTIALS = 4 };
+
+template <typename K> static unsigned partial_blocks(K kernel, int64_t rows, int threads, int bytes, const queue *q)
+{
+    int a_time = 1;
+    cudaOccupancyMaxActiveBlocksPerMultiprocessor(&a_time, kernel, threads, (size_t)bytes);
+    a_time = a_time < 1 ? 1 : a_time > MOST_PARTIALS ? MOST_PARTIALS : a_time;
+    int64_t most = (int64_t)q->caps->multiprocessors * a_time;
+    return (unsigned)(rows < most ? rows : most);
+}
+
+template <bool CENTRED> static status launch_norm_grad(const step *s, queue *q)
+{
+    const tensor *x = &s->in[1], *dw = &s->out[NORM_GRAD_DW];
+    void *dbias = CENTRED ? s->out[NORM_GRAD_DBIAS].data : nullptr;
+    int64_t columns = x->shape.dim[x->shape.rank - 1], rows = shape_count(x->shape) / columns;
+    unsigned blocks = 0;
+    float *partial = dw->data || dbias ? (float *)s->scratch : nullptr;
+    by_dtype(x->dtype, [&](auto t) {
+        using T = decltype(t);
+        norm_grad_rows<T> k = {(T *)s->out[NORM_GRAD_DX].data,
+                               partial,
+                               (const T *)s->in[0].data,
+                               (const T *)x->data,
+                               s->inputs > 4 ? (const T *)s->in[4].data : nullptr,
+                               weights_of(&s->in[2]),
+                               (const float *)s->in[3].data,
+                               rows,
+                               (int)columns};
+        by_columns<T>(columns, [&](auto plan) {
+            using P = decltype(plan);
+            constexpr int bytes = row_ring<T, P>::bytes, groups = P::block / P::threads;
+            auto kernel = norm_grad<CENTRED, P, T>;
+            if (bytes > 48 << 10) cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+            blocks = partial_blocks(kernel, (rows + groups - 1) / groups, P::block, bytes, q);
+            kernel<<<blocks, P::block, bytes, q->stream>>>(k);
+        });
+    });
+    if (!partial) return INGOT_OK;
+    by_dtype(s->in[2].dtype, [&](auto w) {
+        using W = decltype(w);
+        dim3 grid((unsigned)((columns + 31) / 32), dbias ? 2 : 1);
+        launch_waiting(add_partials<W>, grid, dim3(32, 32), 0, q, (W *)dw->data, (W *)dbias, partial, (int64_t)blocks,
+                       columns);
+    });
+    return INGOT_OK;
+}
+
+static inline bool norm_fits(const node *n, int x)
+{
+    const value *v = n->in[x];
+    return cuda_match_like(n, x) && rows_fit(v->shape.dim[v->shape.rank - 1], v->dtype);
+}
+
+static inline bool match_norm(const node *n, const device_caps *)
+{
+    return norm_fits(n, 0) && n->out[NORM_Y]->dtype == n->in[0]->dtype;
+}
+
+static inline bool match_norm_grad(const node *n, const device_caps *)
+{
+    return norm_fits(n, 1) && n->in[0]->dtype == n->in[1]->dtype && n->in[3]->dtype == INGOT_F32;
+}
+
+static inline int64_t norm_grad_scratch(const node *n, const device_caps *caps)
+{
+    bool sums = n->out[NORM_GRAD_DW] || n->out[NORM_GRAD_DBIAS];
+    return sums ? 2 * MOST_PARTIALS * caps->multiprocessors * shape_count(n->in[2]->shape) * (int64_t)sizeof(float) : 0;
 }
 
 #endif

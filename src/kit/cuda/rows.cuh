@@ -1,5 +1,5 @@
-// Rows that one warp or one block keeps in registers while it looks at them more than once: each is read once and written
-// once. Rows that are too long, or whose length is no multiple of 16 bytes, are read again from the cache instead.
+// Rows that a warp, a few warps or a block keep in registers while they look at them more than once: each is read once and
+// written once. Rows that are too long are left to smaller ops.
 #ifndef KIT_CUDA_ROWS_CUH
 #define KIT_CUDA_ROWS_CUH
 
@@ -23,7 +23,17 @@ template <typename T, int THREADS, int PACKS, int N = WIDE<T>> struct row_part {
         for (int p = 0; p < PACKS; p++)
             if (column(p) < columns) at[p] = load_pack<N>(row + column(p));
     }
-    // f(element as float, column) for each element of this thread.
+    // The weights of this thread's columns; `otherwise` where there are none.
+    __device__ __forceinline__ void load_weights_to(float (&out)[PACKS][N], weights w, float otherwise) const
+    {
+#pragma unroll
+        for (int p = 0; p < PACKS; p++) {
+#pragma unroll
+            for (int i = 0; i < N; i++) out[p][i] = otherwise;
+            if (w.at && column(p) < columns) load_weights<T>(out[p], w, column(p));
+        }
+    }
+    // f(element as float, pack, place in it) for each element of this thread.
     template <typename F> __device__ __forceinline__ void each(F f) const
     {
 #pragma unroll
@@ -47,13 +57,14 @@ template <typename T, int THREADS, int PACKS, int N = WIDE<T>> struct row_part {
     }
 };
 
+// A row's threads, and the most threads of a block: where rows are many, several share one.
 template <int THREADS, int PACKS, int N> struct row_plan {
     static constexpr int threads = THREADS, packs = PACKS, width = N;
-    static constexpr int block = THREADS == 32 ? 128 : THREADS; // the most threads of a block
+    static constexpr int block = THREADS == 32 ? 128 : THREADS == 64 ? 256 : THREADS;
 };
 
 // Calls f with a row_plan that holds `columns` elements of T: 16-byte packs where rows are multiples of 16 bytes, else
-// single elements.
+// single elements. It depends on nothing else, so that a row is summed in the same order whatever is beside it.
 template <typename T, typename F> void by_columns(int64_t columns, F f)
 {
     constexpr int N = WIDE<T>;
@@ -61,8 +72,12 @@ template <typename T, typename F> void by_columns(int64_t columns, F f)
         int64_t packs = columns / N;
         if (packs <= 32)
             f(row_plan<32, 1, N>());
+        else if (packs <= 96)
+            f(row_plan<32, 3, N>());
         else if (packs <= 128)
-            f(row_plan<32, 4, N>());
+            f(row_plan<64, 2, N>());
+        else if (packs <= 256)
+            f(row_plan<64, 4, N>());
         else if (packs <= 512)
             f(row_plan<128, 4, N>());
         else if (packs <= 2048)
@@ -83,20 +98,65 @@ static inline bool rows_fit(int64_t columns, ingot_dtype d)
     return columns % wide == 0 ? columns <= 4096 * wide : columns <= 8192;
 }
 
-// Rows that one warp has to itself share a block where there are many; rows of a block have it alone.
 struct rows_launch {
     unsigned blocks, threads;
 };
 
-static inline rows_launch rows_launch_of(int64_t rows, int threads)
+template <typename P> static rows_launch rows_launch_of(int64_t rows)
 {
-    int64_t together = threads == 32 && rows >= 1024 ? 4 : 1;
-    return {(unsigned)((rows + together - 1) / together), (unsigned)(threads * together)};
+    int64_t together = rows >= 1024 ? P::block / P::threads : 1;
+    return {(unsigned)((rows + together - 1) / together), (unsigned)(P::threads * together)};
 }
 
-template <int THREADS> __device__ __forceinline__ int64_t row_of_thread()
+template <typename P> __device__ __forceinline__ int64_t row_of_thread()
 {
-    return THREADS == 32 ? blockIdx.x * (int64_t)(blockDim.x / 32) + threadIdx.x / 32 : (int64_t)blockIdx.x;
+    if (P::block == P::threads) return blockIdx.x;
+    return blockIdx.x * (int64_t)(blockDim.x / P::threads) + threadIdx.x / P::threads;
+}
+
+// The threads of a row wait for one another.
+template <typename P> __device__ __forceinline__ void wait_for_row()
+{
+    if constexpr (P::threads == 32)
+        __syncwarp();
+    else if constexpr (P::block == P::threads)
+        __syncthreads();
+    else
+        asm volatile("bar.sync %0, %1;" ::"r"((int)(threadIdx.x / P::threads) + 1), "n"(P::threads) : "memory");
+}
+
+// K values at once, joined over the threads of a row, all of which must call and get the results. Calls of one kernel have
+// numbers; a loop that comes back to the same call without another one between says AGAIN.
+template <typename P, typename OP, int CALL = 0, bool AGAIN = false, int K>
+__device__ __forceinline__ void join_row(float (&v)[K])
+{
+#pragma unroll
+    for (int offset = 16; offset; offset /= 2)
+#pragma unroll
+        for (int i = 0; i < K; i++) v[i] = OP::join(v[i], __shfl_xor_sync(0xffffffffu, v[i], offset));
+    if constexpr (P::threads > 32) {
+        constexpr int WARPS = P::threads / 32;
+        __shared__ float part[P::block / P::threads][K][WARPS];
+        auto &mine = part[threadIdx.x / P::threads];
+        if (AGAIN) wait_for_row<P>();
+        if (threadIdx.x % 32 == 0)
+#pragma unroll
+            for (int i = 0; i < K; i++) mine[i][threadIdx.x / 32 % WARPS] = v[i];
+        wait_for_row<P>();
+#pragma unroll
+        for (int i = 0; i < K; i++) {
+            v[i] = mine[i][0];
+#pragma unroll
+            for (int w = 1; w < WARPS; w++) v[i] = OP::join(v[i], mine[i][w]);
+        }
+    }
+}
+
+template <typename P, int CALL = 0> __device__ __forceinline__ float sum_row(float v)
+{
+    float sums[1] = {v};
+    join_row<P, add_floats, CALL>(sums);
+    return sums[0];
 }
 
 #endif

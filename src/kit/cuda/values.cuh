@@ -140,6 +140,20 @@ template <int THREADS> __device__ __forceinline__ float group_max(float v)
     return group_join<max_floats, THREADS>(v);
 }
 
+// A launch after the first of a step, of a kernel that waits for its inputs: it may begin while the one before it ends.
+template <typename... IN, typename... GIVEN>
+static void launch_waiting(void (*kernel)(IN...), dim3 blocks, dim3 threads, size_t bytes, const queue *q,
+                           GIVEN... given)
+{
+    cudaLaunchAttribute early = {};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t how = {};
+    how.gridDim = blocks, how.blockDim = threads, how.dynamicSmemBytes = bytes, how.stream = q->stream;
+    how.attrs = &early, how.numAttrs = q->caps->overlap ? 1 : 0;
+    cudaLaunchKernelEx(&how, kernel, (IN)given...);
+}
+
 // Calls f with a value of the dtype's type: float32, bfloat16 and float16 are what kernels take.
 template <typename F> void by_dtype(ingot_dtype d, F f)
 {

@@ -85,6 +85,12 @@ static void grad_row(float *dx, float *restrict dw, float *restrict db, const fl
     }
 }
 
+static void add_row(float *dx, const float *restrict residual, int64_t columns)
+{
+#pragma omp simd
+    for (int64_t j = 0; j < columns; j++) dx[j] += residual[j];
+}
+
 static void grad_chunks(const step *s, int64_t first, int64_t last, int worker)
 {
     int64_t columns = tensor_last(&s->in[1]), count = tensor_rows(&s->in[1], 1);
@@ -92,7 +98,7 @@ static void grad_chunks(const step *s, int64_t first, int64_t last, int worker)
     float block[STREAM_BLOCK];
     bool past = stream_past(&s->out[LAYER_NORM_GRAD_DX]);
     float *all_dw = s->scratch, *all_db = all_dw + CPU_ROW_CHUNKS * columns;
-    float *room = all_db + (CPU_ROW_CHUNKS + worker * 3) * columns;
+    float *room = all_db + (CPU_ROW_CHUNKS + worker * 4) * columns;
     memset(all_dw + first * columns, 0, sizeof(float) * (size_t)((last - first) * columns));
     memset(all_db + first * columns, 0, sizeof(float) * (size_t)((last - first) * columns));
     for (int64_t chunk = first; chunk < last; chunk++) {
@@ -101,6 +107,8 @@ static void grad_chunks(const step *s, int64_t first, int64_t last, int worker)
             const float *dy = row_read(&s->in[0], i * columns, columns, room);
             const float *x = row_read(&s->in[1], tensor_row(&s->in[1], i), columns, room + columns);
             float *dx = row_place(&s->out[LAYER_NORM_GRAD_DX], i * columns, room + 2 * columns);
+            const float *residual =
+                s->inputs > 4 && s->in[4].data ? row_read(&s->in[4], i * columns, columns, room + 3 * columns) : NULL;
             float rstd = f32(&s->in[3])[i], mean = sum_row(x, columns) / (float)columns, rest = 0, level = 0, along = 0;
 #pragma omp simd reduction(+ : level, along, rest)
             for (int64_t j = 0; j < columns; j++) {
@@ -115,6 +123,7 @@ static void grad_chunks(const step *s, int64_t first, int64_t last, int worker)
             for (int64_t j = 0, n; j < columns; j += n) {
                 n = past ? MIN((int64_t)STREAM_BLOCK, columns - j) : columns;
                 grad_row(past ? block : dx, dw + j, db + j, dy + j, x + j, w + j, g, n);
+                if (residual) add_row(past ? block : dx, residual + j, n);
                 if (past) stream_block(dx + j, block, n);
                 if (past) stream_next(dy + columns + j, n);
             }
@@ -126,7 +135,7 @@ static void grad_chunks(const step *s, int64_t first, int64_t last, int worker)
 
 static int64_t grad_scratch(const node *n, const device_caps *caps)
 {
-    return 2 * CPU_ROW_CHUNKS * value_bytes(n->in[2]) + row_rooms(n, caps, 3);
+    return 2 * CPU_ROW_CHUNKS * value_bytes(n->in[2]) + row_rooms(n, caps, 4);
 }
 
 static status grad_launch(const step *s, queue *q)

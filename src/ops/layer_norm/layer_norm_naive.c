@@ -49,6 +49,7 @@ static void grad_chunks(const step *s, int64_t first, int64_t last, int worker)
         for (int64_t i = cpu_chunk_first(count, chunk); i < cpu_chunk_first(count, chunk + 1); i++) {
             const float *dy = f32(&s->in[0]) + i * columns, *x = f32(&s->in[1]) + tensor_row(&s->in[1], i);
             float *dx = f32(&s->out[LAYER_NORM_GRAD_DX]) + i * columns;
+            const float *residual = s->inputs > 4 ? f32(&s->in[4]) + i * columns : NULL;
             float rstd = f32(&s->in[3])[i], mean = row_mean(x, columns), rest = 0, level = 0, along = 0;
             for (int64_t j = 0; j < columns; j++) rest += x[j] - mean; /* of the mean, as in the forward pass */
             rest /= (float)columns;
@@ -62,7 +63,7 @@ static void grad_chunks(const step *s, int64_t first, int64_t last, int worker)
                 float d = dy[j], unit = (x[j] - mean - rest) * rstd; /* dx may lie over dy */
                 dw[j] += d * unit;
                 db[j] += d;
-                dx[j] = rstd * (d * w[j] - level - unit * along);
+                dx[j] = rstd * (d * w[j] - level - unit * along) + (residual ? residual[j] : 0);
             }
         }
     }

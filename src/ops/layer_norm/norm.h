@@ -22,4 +22,14 @@ static inline status norm_check(build *b, const node *n, const value *x, const c
     return INGOT_OK;
 }
 
+/* `residual`, or NULL, is what a norm's gradient adds to the gradient of x: what came past the norm. */
+static inline status norm_check_residual(build *b, const node *n, const value *x, const value *residual)
+{
+    char one[128], other[128];
+    if (residual && (!shape_equal(residual->shape, x->shape) || residual->dtype != x->dtype))
+        return infer_fail(b, n, "residual is %s, x is %s", shape_print(one, residual->shape),
+                          shape_print(other, x->shape));
+    return INGOT_OK;
+}
+
 #endif

@@ -80,6 +80,7 @@ static status grad_infer(build *b, const node *n, inferred *out)
     const value *dy = n->in[0], *x = n->in[1], *rstd = n->in[3];
     char one[128], other[128];
     TRY(norm_check(b, n, x, "w", n->in[2]));
+    TRY(norm_check_residual(b, n, x, n->inputs > 4 ? n->in[4] : NULL));
     if (!shape_equal(dy->shape, x->shape) || shape_count(rstd->shape) != shape_count(norm_rows(x->shape)))
         return infer_fail(b, n, "dy is %s, x is %s", shape_print(one, dy->shape), shape_print(other, x->shape));
     out[RMS_NORM_GRAD_DW] = (inferred){.dtype = n->in[2]->dtype, .shape = n->in[2]->shape};
@@ -95,6 +96,7 @@ static void grad_lower(build *b, const node *n, value **out)
     value *unit = ingot_mul(b, x, rstd), *g = ingot_mul(b, dy, w);
     value *along = ingot_mean(b, ingot_mul(b, g, unit), -1, 1);
     out[RMS_NORM_GRAD_DX] = ingot_pointwise(b, "a * (b - c * d)", (value *const[]){rstd, g, unit, along}, 4);
+    if (n->inputs > 4 && n->in[4]) out[RMS_NORM_GRAD_DX] = ingot_add(b, out[RMS_NORM_GRAD_DX], n->in[4]);
     if (!n->out[RMS_NORM_GRAD_DW]) return;
     value *dw = ingot_reshape(b, ingot_mul(b, dy, unit), INGOT_SHAPE(-1, w->shape.dim[0]));
     out[RMS_NORM_GRAD_DW] = ingot_cast(b, ingot_sum(b, dw, 0, 0), w->dtype);
@@ -103,21 +105,30 @@ static void grad_lower(build *b, const node *n, value **out)
 static op_cost grad_cost(const node *n)
 {
     double elements = (double)shape_count(n->in[1]->shape);
-    return (op_cost){.flops = 8 * elements, .bytes = 3.0 * (double)value_bytes(n->in[1])};
+    return (op_cost){.flops = 8 * elements, .bytes = (n->inputs > 4 ? 4.0 : 3.0) * (double)value_bytes(n->in[1])};
 }
 
 const op_def op_rms_norm_grad_def = {
     .name = "rms_norm_grad",
-    .doc = "The gradient of rms_norm: u = x rstd, g = dy w, dx = rstd (g - u mean(g u)), dw = sum over rows of dy u.",
-    .inputs = {{"dy", FLOAT}, {"x", FLOAT}, {"w", FLOAT, .wide = true}, {"rstd", FLOAT, .wide = true}},
+    .doc = "The gradient of rms_norm: u = x rstd, g = dy w, dx = rstd (g - u mean(g u)) (+ residual), dw = sum over "
+           "rows of dy u.",
+    .inputs = {{"dy", FLOAT},
+               {"x", FLOAT},
+               {"w", FLOAT, .wide = true},
+               {"rstd", FLOAT, .wide = true},
+               {"residual", FLOAT, .optional = true}},
     .outputs = {{"dx", .like = INPUT(1), .may_reuse = INPUT(0)}, {"dw", .optional = true}},
     .traits = OP_WIDE | OP_INTERNAL,
     .infer = grad_infer,
     .lower = grad_lower,
     .cost = grad_cost,
-    BENCH({.in = {S(128, 1024), S(128, 1024), S(1024), S(128)}},
-          {.in = {S(4096, 4096), S(4096, 4096), S(4096), S(4096)}}),
-    SAMPLES({.in = {S(2, 3, 5), S(2, 3, 5), S(5), S(2, 3)}}, {.in = {S(1, 1), S(1, 1), S(1), S(1)}},
-            {.in = {S(31, 33), S(31, 33), S(33), S(31)}}, {.in = {S(33, 4099), S(33, 4099), S(4099), S(33)}},
-            {.in = {S(4, 768), S(4, 768), S(768), S(4)}, .values = VALUES_WIDE}),
+    BENCH({.in = {S(128, 1024), S(128, 1024), S(1024), S(128), NOT_GIVEN}},
+          {.in = {S(4096, 4096), S(4096, 4096), S(4096), S(4096), NOT_GIVEN}}),
+    SAMPLES({.in = {S(2, 3, 5), S(2, 3, 5), S(5), S(2, 3), S(2, 3, 5)}},
+            {.in = {S(1, 1), S(1, 1), S(1), S(1), NOT_GIVEN}}, {.in = {S(31, 33), S(31, 33), S(33), S(31), NOT_GIVEN}},
+            {.in = {S(33, 4099), S(33, 4099), S(4099), S(33), NOT_GIVEN}},
+            {.in = {S(33, 4099), S(33, 4099), S(4099), S(33), S(33, 4099)}},
+            {.in = {S(1030, 128), S(1030, 128), S(128), S(1030), S(1030, 128)}},
+            {.in = {S(67, 640), S(67, 640), S(640), S(67), NOT_GIVEN}},
+            {.in = {S(4, 768), S(4, 768), S(768), S(4), S(4, 768)}, .values = VALUES_WIDE}),
 };

@@ -72,13 +72,19 @@ static void only_dx(float *dx, const float *dy, const float *restrict x, const f
     for (int64_t j = 0; j < columns; j++) dx[j] = rstd * (dy[j] * w[j]) - x[j] * along;
 }
 
+static void add_row(float *dx, const float *restrict residual, int64_t columns)
+{
+#pragma omp simd
+    for (int64_t j = 0; j < columns; j++) dx[j] += residual[j];
+}
+
 static void grad_chunks(const step *s, int64_t first, int64_t last, int worker)
 {
     int64_t columns = tensor_last(&s->in[1]), count = tensor_rows(&s->in[1], 1);
     const float *w = f32(&s->in[2]);
     float block[STREAM_BLOCK];
     bool past = stream_past(&s->out[RMS_NORM_GRAD_DX]);
-    float *room = (float *)s->scratch + ((s->out[RMS_NORM_GRAD_DW].data ? CPU_ROW_CHUNKS : 0) + worker * 3) * columns;
+    float *room = (float *)s->scratch + ((s->out[RMS_NORM_GRAD_DW].data ? CPU_ROW_CHUNKS : 0) + worker * 4) * columns;
     for (int64_t chunk = first; chunk < last; chunk++) {
         float *dw = s->out[RMS_NORM_GRAD_DW].data ? (float *)s->scratch + chunk * columns : NULL;
         if (dw) memset(dw, 0, sizeof *dw * (size_t)columns);
@@ -86,6 +92,8 @@ static void grad_chunks(const step *s, int64_t first, int64_t last, int worker)
             const float *dy = row_read(&s->in[0], i * columns, columns, room);
             const float *x = row_read(&s->in[1], tensor_row(&s->in[1], i), columns, room + columns);
             float *dx = row_place(&s->out[RMS_NORM_GRAD_DX], i * columns, room + 2 * columns);
+            const float *residual =
+                s->inputs > 4 && s->in[4].data ? row_read(&s->in[4], i * columns, columns, room + 3 * columns) : NULL;
             float rstd = f32(&s->in[3])[i], along = 0;
 #pragma omp simd reduction(+ : along)
             for (int64_t j = 0; j < columns; j++) along += dy[j] * w[j] * x[j];
@@ -97,6 +105,7 @@ static void grad_chunks(const step *s, int64_t first, int64_t last, int worker)
                     both(to, dw + j, dy + j, x + j, w + j, rstd, along, n);
                 else
                     only_dx(to, dy + j, x + j, w + j, rstd, along, n);
+                if (residual) add_row(past ? block : dx, residual + j, n);
                 if (past) stream_block(dx + j, block, n);
                 if (past) stream_next(dy + columns + j, n);
             }
@@ -108,7 +117,7 @@ static void grad_chunks(const step *s, int64_t first, int64_t last, int worker)
 
 static int64_t grad_scratch(const node *n, const device_caps *caps)
 {
-    return (n->out[RMS_NORM_GRAD_DW] ? CPU_ROW_CHUNKS * value_bytes(n->in[2]) : 0) + row_rooms(n, caps, 3);
+    return (n->out[RMS_NORM_GRAD_DW] ? CPU_ROW_CHUNKS * value_bytes(n->in[2]) : 0) + row_rooms(n, caps, 4);
 }
 
 static status grad_launch(const step *s, queue *q)

@@ -37,11 +37,13 @@ static void grad_chunks(const step *s, int64_t first, int64_t last, int worker)
         for (int64_t i = cpu_chunk_first(count, chunk); i < cpu_chunk_first(count, chunk + 1); i++) {
             const float *dy = f32(&s->in[0]) + i * columns, *x = f32(&s->in[1]) + tensor_row(&s->in[1], i);
             float *dx = f32(&s->out[RMS_NORM_GRAD_DX]) + i * columns;
+            const float *residual = s->inputs > 4 ? f32(&s->in[4]) + i * columns : NULL;
             float rstd = f32(&s->in[3])[i], along = 0;
             for (int64_t j = 0; j < columns; j++) along += dy[j] * w[j] * x[j] * rstd;
             along /= (float)columns;
             for (int64_t j = 0; dw && j < columns; j++) dw[j] += dy[j] * x[j] * rstd; /* first: dx may lie over dy */
             for (int64_t j = 0; j < columns; j++) dx[j] = rstd * (dy[j] * w[j] - x[j] * rstd * along);
+            for (int64_t j = 0; residual && j < columns; j++) dx[j] += residual[j];
         }
     }
 }

@@ -1,0 +1,90 @@
+/* A sum becomes part of the op that makes one of its addends, where that op can add the other one while it writes: the
+ * residual stream into a norm's gradient, and, where a product's kernel adds for nothing, into a product.
+ */
+#include "ops/layer_norm/layer_norm.h"
+#include "ops/matmul/matmul.h"
+#include "ops/pointwise/pointwise.h"
+#include "ops/rms_norm/rms_norm.h"
+#include "passes/passes.h"
+
+/* The optional input that is added to an output. */
+static const struct {
+    const op_def *op;
+    int output, addend;
+    bool only_best; /* of a lesser kernel a pass of its own is as fast, or faster */
+} adding[] = {
+    {&op_rms_norm_grad_def, RMS_NORM_GRAD_DX, 4, false},
+    {&op_layer_norm_grad_def, LAYER_NORM_GRAD_DX, 4, false},
+    {&op_matmul_def, 0, 2, true},
+};
+
+static int adding_of(const value *v)
+{
+    for (int i = 0; i < (int)COUNT(adding); i++)
+        if (v->node->op == adding[i].op && v->output == adding[i].output) return i;
+    return -1;
+}
+
+static bool stands_before(const node *first, const node *n)
+{
+    while (n && n != first) n = n->before;
+    return n != NULL;
+}
+
+/* n with `addend` as its input `at`, before n; NULL where the kernel that n has does not take it. */
+static node *with_addend(build *b, const kernel_choice *choice, node *n, int at, value *addend, bool only_best)
+{
+    value *in[OP_MAX_INPUTS] = {NULL};
+    for (int i = 0; i < n->inputs; i++) in[i] = n->in[i];
+    const kernel_def *kernel = choice->kernel(choice->device, n);
+    if (!kernel || (only_best && kernel->level != LEVEL_BEST)) return NULL;
+    b->cursor = n, b->scope = n->scope, b->in_backward = n->backward, b->segment = n->segment;
+    in[at] = ingot_reshape(b, addend, n->out[0]->shape);
+    node *made = in[at] ? node_new(b, n->op, in, at + 1, n->attrs) : NULL;
+    b->cursor = NULL, b->scope = "", b->in_backward = false, b->segment = 0;
+    for (int i = 0; made && i < NODE_MAX_OUTPUTS; i++)
+        if (n->out[i]) node_output(b, made, i);
+    if (!made || choice->kernel(choice->device, made) == kernel) return made;
+    node_remove(b, made);
+    return NULL;
+}
+
+/* sum = v + other: `other` goes into what made v. */
+static bool absorb(build *b, const kernel_choice *choice, node *sum, value *v, value *other)
+{
+    value *made_as = v;
+    while (made_as->node->op == &op_reshape_def && value_uses(b, made_as) == 1) made_as = made_as->node->in[0];
+    node *n = made_as->node;
+    int which = adding_of(made_as);
+    if (which < 0 || value_uses(b, made_as) != 1 || n->recomputed != sum->recomputed) return false;
+    int at = adding[which].addend;
+    if ((n->inputs > at && n->in[at]) || made_as->dtype != other->dtype || !stands_before(other->node, n)) return false;
+    node *made = with_addend(b, choice, n, at, other, adding[which].only_best);
+    if (!made) return false;
+    made->recomputed = n->recomputed;
+    b->cursor = sum, b->scope = sum->scope, b->in_backward = sum->backward, b->segment = sum->segment;
+    value *y = ingot_reshape(b, made->out[adding[which].output], sum->out[0]->shape);
+    b->cursor = NULL, b->scope = "", b->in_backward = false, b->segment = 0;
+    if (!y) return false;
+    value_replace(b, sum->out[0], y);
+    for (int i = 0; i < NODE_MAX_OUTPUTS; i++)
+        if (n->out[i] && n->out[i] != made_as) value_replace(b, n->out[i], made->out[i]);
+    return true;
+}
+
+static bool is_sum(const node *n)
+{
+    if (n->inputs != 2 || n->in[0] == n->in[1] || n->in[0]->dtype != n->out[0]->dtype) return false;
+    if (n->in[1]->dtype != n->out[0]->dtype || !shape_equal(n->in[0]->shape, n->in[1]->shape)) return false;
+    const pw_program *p = n->attrs;
+    return n->op == &op_add_def || (n->op == &op_pointwise_def && p->outputs == 1 && p->count == 1 &&
+                                    p->code[0].code == PW_ADD && p->code[0].a != p->code[0].b);
+}
+
+status pass_absorb(build *b, const kernel_choice *choice)
+{
+    for (node *n = b->first; n && !b->status; n = n->after)
+        if (is_sum(n) && !absorb(b, choice, n, n->in[1], n->in[0])) absorb(b, choice, n, n->in[0], n->in[1]);
+    drop_dead_nodes(b);
+    return ingot_build_status(b);
+}
