@@ -94,10 +94,16 @@ static bool fits_everywhere(const build *b, const value *v)
     return left == 0;
 }
 
+/* So few elements that computing them again costs nothing beside a launch, whoever else reads them. */
+static bool is_small(const value *v)
+{
+    return shape_count(v->shape) <= 64 && ((const pw_program *)v->node->attrs)->count <= 16;
+}
+
 static bool can_fuse(const build *b, const node *outer, const value *v)
 {
     if (!fits_inside(outer, v)) return false;
-    return value_uses(b, v) == times_read(outer, v) || (is_light(v) && fits_everywhere(b, v));
+    return value_uses(b, v) == times_read(outer, v) || is_small(v) || (is_light(v) && fits_everywhere(b, v));
 }
 
 /* A value that is read by `outer` only is joined; a constant is written into the program. */

@@ -1,56 +1,72 @@
-// Concatenation on CUDA: one launch for all inputs that are whole units of 16 bytes, else a strided copy an input.
+// Concatenation on CUDA: one launch for all inputs, in the largest units that all of them are whole numbers of.
 #include "kit/cuda/cuda.h"
 #include "ops/concat/concat.h"
 
 enum { MOST_INPUTS = 16 };
 
 struct pieces {
-    const uint4 *from[MOST_INPUTS];
-    int64_t run[MOST_INPUTS], start[MOST_INPUTS]; // units of 16 bytes that an input has in a row, and where in it
-    int64_t outer, whole;                         // rows; units of a row
+    const void *from[MOST_INPUTS];
+    int64_t run[MOST_INPUTS], start[MOST_INPUTS]; // bytes that an input has in a row, and where in it
+    int64_t outer, whole;                         // rows; bytes of a row
+    int64_t most;                                 // bytes of the largest input
 };
 
 // Input blockIdx.y.
-__global__ void join_pieces(uint4 *y, pieces p)
+template <typename U> __global__ void join_pieces(U *y, pieces p)
 {
-    const uint4 *from = p.from[blockIdx.y];
-    int64_t run = p.run[blockIdx.y], start = p.start[blockIdx.y];
+    constexpr int64_t SIZE = sizeof(U);
+    wait_for_inputs();
+    const U *from = (const U *)p.from[blockIdx.y];
+    int64_t run = p.run[blockIdx.y] / SIZE, start = p.start[blockIdx.y] / SIZE;
     for (CUDA_EACH(i, run * p.outer)) {
         int64_t row = i / run;
-        y[row * p.whole + start + (i - row * run)] = from[i];
+        y[row * (p.whole / SIZE) + start + (i - row * run)] = from[i];
     }
 }
 
-static bool join_in_one(const step *s, int64_t outer, int64_t whole, queue *q)
+// Inputs [first, first + the pieces' count), and whether all of it is whole units of `unit` bytes.
+static int collect(const step *s, int first, int64_t *start, pieces *p, int64_t *unit)
 {
-    pieces p = {.outer = outer, .whole = whole / 16};
-    int64_t start = 0, most = 0;
-    if (s->inputs > MOST_INPUTS || whole % 16 || s->out[0].byte_offset % 16) return false;
-    for (int i = 0; i < s->inputs; i++) {
-        int64_t run = shape_count(s->in[i].shape) / outer * ingot_dtype_bytes(s->out[0].dtype);
-        if (run % 16 || s->in[i].byte_offset % 16) return false;
-        p.from[i] = (const uint4 *)s->in[i].data, p.run[i] = run / 16, p.start[i] = start / 16;
-        start += run;
-        most = run > most ? run : most;
+    int count = 0;
+    p->most = 0;
+    for (; count < MOST_INPUTS && first + count < s->inputs; count++) {
+        const tensor *in = &s->in[first + count];
+        int64_t run = shape_count(in->shape) / p->outer * ingot_dtype_bytes(in->dtype);
+        while (run % *unit || *start % *unit || in->byte_offset % *unit) *unit /= 2;
+        p->from[count] = in->data, p->run[count] = run, p->start[count] = *start;
+        p->most = run * p->outer > p->most ? run * p->outer : p->most;
+        *start += run;
     }
-    join_pieces<<<dim3(cuda_blocks(most / 16 * outer), (unsigned)s->inputs), CUDA_THREADS, 0, q->stream>>>(
-        (uint4 *)s->out[0].data, p);
-    return true;
+    return count;
+}
+
+template <typename U> static void join(const step *s, const pieces &p, int count, queue *q)
+{
+    dim3 blocks(cuda_blocks(p.most / (int64_t)sizeof(U)), (unsigned)count);
+    join_pieces<<<blocks, CUDA_THREADS, 0, q->stream>>>((U *)s->out[0].data, p);
 }
 
 static status launch(const step *s, queue *q)
 {
-    int64_t axis = ATTRS_OF(concat_attrs, s->node)->axis, outer = 1, start = 0,
-            size = ingot_dtype_bytes(s->out[0].dtype);
-    int64_t whole = size;
-    for (int64_t i = 0; i < axis; i++) outer *= s->out[0].shape.dim[i];
-    for (int64_t i = axis; i < s->out[0].shape.rank; i++) whole *= s->out[0].shape.dim[i];
-    if (join_in_one(s, outer, whole, q)) return INGOT_OK;
-    for (int i = 0; i < s->inputs; i++) {
-        int64_t run = shape_count(s->in[i].shape) / outer * size;
-        cudaMemcpy2DAsync((char *)s->out[0].data + start, (size_t)whole, s->in[i].data, (size_t)run, (size_t)run,
-                          (size_t)outer, cudaMemcpyDeviceToDevice, q->stream);
-        start += run;
+    int64_t axis = ATTRS_OF(concat_attrs, s->node)->axis, start = 0;
+    pieces p = {};
+    p.outer = 1, p.whole = ingot_dtype_bytes(s->out[0].dtype);
+    for (int64_t i = 0; i < axis; i++) p.outer *= s->out[0].shape.dim[i];
+    for (int64_t i = axis; i < s->out[0].shape.rank; i++) p.whole *= s->out[0].shape.dim[i];
+    for (int first = 0, count; first < s->inputs; first += count) {
+        int64_t unit = 16;
+        while (p.whole % unit || s->out[0].byte_offset % unit) unit /= 2;
+        count = collect(s, first, &start, &p, &unit);
+        if (unit == 16)
+            join<uint4>(s, p, count, q);
+        else if (unit == 8)
+            join<uint2>(s, p, count, q);
+        else if (unit == 4)
+            join<uint32_t>(s, p, count, q);
+        else if (unit == 2)
+            join<uint16_t>(s, p, count, q);
+        else
+            join<uint8_t>(s, p, count, q);
     }
     return INGOT_OK;
 }
@@ -59,7 +75,7 @@ extern "C" const kernel_def concat_cuda[] = {
     {.op = &op_concat_def,
      .name = "concat.cuda",
      .level = LEVEL_BEST,
-     .traits = KERNEL_ROW_INVARIANT,
+     .traits = KERNEL_WAITS | KERNEL_ROW_INVARIANT,
      .match = match_any,
      .launch = launch},
     {},

@@ -73,6 +73,7 @@ __device__ __forceinline__ running join_block(running r)
 template <typename T> __global__ void __launch_bounds__(THREADS) rows_of_logits(cross_entropy_rows r)
 {
     __shared__ float shared_lse;
+    wait_for_inputs();
     int64_t row = blockIdx.x;
     const T *x = (const T *)r.logits + row * r.stride;
     int columns = (int)r.columns;
@@ -167,14 +168,14 @@ extern "C" const kernel_def cross_entropy_cuda[] = {
     {.op = &op_cross_entropy_def,
      .name = "cross_entropy.cuda",
      .level = LEVEL_BEST,
-     .traits = KERNEL_ROW_INVARIANT,
+     .traits = KERNEL_WAITS | KERNEL_ROW_INVARIANT,
      .match = match,
      .launch = launch,
      .error = ERROR_SUM},
     {.op = &op_cross_entropy_grad_def,
      .name = "cross_entropy_grad.cuda",
      .level = LEVEL_BEST,
-     .traits = KERNEL_ROW_INVARIANT,
+     .traits = KERNEL_WAITS | KERNEL_ROW_INVARIANT,
      .match = match_grad,
      .launch = launch_grad,
      .error = ERROR_SUM},

@@ -66,6 +66,7 @@ __global__ void __launch_bounds__(SCAN_THREADS)
     add_by_scan(T *y, const T *base, const T *rows, const int32_t *ids, int row, int n)
 {
     __shared__ unsigned found[SCAN_THREADS / 32];
+    wait_for_inputs();
     int64_t id = blockIdx.x;
     float sum[SCAN_COLUMNS] = {};
 #pragma unroll
@@ -115,6 +116,7 @@ template <typename T> __global__ void overwrite_rows(T *y, const T *x, const int
 
 __global__ void number_places(uint32_t *keys, int32_t *places, const int32_t *ids, int64_t rows, int64_t n)
 {
+    wait_for_inputs();
     for (CUDA_EACH(i, n)) {
         keys[i] = ids[i] < 0 || ids[i] >= rows ? 0xffffffffu : (uint32_t)ids[i];
         places[i] = (int32_t)i;
@@ -217,8 +219,8 @@ static status scatter_add(const step *s, queue *q)
                 y, (const T *)s->in[0].data, rows, (const int32_t *)s->in[1].data, (int)row, (int)ids);
             return;
         }
+        sorted_ids i = sort_ids(s, q); // first: its kernel waits for all of the step's inputs
         copy_base(s, q);
-        sorted_ids i = sort_ids(s, q);
         add_runs<<<i.blocks, i.threads, 0, q->stream>>>(y, rows, i.keys, i.places, i.row, i.n);
     });
     return INGOT_OK;
@@ -302,6 +304,7 @@ extern "C" const kernel_def gather_cuda[] = {
     {.op = &op_scatter_add_def,
      .name = "scatter_add.cuda",
      .level = LEVEL_BEST,
+     .traits = KERNEL_WAITS,
      .match = match_add,
      .scratch = add_scratch,
      .launch = scatter_add,

@@ -9,6 +9,7 @@ template <bool SUM> using joins = std::conditional_t<SUM, add_floats, max_floats
 template <bool SUM, int THREADS, typename T, typename U>
 __global__ void __launch_bounds__(THREADS) reduce_rows(U *y, const T *x, int64_t rows, int64_t n)
 {
+    wait_for_inputs();
     using J = joins<SUM>;
     for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
         float v = J::none();
@@ -23,6 +24,7 @@ __global__ void __launch_bounds__(THREADS) reduce_rows(U *y, const T *x, int64_t
 template <bool SUM, int N, typename T, typename U>
 __global__ void reduce_columns(U *y, const T *x, int64_t n, int64_t inner, int64_t parts)
 {
+    wait_for_inputs();
     using J = joins<SUM>;
     __shared__ float part[8][32][N];
     int64_t column = (blockIdx.x * 32 + threadIdx.x) * N, outer = blockIdx.y / parts, index = blockIdx.y % parts;
@@ -50,6 +52,7 @@ enum { PARTS = 1024 };
 
 template <typename T> __global__ void __launch_bounds__(CUDA_THREADS) sum_parts(float *parts, const T *x, int64_t n)
 {
+    wait_for_inputs();
     float v = 0;
     int64_t each = (n + gridDim.x - 1) / gridDim.x, first = blockIdx.x * each,
             last = first + each < n ? first + each : n;
@@ -101,7 +104,8 @@ static void launch_columns(const step *s, queue *q, const T *x, U *y, reduce_sha
     }
     reduce_columns<SUM, N>
         <<<dim3(blocks, (unsigned)(r.outer * parts)), threads, 0, q->stream>>>(partial, x, r.n, r.inner, parts);
-    reduce_columns<SUM, N><<<dim3(blocks, (unsigned)r.outer), threads, 0, q->stream>>>(y, partial, parts, r.inner, 1);
+    launch_waiting(reduce_columns<SUM, N, float, U>, dim3(blocks, (unsigned)r.outer), threads, 0, q, y, partial, parts,
+                   r.inner, 1);
 }
 
 template <bool SUM, typename T, typename U>
@@ -110,7 +114,7 @@ static void launch_rows(const step *s, queue *q, const T *x, U *y, reduce_shape 
     unsigned blocks = (unsigned)(r.outer < 65535 ? r.outer : 65535);
     if (SUM && r.outer == 1 && r.n > 16384) {
         sum_parts<<<PARTS, CUDA_THREADS, 0, q->stream>>>((float *)s->scratch, x, r.n);
-        reduce_rows<true, 256><<<1, 256, 0, q->stream>>>(y, (const float *)s->scratch, 1, PARTS);
+        launch_waiting(reduce_rows<true, 256, float, U>, 1, 256, 0, q, y, s->scratch, 1, PARTS);
     } else if (r.n < 256) {
         reduce_rows<SUM, 32><<<blocks, 32, 0, q->stream>>>(y, x, r.outer, r.n);
     } else {
@@ -162,7 +166,7 @@ extern "C" const kernel_def reduce_cuda[] = {
     {.op = &op_reduce_def,
      .name = "reduce.cuda",
      .level = LEVEL_BEST,
-     .traits = KERNEL_ROW_INVARIANT,
+     .traits = KERNEL_WAITS | KERNEL_ROW_INVARIANT,
      .match = match,
      .scratch = scratch,
      .launch = launch,

@@ -4,11 +4,13 @@
 
 template <typename T> __global__ void fill(T *y, T v, int64_t n)
 {
+    wait_for_inputs();
     for (CUDA_EACH(i, n)) y[i] = v;
 }
 
 template <typename T> __global__ void count(T *y, int64_t inner, int64_t dim, int64_t n)
 {
+    wait_for_inputs();
     for (CUDA_EACH(i, n)) {
         int64_t index = i / inner % dim;
         if constexpr (sizeof(T) == 2)
@@ -62,13 +64,13 @@ extern "C" const kernel_def constant_cuda[] = {
     {.op = &op_constant_def,
      .name = "constant.cuda",
      .level = LEVEL_BEST,
-     .traits = KERNEL_ROW_INVARIANT,
+     .traits = KERNEL_WAITS | KERNEL_ROW_INVARIANT,
      .match = match,
      .launch = launch_constant},
     {.op = &op_iota_def,
      .name = "iota.cuda",
      .level = LEVEL_BEST,
-     .traits = KERNEL_ROW_INVARIANT,
+     .traits = KERNEL_WAITS | KERNEL_ROW_INVARIANT,
      .match = match,
      .launch = launch_iota},
     {},

@@ -35,6 +35,7 @@ template <typename T> __global__ void __launch_bounds__(THREADS) square_parts(do
 
 template <typename T> __global__ void __launch_bounds__(THREADS) add_parts(T *y, const double *parts, int blocks)
 {
+    wait_for_inputs();
     double sum = 0;
     for (int i = threadIdx.x; i < blocks; i += THREADS) sum += parts[i];
     sum = block_sum(sum);
@@ -54,7 +55,7 @@ static status launch(const step *s, queue *q)
         int64_t wanted = (n / WIDE<T> + THREADS - 1) / THREADS;
         int blocks = (int)(wanted < 1 ? 1 : wanted < BLOCKS ? wanted : BLOCKS);
         square_parts<T><<<(unsigned)blocks, THREADS, 0, q->stream>>>((double *)s->scratch, (const T *)s->in[0].data, n);
-        add_parts<T><<<1, THREADS, 0, q->stream>>>((T *)s->out[0].data, (const double *)s->scratch, blocks);
+        launch_waiting(add_parts<T>, 1, THREADS, 0, q, (T *)s->out[0].data, (const double *)s->scratch, blocks);
     });
     return INGOT_OK;
 }
