@@ -1,8 +1,7 @@
-/* A sum becomes part of the op that makes one of its addends, where that op can add the other one while it writes: the
- * residual stream into a norm's gradient, and, where a product's kernel adds for nothing, into a product.
+/* A sum becomes part of the op that makes one of its addends, where that op can add the other one while it writes: what comes
+ * past a norm, along the residual stream, into the norm's gradient.
  */
 #include "ops/layer_norm/layer_norm.h"
-#include "ops/matmul/matmul.h"
 #include "ops/pointwise/pointwise.h"
 #include "ops/rms_norm/rms_norm.h"
 #include "passes/passes.h"
@@ -11,11 +10,9 @@
 static const struct {
     const op_def *op;
     int output, addend;
-    bool only_best; /* of a lesser kernel a pass of its own is as fast, or faster */
 } adding[] = {
-    {&op_rms_norm_grad_def, RMS_NORM_GRAD_DX, 4, false},
-    {&op_layer_norm_grad_def, LAYER_NORM_GRAD_DX, 4, false},
-    {&op_matmul_def, 0, 2, true},
+    {&op_rms_norm_grad_def, RMS_NORM_GRAD_DX, 4},
+    {&op_layer_norm_grad_def, LAYER_NORM_GRAD_DX, 4},
 };
 
 static int adding_of(const value *v)
@@ -32,12 +29,12 @@ static bool stands_before(const node *first, const node *n)
 }
 
 /* n with `addend` as its input `at`, before n; NULL where the kernel that n has does not take it. */
-static node *with_addend(build *b, const kernel_choice *choice, node *n, int at, value *addend, bool only_best)
+static node *with_addend(build *b, const kernel_choice *choice, node *n, int at, value *addend)
 {
     value *in[OP_MAX_INPUTS] = {NULL};
     for (int i = 0; i < n->inputs; i++) in[i] = n->in[i];
     const kernel_def *kernel = choice->kernel(choice->device, n);
-    if (!kernel || (only_best && kernel->level != LEVEL_BEST)) return NULL;
+    if (!kernel) return NULL;
     b->cursor = n, b->scope = n->scope, b->in_backward = n->backward, b->segment = n->segment;
     in[at] = ingot_reshape(b, addend, n->out[0]->shape);
     node *made = in[at] ? node_new(b, n->op, in, at + 1, n->attrs) : NULL;
@@ -59,7 +56,7 @@ static bool absorb(build *b, const kernel_choice *choice, node *sum, value *v, v
     if (which < 0 || value_uses(b, made_as) != 1 || n->recomputed != sum->recomputed) return false;
     int at = adding[which].addend;
     if ((n->inputs > at && n->in[at]) || made_as->dtype != other->dtype || !stands_before(other->node, n)) return false;
-    node *made = with_addend(b, choice, n, at, other, adding[which].only_best);
+    node *made = with_addend(b, choice, n, at, other);
     if (!made) return false;
     made->recomputed = n->recomputed;
     b->cursor = sum, b->scope = sum->scope, b->in_backward = sum->backward, b->segment = sum->segment;
