@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# sanitize_cuda.sh INGOT [TOOL...]: compute-sanitizer's memcheck, racecheck, initcheck and synccheck over the small samples of every op
-# that CUDA has kernels for, in float32 and bfloat16. Ops go in slices, several processes on the GPU at a time. Says what it could not
+# sanitize_cuda.sh INGOT [TOOL...]: compute-sanitizer's memcheck, racecheck, initcheck and synccheck over the small samples of every op,
+# in float32 and bfloat16. Ops go in slices, several processes on the GPU at a time. Says what it could not
 # run: no compute-sanitizer, no GPU.
 set -uo pipefail
 ingot=$(realpath "$1")
@@ -12,8 +12,8 @@ sanitizer=$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-san
 line=$("$ingot" devices --quiet | grep '^cuda') || line='this build knows no cuda'
 [[ $line == *'compute capability'* ]] || { echo "NOT RUN: compute-sanitizer: $line"; exit 0; }
 processes=${JOBS:-$(($(getconf _NPROCESSORS_ONLN) / 2 + 1))}
-slice=${SLICE:-6} # ops of one process
-ops=$("$ingot" devices --kernels --device cuda --quiet | awk 'NR > 1 && /^[a-z]/ && !/lowered to smaller/ { print $1 }')
+slice=${SLICE:-12} # ops of one process
+ops=$("$ingot" devices --kernels --device cuda --quiet | awk 'NR > 1 && /^[a-z]/ { print $1 }')
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 watch() { # TOOL DTYPE OPS: initcheck cannot see what bulk copies of a multiprocessor (TMA) write

@@ -12,6 +12,7 @@ enum { MOST_CANDIDATES = 8, ROUNDS = 3, CALLS = 8 };
 typedef struct candidate {
     const char *kernel; /* "": casts around float32 */
     double seconds;     /* the best median of its rounds; INFINITY: it cannot run */
+    double rounds[ROUNDS];
 } candidate;
 
 typedef struct tuned_case {
@@ -60,15 +61,15 @@ static status list_candidates(tuned_case *c)
         for (const kernel_def *k = *list; k->op && c->count < MOST_CANDIDATES - 1; k++) {
             if (k->level < LEVEL_SIMD || !device_kernel_fits(c->d, k, n)) continue;
             if (k == usual) c->usual = c->count;
-            c->at[c->count++] = (candidate){k->name, INFINITY};
+            c->at[c->count++] = (candidate){k->name, INFINITY, {0}};
         }
-    if (narrow && c->count) c->at[c->count++] = (candidate){"", INFINITY};
+    if (narrow && c->count) c->at[c->count++] = (candidate){"", INFINITY, {0}};
     if (c->usual < 0) c->count = 0;
     ingot_build_free(b);
     return INGOT_OK;
 }
 
-static status time_candidate(const tuned_case *c, candidate *of)
+static status time_candidate(const tuned_case *c, candidate *of, int round)
 {
     tuning forced = {0};
     ingot_program *p = NULL;
@@ -85,18 +86,27 @@ static status time_candidate(const tuned_case *c, candidate *of)
     if (!s)
         s = timed_program(p, &(bench_effort){.warmup = 2, .seconds = c->seconds / ROUNDS / c->count}, NULL, NULL, NULL,
                           &stats);
-    if (!s) of->seconds = fmin(of->seconds, stats.median / (double)c->calls);
+    of->rounds[round] = s ? INFINITY : stats.median / (double)c->calls;
+    of->seconds = fmin(of->seconds, of->rounds[round]);
     bench_stats_free(&stats);
     ingot_program_free(p);
     ARRAY_FREE(&forced.choices);
     return s == INGOT_ERROR_UNSUPPORTED ? INGOT_OK : s;
 }
 
+/* Faster by more than 3 % in every round: what happened beside one round chooses nothing. */
+static bool wins(const candidate *a, const candidate *over)
+{
+    for (int r = 0; r < ROUNDS; r++)
+        if (!(a->rounds[r] < 0.97 * over->rounds[r])) return false;
+    return true;
+}
+
 static int choose(const tuned_case *c)
 {
     int best = c->usual;
     for (int i = 0; i < c->count; i++)
-        if (c->at[i].seconds < 0.97 * c->at[best].seconds) best = i;
+        if (wins(&c->at[i], &c->at[best])) best = i;
     return best;
 }
 
@@ -132,7 +142,7 @@ static status tune_sample(tuned_case *c, const machine *on, tuning *out, json_t 
     if (c->count < 2 || has_class(out, c)) return INGOT_OK;
     if (ingot_interrupted(c->d->ctx)) return ingot_fail(c->d->ctx, INGOT_ERROR_INTERRUPTED, "interrupted");
     for (int round = 0; round < ROUNDS; round++)
-        for (int i = 0; i < c->count; i++) TRY(time_candidate(c, &c->at[i]));
+        for (int i = 0; i < c->count; i++) TRY(time_candidate(c, &c->at[i], round));
     int chosen = choose(c);
     if (rows) add_rows(c, chosen, on, rows);
     if (tuning_add(out, c->op->name, c->type, c->size_class, c->at[chosen].kernel)) return INGOT_OK;
