@@ -12,7 +12,8 @@
  *     ingot_custom(b, swish, &beta, &x, &y);
  *
  * `lower` is the op's meaning in smaller ops: shapes follow from it, it runs where there is no kernel, the oracle device
- * `ref` computes by it, and without a `grad` the gradient goes through it. A `cpu` kernel makes it fast.
+ * `ref` computes by it, and without a `grad` the gradient goes through it. A kernel makes it fast: a function for the cpu, a
+ * text of CUDA C++ for NVIDIA GPUs, checked as built-in ones are by running the graph on `ref` as well (ingot/program.h).
  *
  * Thread safety: an op may be used from many threads; its functions must allow that, and keep nothing between calls.
  */
@@ -46,6 +47,13 @@ typedef struct ingot_custom_call {
     void *threads; /* for ingot_custom_for */
 } ingot_custom_call;
 
+/* How a CUDA kernel is launched. */
+typedef struct ingot_custom_grid {
+    int64_t blocks;
+    int threads; /* of a block */
+    int shared_bytes;
+} ingot_custom_grid;
+
 typedef struct ingot_custom_def {
     const char *name, *doc; /* a word; a sentence or NULL. Both are copied */
     int inputs, outputs;    /* at least 1 of each */
@@ -59,10 +67,21 @@ typedef struct ingot_custom_def {
     /* Writes every output that has memory; it may be called for one use at a time in several threads. Taken when all
      * floats are float32. NULL: `lower` runs. Errors: an INGOT_ERROR_... stops the run and sticks to the device. */
     ingot_status (*cpu)(const ingot_custom_call *call);
+    /* CUDA C++, compiled at run time (NVRTC, C++17) for the GPU that is there. It defines
+     *     extern "C" __global__ void NAME(const ingot_call call)
+     * with the op's name, which is an identifier then. What the call holds, in the GPU's memory, of numbers as of tensors:
+     *     struct ingot_tensor { void *data; long long count, dim[8]; int rank; };
+     *     struct ingot_call { ingot_tensor in[8], out[4]; double numbers[8]; };
+     * The contract is that of `cpu`. NULL: `lower` runs. The text is copied. A text that does not compile is an
+     * INGOT_ERROR_ARGUMENT of ingot_compile, with the compiler's words and the text's lines. */
+    const char *cuda;
+    /* Its grid; data is NULL in the call. NULL: blocks of 256 threads, one thread an element of out[0], at most 16384 blocks,
+     * so that a kernel goes over the rest in strides. */
+    ingot_custom_grid (*cuda_grid)(const ingot_custom_call *call);
     int row_invariant; /* the kernel's sums do not depend on the number of rows (ingot_device_options.row_invariant) */
 } ingot_custom_def;
 
-/* INGOT_ERROR_ARGUMENT: counts out of range, no name or no lower. */
+/* INGOT_ERROR_ARGUMENT: counts out of range, no name or no lower, a name with CUDA source that is no identifier. */
 INGOT_API ingot_status ingot_custom_op_new(ingot_context *ctx, const ingot_custom_def *def, ingot_custom_op **out);
 /* After the programs and builders that use it. */
 INGOT_API void ingot_custom_op_free(ingot_custom_op *op);

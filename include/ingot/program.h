@@ -33,7 +33,9 @@ typedef struct ingot_device_options {
     int row_invariant;  /* only kernels whose order of summation does not depend on the number of rows */
     const char *prefer; /* kernels by name, "attention.mma,matmul.rows": used where they fit, before any other choice */
     int tf32;           /* float32 products may round what they multiply to 10 bits; a device without them refuses */
-    int overlap;        /* kernels may be launched while those before them end; a device without that runs as ever */
+    int no_overlap;     /* kernels begin when those before them have ended; without it, where the device can, earlier */
+    int step_by_step;   /* each kernel is waited for, so that an error names the one that made it; slow */
+    int64_t most_bytes; /* the device hands out no more memory than this; 0: what it has */
     int persistent; /* runs of at least so many small steps stay on the GPU as one launch; 0: as the device likes, < 0: never */
     const char *cache; /* folder where kernels that are compiled at run time are kept; NULL: they are not */
 } ingot_device_options;

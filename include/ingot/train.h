@@ -181,8 +181,11 @@ typedef struct ingot_train_options {
     ingot_optimizer optimizer;        /* its schedule's steps 0: `steps`, and on a resume what the run began with */
     int64_t eval_every, eval_batches; /* 0: only at the end; 0: the whole split */
     int64_t save_every;               /* 0: only at the end */
-    int keep;                         /* checkpoints beside last and best; 0: all */
-    const char *log_jsonl, *log_csv;  /* beside the run's own log.jsonl */
+    int ahead; /* steps that are submitted before the loss of the one in front of them is known; < 0: what suits the device.
+                * In an event the weights may be of a later step than it tells of, but for those of look_every */
+    int64_t look_every; /* steps after which an event looks at the weights: none is under way then; 0: never */
+    int keep;           /* checkpoints beside last and best; 0: all */
+    const char *log_jsonl, *log_csv; /* beside the run's own log.jsonl */
     /* Called after each; another status than 0 ends the run with it. */
     ingot_status (*event)(void *user, const ingot_train_event *e);
     void *user;

@@ -1,6 +1,7 @@
 /* Runs in turns, watched and not: their difference is what watching costs. */
 #include "bench/profile_run.h"
 #include "base/rng.h"
+#include "bench/flow.h"
 #include "infer/session.h"
 #include "train/step.h"
 
@@ -155,6 +156,32 @@ static status measure(subject *x, profile *f, const char *name, const machine *o
     return INGOT_OK;
 }
 
+/* As it goes when nobody watches: training with steps under way behind the one that is waited for. */
+static status one_run(void *user)
+{
+    subject *x = user;
+    return x->s ? run_rows(x) : bench_run_step(&x->train);
+}
+
+static status wait_for_all(void *user)
+{
+    subject *x = user;
+    if (!x->s) TRY(bench_run_drain(&x->train));
+    return x->d->def->sync(x->d);
+}
+
+static status measure_flow(subject *x, profile *f, profile_result *out)
+{
+    if (!x->d->def->staging && !x->d->def->trace) return INGOT_OK;
+    TRY(watch(x, f, false));
+    if (!x->s) {
+        x->train.ahead = STEPS_AHEAD;
+        TRY(stepper_run_ahead(x->train.stepper, STEPS_AHEAD));
+    }
+    int64_t runs = MAX(x->plan->train.effort.repetitions, (int64_t)20);
+    return flow_measure(x->d, runs, one_run, wait_for_all, x, &out->flow, &out->trace);
+}
+
 static void add_model(json_t *rows, const ingot_model *m, const profile_plan *plan)
 {
     const ingot_model_info info = ingot_model_describe(m);
@@ -189,6 +216,7 @@ status profile_measure(ingot_device *d, const ingot_model *m, const char *name, 
     if (!s) s = plan->phase == PROFILE_TRAIN ? open_training(&x, m) : open_session(&x, m);
     if (!s && x.s) s = prepare_session(&x);
     if (!s) s = measure(&x, f, name, on, out);
+    if (!s) s = measure_flow(&x, f, out);
     if (!s) add_model(out->rows, m, plan);
     close_subject(&x);
     profile_free(f);

@@ -1,4 +1,6 @@
-/* A stepper fed with random tokens or pictures, timed step by step: each step is read back before the clock is. */
+/* A stepper fed with random tokens or pictures, as the trainer feeds it: on a device that works by itself a few steps are
+ * under way, and a step's time is that from the result before it to its own.
+ */
 #include "bench/train.h"
 #include "base/rng.h"
 #include "bench/limits.h"
@@ -10,7 +12,14 @@
 
 status bench_run_step(bench_run *r)
 {
-    return ingot_stepper_step(r->stepper, r->feeds, 2, 1, &r->last);
+    while (r->stepper->pending_count <= r->ahead) TRY(stepper_submit(r->stepper, r->feeds, 2, 1));
+    return stepper_collect(r->stepper, &r->last);
+}
+
+status bench_run_drain(bench_run *r)
+{
+    while (r->stepper->pending_count) TRY(stepper_collect(r->stepper, &r->last));
+    return INGOT_OK;
 }
 
 static status one_step(void *arg)
@@ -106,6 +115,7 @@ status bench_check_memory(ingot_device *d, const ingot_model *m, const bench_tra
     ingot_task task = model_task_of(&of_model, how->recompute);
     ingot_stepper *planned;
     TRY(stepper_plan(d, &task, &how->optimizer, &planned));
+    (void)stepper_run_ahead(planned, d->def->staging && !how->one_by_one ? STEPS_AHEAD : 0);
     ingot_train_memory memory = ingot_stepper_describe(planned);
     ingot_stepper_free(planned);
     return stepper_check_memory(d, &memory, "a smaller --batch-size or --context, or --recompute");
@@ -121,6 +131,8 @@ status bench_run_open(ingot_device *d, const ingot_model *m, const bench_train *
     TRY(ingot_stepper_new(d, NULL, &task, &how->optimizer, &r->stepper));
     TRY(ingot_model_init(m, ingot_stepper_store(r->stepper), how->seed));
     TRY(ingot_stepper_seek(r->stepper, how->seed, 0));
+    r->ahead = how->one_by_one || !d->def->staging ? 0 : STEPS_AHEAD;
+    TRY(stepper_run_ahead(r->stepper, r->ahead));
     return (info.image ? make_pictures : make_tokens)(d->ctx, &info, how, r);
 }
 

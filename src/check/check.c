@@ -242,7 +242,7 @@ static status open_devices(context *ctx, const check_options *o, check_devices *
     ingot_device_options options = {.level = o->level,
                                     .prefer = o->prefer,
                                     .cache = o->cache,
-                                    .overlap = o->overlap,
+                                    .no_overlap = o->no_overlap,
                                     .persistent = o->persistent,
                                     .poison = 1};
     *out = (check_devices){0};

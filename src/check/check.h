@@ -21,7 +21,7 @@ typedef struct check_options {
     const char *device;       /* "cpu" */
     const char *level;        /* of the device; NULL: its best */
     const char *prefer;       /* kernels by name; NULL: none */
-    bool overlap;             /* ingot_device_options.overlap */
+    bool no_overlap;          /* ingot_device_options.no_overlap */
     int persistent;           /* ingot_device_options.persistent */
     const char *cache;        /* of kernels compiled at run time; NULL: none */
     const op_def *const *ops; /* ends with NULL; NULL: the built-in ones */

@@ -32,8 +32,11 @@ typedef struct writer {
 static status open_writer(context *ctx, const ingot_model *m, const char *device, const check_options *o,
                           const decode_case *c, writer *w)
 {
-    const ingot_device_options how = {
-        .level = o->level, .prefer = o->prefer, .cache = o->cache, .overlap = o->overlap, .persistent = o->persistent};
+    const ingot_device_options how = {.level = o->level,
+                                      .prefer = o->prefer,
+                                      .cache = o->cache,
+                                      .no_overlap = o->no_overlap,
+                                      .persistent = o->persistent};
     const ingot_session_options sizes = {
         .context = c->prompt + c->tokens, .sequences = 1, .page_size = c->page_size, .seed = o->seed};
     bool oracle = !strcmp(device, "ref");

@@ -31,8 +31,8 @@ ingot_model_options shape_model_options(const call *c, const shape_options *o);
 typedef struct device_flags {
     const char *device, *tuning, *prefer, *kernel_cache;
     int cpu_level, dtype;
-    bool row_invariant, tf32, overlap;
-    int64_t persistent;
+    int64_t most_memory, persistent;
+    bool row_invariant, tf32, overlap, step_by_step;
 } device_flags;
 #define DEVICE_TABLE(type, field)                                                                                      \
     {                                                                                                                  \
@@ -44,7 +44,7 @@ typedef struct device_flags {
         "Device", device_lines, DEVICE_LINES - 1, offsetof(type, field)                                                \
     }
 bool device_flags_choose(device_flags *o, ingot_dtype d);
-enum { DEVICE_LINES = 10 };
+enum { DEVICE_LINES = 12 };
 extern const option device_lines[DEVICE_LINES];
 
 /* With the choices of --tuning, else those of this machine where there are any. */

@@ -152,12 +152,29 @@ static status check_plan(call *c, const profile_options *o, const ingot_model_in
     return INGOT_OK;
 }
 
+/* How runs follow each other when nobody watches. */
+static void print_flow(const profile_flow *f)
+{
+    if (!f->runs) return;
+    printf(
+        "as it goes, nobody watching: %.3f ms a run; %.3g submission%s of %.4g launches, %.3g transfers, %.3g waits\n",
+        f->ms, f->submissions, f->submissions == 1 ? "" : "s", f->launches, f->transfers, f->waits);
+    if (f->traced)
+        printf("the device is busy %.1f %% of the time, idle %.3f ms a run in %.4g gaps, at most %.1f us between %.40s "
+               "and "
+               "%.40s; copies take %.3f ms a run, %.3f ms of it beside kernels\n",
+               100 * f->busy, f->idle_ms, f->gaps, f->longest_gap_us, f->before, f->after, f->copies_ms, f->hidden_ms);
+    else if (*f->why)
+        printf("%s\n", f->why);
+}
+
 static status show(call *c, const profile_options *o, const profile_result *r)
 {
     status s = bench_finish(c, &o->output, r->rows, columns, COUNT(columns));
     if (bench_prints_md(c, &o->output))
         printf("\na run takes %.3f ms, %.3f ms while it is timed (%+.2f %%); its steps %.3f ms\n", r->run_ms,
                r->watched_ms, 100 * (r->watched_ms / r->run_ms - 1), r->steps_ms);
+    if (bench_prints_md(c, &o->output)) print_flow(&r->flow);
     if (!s && o->trace) s = write_trace(c, o->trace, &r->trace);
     if (!s && o->save) s = write_rows(c, o->save, r->rows);
     if (!s && o->plots.count) s = draw_roofline(c, o, r);
@@ -171,7 +188,8 @@ static status measure(call *c, const profile_options *o, const ingot_model *m, d
     const profile_plan plan = {.phase = (profile_phase)o->phase,
                                .by = (profile_by)o->by,
                                .sync = (profile_sync)o->sync,
-                               .train = {.batch_size = o->batch_size ? o->batch_size
+                               .train = {.one_by_one = true,
+                                         .batch_size = o->batch_size ? o->batch_size
                                                        : training    ? 8
                                                                      : 1,
                                          .context = o->context ? o->context : info.context,

@@ -21,7 +21,7 @@ typedef struct train_options {
     sample_flags samples;
     const char *data, *output, *resume, *model, *log_jsonl, *log_csv;
     int rows;
-    int64_t steps, seed, save_every, eval_every, eval_batches, keep, log_every;
+    int64_t steps, seed, save_every, eval_every, eval_batches, keep, log_every, ahead;
     int64_t lora_rank;
     double lora_alpha, lora_dropout;
     string_list lora_targets;
@@ -58,6 +58,9 @@ static const option run_lines[] = {
      "steps between evaluations of the val split; 0: only with checkpoints", .initial = "0", .range = AT_LEAST(0)},
     {"eval-batches", INT_AT(train_options, eval_batches), "N", "batches of an evaluation; 0: the whole split",
      .initial = "40", .range = AT_LEAST(0)},
+    {"ahead", INT_AT(train_options, ahead), "K",
+     "steps handed to the device before the loss of the one in front of them is known; the same bits",
+     .initial_help = "2 where the device works by itself, else 0", .initial = "-1", .range = BETWEEN(-1, 8)},
     {"log-every", INT_AT(train_options, log_every), "N", "steps between lines on the screen", .initial = "1",
      .range = AT_LEAST(1)},
     {"log-jsonl", STRING_AT(train_options, log_jsonl), "FILE", "a JSON line a step, beside the run's own log.jsonl"},
@@ -288,6 +291,8 @@ static status run_trainer(call *c, train_options *o, ingot_device *d, const ingo
     options.eval_batches = o->eval_batches;
     options.save_every = o->save_every;
     options.keep = (int)o->keep;
+    options.ahead = (int)o->ahead;
+    options.look_every = o->samples.every;
     options.log_jsonl = o->log_jsonl;
     options.log_csv = o->log_csv;
     options.event = on_event;

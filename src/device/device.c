@@ -3,6 +3,7 @@
 #include "device/device.h"
 
 #include "base/system_memory.h"
+#include "ops/custom/custom.h"
 
 #include <stdio.h>
 
@@ -103,6 +104,12 @@ static const kernel_def *kernel_preferred(const device *d, const node *n)
     return k;
 }
 
+static bool custom_fits(const device *d, const node *n)
+{
+    const ingot_custom_def *def = d->custom ? custom_def_of(n->op) : NULL;
+    return def && (!d->row_invariant || def->row_invariant) && d->custom->match(n, d->caps);
+}
+
 const kernel_def *device_kernel(const device *d, const node *n)
 {
     const kernel_def *best = kernel_preferred(d, n);
@@ -110,7 +117,8 @@ const kernel_def *device_kernel(const device *d, const node *n)
     const char *tuned = d->level == LEVEL_BEST ? tuning_find(d->tuning, n) : NULL;
     if (tuned) best = kernel_named(d, n, tuned);
     if (best || (tuned && !*tuned)) return best;
-    const kernel_table tables[] = {n->op->kernels, d->kernels};
+    if (custom_fits(d, n)) return d->custom;
+    const kernel_table tables[] = {d->def->runs_host_code ? n->op->kernels : NULL, d->kernels};
     for (size_t t = 0; t < COUNT(tables); t++)
         for (kernel_table list = tables[t]; list && *list; list++)
             for (const kernel_def *k = *list; k->op; k++)
@@ -227,6 +235,8 @@ static status open_one(context *ctx, const device_def *def, const ingot_device_o
     d->row_invariant = options && options->row_invariant;
     d->tf32 = options && options->tf32;
     d->poison = options && options->poison;
+    d->step_by_step = options && options->step_by_step;
+    d->most_bytes = options ? options->most_bytes : 0;
     status s = def->open(ctx, options, d);
     if (s) {
         free(d);
@@ -278,6 +288,31 @@ void ingot_device_close(ingot_device *d)
     free(d);
 }
 
+status device_alloc(device *d, int64_t bytes, allocation *out)
+{
+    *out = (allocation){0};
+    int64_t taken = device_count(&d->taken_bytes, bytes);
+    char wanted[24], most[24], had[24];
+    status s = INGOT_OK;
+    if (d->most_bytes && taken > d->most_bytes)
+        s = ingot_fail(d->ctx, INGOT_ERROR_MEMORY,
+                       "%s may hand out %s (--most-memory), %s are taken and %s more are needed", d->def->name,
+                       format_bytes(most, (uint64_t)d->most_bytes), format_bytes(had, (uint64_t)(taken - bytes)),
+                       format_bytes(wanted, (uint64_t)bytes));
+    if (!s) s = d->def->alloc(d, bytes, out);
+    if (s)
+        device_count(&d->taken_bytes, -bytes);
+    else
+        device_count(&d->counts.allocations, 1);
+    return s;
+}
+
+void device_free(device *d, allocation *a)
+{
+    device_count(&d->taken_bytes, -a->bytes);
+    d->def->free(d, a);
+}
+
 uint64_t device_memory_in_use(const device *d)
 {
     return d->def->memory_in_use ? (uint64_t)d->def->memory_in_use(d) : memory_resident();
@@ -286,7 +321,8 @@ uint64_t device_memory_in_use(const device *d)
 uint64_t device_memory_left(const device *d)
 {
     if (d->def->runs_nothing) return UINT64_MAX;
-    return d->def->memory_left ? (uint64_t)d->def->memory_left(d) : memory_available();
+    uint64_t left = d->def->memory_left ? (uint64_t)d->def->memory_left(d) : memory_available();
+    return d->most_bytes ? MIN(left, (uint64_t)MAX(0, d->most_bytes - d->taken_bytes)) : left;
 }
 
 const char *ingot_device_name(const ingot_device *d)

@@ -173,13 +173,31 @@ static status plan_arena(ingot_program *p)
     return done ? INGOT_OK : fail_memory(p->device->ctx, "a memory plan", (uint64_t)count);
 }
 
+/* What the buffer of a root holds: an input, an output, or neither. */
+static bool holds(const port *ports, int64_t count, const value *root)
+{
+    for (int64_t i = 0; root && i < count; i++)
+        if (root_of(ports[i].value) == root) return true;
+    return false;
+}
+
+/* Inputs first, then outputs, then the rest: what travels together lies together (staging.c). */
 static void place_own(ingot_program *p)
 {
-    for (int64_t i = 0; i < p->buffers.count; i++) {
-        buffer *b = &p->buffers.at[i];
-        if (b->kind != BUFFER_OWN) continue;
-        b->offset = p->own_bytes;
-        p->own_bytes += aligned(b->bytes) + (p->device->poison ? GUARD : 0);
+    enum { INPUTS, RESULTS, REST };
+    for (int turn = INPUTS; turn <= REST; turn++) {
+        int64_t first = p->own_bytes;
+        for (int64_t i = 0; i < p->buffers.count; i++) {
+            buffer *b = &p->buffers.at[i];
+            if (b->kind != BUFFER_OWN) continue;
+            bool in = holds(p->graph->inputs.at, p->graph->inputs.count, b->value);
+            bool out = !in && holds(p->graph->outputs.at, p->graph->outputs.count, b->value);
+            if (turn != (in ? INPUTS : out ? RESULTS : REST)) continue;
+            b->offset = p->own_bytes;
+            p->own_bytes += aligned(b->bytes) + (p->device->poison ? GUARD : 0);
+        }
+        stage *s = turn == INPUTS ? &p->inputs : &p->results;
+        if (turn != REST) *s = (stage){.offset = first, .bytes = p->own_bytes - first};
     }
 }
 

@@ -100,7 +100,8 @@ status program_bind(ingot_program *p)
     for (int64_t i = 0; i < p->main.count; i++) bind_step(p, &p->main.steps[i]);
     p->device->def->drop(p->device, p->compiled);
     p->compiled = NULL;
-    return p->device->def->compile(p->device, &p->main, &p->compiled);
+    p->bindings++;
+    return INGOT_OK;
 }
 
 static status prepare_kernels(ingot_program *p)
@@ -118,7 +119,7 @@ static status take_memory(ingot_program *p)
     TRY(allocate_states(p));
     if (p->store->plan_only) return INGOT_OK;
     if (p->own_bytes) {
-        TRY(d->def->alloc(d, p->own_bytes, &p->own));
+        TRY(device_alloc(d, p->own_bytes, &p->own));
         TRY(d->def->fill(d, &p->own, 0, &(uint8_t){d->poison ? 0xff : 0}, 1, p->own_bytes));
     }
     if (!ARRAY_PUSH(&p->store->programs, p)) return fail_memory(d->ctx, "a program", sizeof *p);
@@ -130,6 +131,9 @@ static status take_memory(ingot_program *p)
 
 static void log_dump(ingot_program *p, const char *what)
 {
+    const device_def *def = p->device->def; /* which steps are one launch is known behind it */
+    if (what && def->launch_of && !p->compiled && !p->store->plan_only)
+        (void)def->compile(p->device, &p->main, &p->compiled);
     char *dump = what ? ingot_program_dump(p, what, "text") : NULL;
     if (!dump) return;
     for (char *line = strtok(dump, "\n"); line; line = strtok(NULL, "\n"))
@@ -170,12 +174,13 @@ void ingot_program_free(ingot_program *p)
 {
     if (!p) return;
     device *d = p->device;
+    program_unstage(p);
     d->def->drop(d, p->compiled);
     for (int64_t i = 0; p->main.steps && i < p->main.count + p->prepare.count; i++) {
         step *s = &p->main.steps[i];
         if (s->prepared && s->kernel->unprepare) s->kernel->unprepare(s->prepared);
     }
-    if (p->own.bytes) d->def->free(d, &p->own);
+    if (p->own.bytes) device_free(d, &p->own);
     if (p->store) {
         int64_t kept = 0;
         for (int64_t i = 0; i < p->store->programs.count; i++)
@@ -247,6 +252,8 @@ ingot_status ingot_write(ingot_program *p, const char *input, const void *data, 
     const value *v = find_port(p->graph->inputs.at, p->graph->inputs.count, input);
     dtype given = v ? (dtype)((const source_attrs *)v->node->attrs)->dtype : INGOT_F32;
     TRY(check_port(p, "input", input, v, given, bytes));
+    for (int64_t i = 0; p->inputs.slots; i++)
+        if (p->graph->inputs.at[i].value == v) return stage_write(p, i, given, data);
     const buffer *b = &p->buffers.at[p->buffer_of[v->id]];
     return device_write_as(p->device, &p->own, b->offset, v->dtype, data, given, shape_count(v->shape));
 }
@@ -257,15 +264,34 @@ static dtype wanted_dtype(const ingot_program *p, const value *v)
     return p->device->def->promotes_to_f64 && dtype_is_float(v->dtype) ? INGOT_F64 : v->dtype;
 }
 
+static status find_output(const ingot_program *p, const char *output, int64_t bytes, const value **out, dtype *wanted)
+{
+    const value *v = *out = find_port(p->graph->outputs.at, p->graph->outputs.count, output);
+    *wanted = v ? wanted_dtype(p, v) : INGOT_F32;
+    if (v && *wanted == INGOT_F64 && p->device->def->promotes_to_f64 && bytes == shape_count(v->shape) * 4)
+        *wanted = INGOT_F32; /* asked for as any other device gives it */
+    return check_port(p, "output", output, v, *wanted, bytes);
+}
+
 ingot_status ingot_read(ingot_program *p, const char *output, void *data, int64_t bytes)
 {
-    const value *v = find_port(p->graph->outputs.at, p->graph->outputs.count, output);
-    dtype wanted = v ? wanted_dtype(p, v) : INGOT_F32;
-    if (v && wanted == INGOT_F64 && p->device->def->promotes_to_f64 && bytes == shape_count(v->shape) * 4)
-        wanted = INGOT_F32; /* asked for as any other device gives it */
-    TRY(check_port(p, "output", output, v, wanted, bytes));
+    const value *v;
+    dtype wanted;
+    TRY(find_output(p, output, bytes, &v, &wanted));
     const buffer *b = &p->buffers.at[p->buffer_of[v->id]];
     return device_read_as(p->device, &p->own, b->offset, v->dtype, data, wanted, shape_count(v->shape));
+}
+
+status program_fetched(ingot_program *p, int slot, const char *output, void *data, int64_t bytes)
+{
+    const value *v;
+    const void *host;
+    dtype wanted;
+    TRY(find_output(p, output, bytes, &v, &wanted));
+    TRY(device_staging(p->device)->wait(p->device, p->results.staging, slot, &host));
+    const char *at = (const char *)host + p->buffers.at[p->buffer_of[v->id]].offset - p->results.offset;
+    dtype_convert(wanted, data, v->dtype, at, shape_count(v->shape));
+    return INGOT_OK;
 }
 
 static status write_uniforms(ingot_program *p, const ingot_scalar *uniforms)
@@ -280,12 +306,13 @@ static status write_uniforms(ingot_program *p, const ingot_scalar *uniforms)
     return INGOT_OK;
 }
 
-static status start_run(ingot_program *p, const ingot_scalar *uniforms)
+status program_begin_run(ingot_program *p, const ingot_scalar *uniforms)
 {
     if (p->store->plan_only)
         return ingot_fail(p->device->ctx, INGOT_ERROR_ARGUMENT,
                           "program %s was only planned; it has no memory to run in", p->graph->name);
     TRY(write_uniforms(p, uniforms));
+    TRY(stage_send(p));
     TRY(derive_before_run(p));
     if (p->device->poison && p->arena_bytes)
         TRY(p->device->def->fill(p->device, &p->store->activations, 0, &(uint8_t){0xff}, 1,
@@ -296,17 +323,46 @@ static status start_run(ingot_program *p, const ingot_scalar *uniforms)
     return INGOT_OK;
 }
 
+void program_end_run(ingot_program *p)
+{
+    derive_after_run(p);
+}
+
+bool program_is_watched(const ingot_program *p)
+{
+    return p->device->poison || p->device->step_by_step || p->groups || p->main.ns;
+}
+
 static status run_one_by_one(ingot_program *p, status (*after)(ingot_program *p, const step *s), const step **bad);
 static status run_groups(ingot_program *p);
 static status check_guards(ingot_program *p, const step *s);
 
+/* Names the kernel whose error comes to light when it is waited for. */
+static status wait_for_step(ingot_program *p, const step *s)
+{
+    device *d = p->device;
+    status failed = d->def->sync(d);
+    if (!failed) return INGOT_OK;
+    text why = {0};
+    text_puts(&why, ingot_message(d->ctx));
+    ingot_fail(d->ctx, failed, "kernel %s of op %s (%s): %s", s->kernel->name, s->node->op->name,
+               *s->node->scope ? s->node->scope : p->graph->name, why.at ? why.at : "");
+    text_free(&why);
+    return failed;
+}
+
+static status run_whole(ingot_program *p)
+{
+    if (p->device->step_by_step) return run_one_by_one(p, wait_for_step, NULL);
+    if (!p->compiled) TRY(p->device->def->compile(p->device, &p->main, &p->compiled));
+    return p->device->def->run(p->device, &p->main, p->compiled);
+}
+
 ingot_status ingot_run(ingot_program *p, const ingot_scalar *uniforms)
 {
-    TRY(start_run(p, uniforms));
-    TRY(p->device->poison ? run_one_by_one(p, check_guards, NULL)
-        : p->groups       ? run_groups(p)
-                          : p->device->def->run(p->device, &p->main, p->compiled));
-    derive_after_run(p);
+    TRY(program_begin_run(p, uniforms));
+    TRY(p->device->poison ? run_one_by_one(p, check_guards, NULL) : p->groups ? run_groups(p) : run_whole(p));
+    program_end_run(p);
     return INGOT_OK;
 }
 
@@ -366,7 +422,7 @@ static status check_finite(ingot_program *p, const step *s)
 
 status program_run_checked(ingot_program *p, const ingot_scalar *uniforms, const step **bad)
 {
-    TRY(start_run(p, uniforms));
+    TRY(program_begin_run(p, uniforms));
     TRY(run_one_by_one(p, check_finite, bad));
     derive_after_run(p);
     return INGOT_OK;
@@ -391,7 +447,7 @@ static status run_groups(ingot_program *p)
     for (int64_t g = 0, first = 0; g < p->groups; first = p->group_ends[g++]) {
         work part = {.name = p->main.name, .steps = &p->main.steps[first], .count = p->group_ends[g] - first};
         int64_t began = clock_ns();
-        TRY(p->groups == 1 ? d->def->run(d, &p->main, p->compiled) : d->def->run(d, &part, NULL));
+        TRY(p->groups == 1 ? run_whole(p) : d->def->run(d, &part, NULL));
         TRY(d->def->sync(d));
         p->group_ns[g] = clock_ns() - began;
     }

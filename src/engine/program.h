@@ -21,6 +21,15 @@ typedef struct buffer {
     const value *value; /* NULL for scratch */
 } buffer;
 
+/* A part of the program's own block that is reached through staging; nothing is open where `slots` is 0. */
+typedef struct stage {
+    void *staging;
+    int slots;
+    int64_t offset, bytes; /* of the block */
+    char *host;            /* the buffer that is being filled, or NULL */
+    uint64_t written;      /* a bit an input: those that are in it */
+} stage;
+
 struct ingot_program {
     build *graph;
     device *device;
@@ -32,7 +41,9 @@ struct ingot_program {
     int64_t own_bytes, arena_bytes, lower_bound_bytes;
     work prepare, main; /* hoisted steps, run once; and the rest */
     int *scratch_of;    /* by step of main, then of prepare: buffer of the scratch, or -1 */
-    void *compiled;
+    void *compiled;     /* made before the first run in the memory that it is bound to */
+    int64_t bindings;   /* how often it was bound: memory moves when a larger program is compiled */
+    stage inputs, results;
     bool prepared;
     bool spread; /* no memory of the arena is used twice, so that steps may run side by side */
     bool bound;
@@ -42,6 +53,29 @@ struct ingot_program {
 
 /* Points every tensor at its memory; called again when the arena moves. */
 status program_bind(ingot_program *p);
+/* What comes before the steps of a run, and after them: for those who run them otherwise than ingot_run. */
+status program_begin_run(ingot_program *p, const ingot_scalar *uniforms);
+void program_end_run(ingot_program *p);
+/* Whether a run is looked at on its way: timed, poisoned. Then it is no part of a chain. */
+bool program_is_watched(const ingot_program *p);
+
+/* From here on `slots` writes of all inputs, and as many results, may be under way: staging.c. */
+status program_stage(ingot_program *p, int slots);
+void program_unstage(ingot_program *p);
+status stage_write(ingot_program *p, int64_t input, dtype given, const void *data);
+status stage_send(ingot_program *p);
+/* Whether every input was written since the last run, so that a work of `arrive` can take them all. */
+bool stage_is_full(const ingot_program *p);
+/* The outputs as they are after the runs so far; read from the slot once they are there. */
+status program_fetch(ingot_program *p, int *slot);
+status program_fetched(ingot_program *p, int slot, const char *output, void *data, int64_t bytes);
+
+/* Two programs over one store, the second behind the first, in one submission. They must outlive it. */
+typedef struct chain chain;
+status chain_new(ingot_program *first, ingot_program *second, chain **out);
+/* slot: where program_fetched(second, ..) finds the results; -1: ingot_read does. */
+status chain_run(chain *c, int *slot);
+void chain_free(chain *c);
 /* Where an element of a value lies: for tests and the checked run. */
 status program_value_read(ingot_program *p, const value *v, double *out, int64_t count);
 

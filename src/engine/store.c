@@ -34,16 +34,16 @@ void ingot_store_free(ingot_store *s)
     for (int64_t i = 0; i < s->states.count; i++) {
         store_state *state = s->states.at[i];
         if (state->memory && !*state->group && !is_group_name(state->name)) {
-            d->def->free(d, state->memory);
+            device_free(d, state->memory);
             free(state->memory);
         }
         free(state);
     }
     for (int64_t i = 0; i < s->groups.count; i++) {
-        if (s->groups.at[i]->memory.bytes) d->def->free(d, &s->groups.at[i]->memory);
+        if (s->groups.at[i]->memory.bytes) device_free(d, &s->groups.at[i]->memory);
         free(s->groups.at[i]);
     }
-    if (s->activations.bytes) d->def->free(d, &s->activations);
+    if (s->activations.bytes) device_free(d, &s->activations);
     ARRAY_FREE(&s->states);
     ARRAY_FREE(&s->groups);
     ARRAY_FREE(&s->programs);
@@ -174,7 +174,7 @@ status store_derive(ingot_store *s, const store_state *of, dtype d, store_state 
 static status allocate_zeroed(ingot_store *s, int64_t bytes, allocation *out)
 {
     device *d = s->device;
-    TRY(d->def->alloc(d, bytes, out));
+    TRY(device_alloc(d, bytes, out));
     s->allocated_bytes += bytes;
     return d->def->fill(d, out, 0, &(uint8_t){0}, 1, bytes);
 }
@@ -216,9 +216,9 @@ status store_reserve(ingot_store *s, int64_t bytes)
     TRY(d->def->sync(d));
     if (s->activations.bytes) {
         s->allocated_bytes -= s->activations.bytes;
-        d->def->free(d, &s->activations);
+        device_free(d, &s->activations);
     }
-    TRY(d->def->alloc(d, bytes, &s->activations));
+    TRY(device_alloc(d, bytes, &s->activations));
     s->allocated_bytes += bytes;
     if (d->poison) TRY(d->def->fill(d, &s->activations, 0, &(uint8_t){0xff}, 1, bytes)); /* NaN in every float dtype */
     for (int64_t i = 0; i < s->programs.count; i++) TRY(program_bind(s->programs.at[i]));

@@ -1,5 +1,5 @@
 /* Token batches: filled ahead by a thread in training, read in order in evaluation. A step's batches stay as they are
- * until the next step asks for its own, so that a bad step can be run again from them.
+ * until it has been looked at, so that a bad step can be run again from them.
  */
 #define _GNU_SOURCE
 #include "train/feed.h"
@@ -10,6 +10,13 @@
 
 enum { BATCHES_AHEAD = 2, BATCH_INPUTS = 4 };
 
+/* The batches of a step, as they were taken and as its inputs. */
+typedef struct held_step {
+    ingot_batch **batches;
+    int count;
+    ingot_feed *inputs;
+} held_step;
+
 typedef struct token_feed {
     feed base;
     int micros, buffers;
@@ -19,10 +26,9 @@ typedef struct token_feed {
     ingot_prefetch *prefetch; /* NULL: batches are read when they are asked for */
     ingot_batch *buffer;      /* `buffers` of them */
     ingot_batch **pointers;
-    ingot_batch **held; /* the current step's */
-    int held_count;
+    held_step *held; /* a ring of `steps`; the current one's is at `now` */
+    int steps, now;
     int32_t *memory, *token_bytes;
-    ingot_feed *inputs;
 } token_feed;
 
 static int add_input(ingot_feed *out, const char *name, const int32_t *data, int64_t bytes)
@@ -31,43 +37,46 @@ static int add_input(ingot_feed *out, const char *name, const int32_t *data, int
     return 1;
 }
 
-static void set_inputs(token_feed *f)
+static void set_inputs(token_feed *f, held_step *h)
 {
     int64_t bytes = f->batch * f->base.length * (int64_t)sizeof(int32_t);
     int n = 0;
-    for (int i = 0; i < f->held_count; i++) {
-        const ingot_batch *b = f->held[i];
-        n += add_input(&f->inputs[n], "tokens", b->tokens, bytes);
-        n += add_input(&f->inputs[n], "targets", b->targets, bytes);
+    for (int i = 0; i < h->count; i++) {
+        const ingot_batch *b = h->batches[i];
+        n += add_input(&h->inputs[n], "tokens", b->tokens, bytes);
+        n += add_input(&h->inputs[n], "targets", b->targets, bytes);
         if (!f->base.segments) continue;
-        n += add_input(&f->inputs[n], "positions", b->positions, bytes);
-        n += add_input(&f->inputs[n], "segment_start", b->segment_start, bytes);
+        n += add_input(&h->inputs[n], "positions", b->positions, bytes);
+        n += add_input(&h->inputs[n], "segment_start", b->segment_start, bytes);
     }
+    f->base.inputs = h->inputs;
 }
 
-static status take(token_feed *f, ingot_batch **out)
+static status take(token_feed *f, const held_step *h, ingot_batch **out)
 {
     if (f->prefetch) return ingot_prefetch_take(f->prefetch, out);
-    *out = &f->buffer[f->held_count];
+    *out = &f->buffer[f->now * f->micros + h->count];
     return ingot_batches_next(f->batches, *out);
 }
 
 static status advance(feed *base)
 {
     token_feed *f = (token_feed *)base;
+    f->now = (f->now + 1) % f->steps;
+    held_step *h = &f->held[f->now];
     if (f->prefetch)
-        for (int i = 0; i < f->held_count; i++) ingot_prefetch_give(f->prefetch, f->held[i]);
-    f->held_count = 0;
+        for (int i = 0; i < h->count; i++) ingot_prefetch_give(f->prefetch, h->batches[i]);
+    h->count = 0;
     base->targets = base->text_bytes = 0;
-    while (f->held_count < f->micros) {
+    while (h->count < f->micros) {
         ingot_batch *b;
-        TRY(take(f, &b));
-        f->held[f->held_count++] = b;
+        TRY(take(f, h, &b));
+        h->batches[h->count++] = b;
         base->targets += b->target_count;
         base->text_bytes += b->text_bytes;
         base->next = b->next;
     }
-    set_inputs(f);
+    set_inputs(f, h);
     return INGOT_OK;
 }
 
@@ -82,7 +91,7 @@ static status seek(feed *base, ingot_batch_state state)
     bool ahead = f->prefetch != NULL;
     ingot_prefetch_stop(f->prefetch);
     f->prefetch = NULL;
-    f->held_count = 0;
+    for (int i = 0; i < f->steps; i++) f->held[i].count = 0;
     base->next = state;
     TRY(ingot_batches_seek(f->batches, state));
     return ahead ? start_prefetch(f) : INGOT_OK;
@@ -96,10 +105,13 @@ static void close_tokens(feed *base)
     ingot_data_free(f->data);
     free(f->buffer);
     free(f->pointers);
+    for (int i = 0; f->held && i < f->steps; i++) {
+        free(f->held[i].batches);
+        free(f->held[i].inputs);
+    }
     free(f->held);
     free(f->memory);
     free(f->token_bytes);
-    free(f->inputs);
     free(f);
 }
 
@@ -112,10 +124,14 @@ static status make_buffers(token_feed *f)
     f->memory = calloc(1, bytes);
     f->buffer = calloc(count, sizeof *f->buffer);
     f->pointers = calloc(count, sizeof(ingot_batch *));
-    f->held = calloc(count, sizeof(ingot_batch *));
-    f->inputs = calloc((size_t)f->micros * BATCH_INPUTS, sizeof *f->inputs);
-    if (!f->memory || !f->buffer || !f->pointers || !f->held || !f->inputs)
-        return fail_memory(f->base.ctx, "batches", bytes);
+    f->held = calloc((size_t)f->steps, sizeof *f->held);
+    bool there = f->memory && f->buffer && f->pointers && f->held;
+    for (int i = 0; there && i < f->steps; i++) {
+        f->held[i] = (held_step){.batches = calloc((size_t)f->micros, sizeof(ingot_batch *)),
+                                 .inputs = calloc((size_t)f->micros * BATCH_INPUTS, sizeof(ingot_feed))};
+        there = f->held[i].batches && f->held[i].inputs;
+    }
+    if (!there) return fail_memory(f->base.ctx, "batches", bytes);
     for (int i = 0; i < f->buffers; i++) {
         int32_t *at = f->memory + (int64_t)i * size * BATCH_INPUTS;
         f->buffer[i] = (ingot_batch){.tokens = at, .targets = at + size};
@@ -218,7 +234,6 @@ static status open_tokens(token_feed *f, const ingot_model_info *m, const feed_o
                                    .token_bytes = f->token_bytes};
     TRY(ingot_batches_new(f->data, &options, &f->batches));
     TRY(make_buffers(f));
-    f->base.inputs = f->inputs;
     return o->shuffle ? start_prefetch(f) : INGOT_OK;
 }
 
@@ -235,7 +250,8 @@ status feed_open(const ingot_model *model, context *ctx, const feed_options *o, 
     if (!f) return fail_memory(ctx, "batches", sizeof *f);
     *f = (token_feed){.base = {.ctx = ctx, .unit = "tok", .advance = advance, .seek = seek, .close = close_tokens},
                       .micros = o->micros,
-                      .buffers = o->shuffle ? o->micros + BATCHES_AHEAD : o->micros,
+                      .steps = 1 + o->ahead,
+                      .buffers = o->micros * (1 + o->ahead) + (o->shuffle ? BATCHES_AHEAD : 0),
                       .batch = o->batch};
     status s = open_tokens(f, &m, o);
     if (s) {

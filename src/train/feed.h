@@ -1,4 +1,5 @@
-/* What a step eats: batches of a model's data as inputs of its programs, with the place in the data behind them. */
+/* What a step eats: batches of a model's data as inputs of its programs, with the place in the data behind them. The inputs
+ * of a step stay as they are until `ahead` more have been asked for. */
 #ifndef TRAIN_FEED_H
 #define TRAIN_FEED_H
 
@@ -12,6 +13,7 @@ typedef struct feed_options {
     bool raw_u16;
     int64_t batch, length; /* length 0: the model's context */
     int micros;            /* batches a step */
+    int ahead;             /* steps whose batches stay as they are beside those of the current one */
     bool shuffle;          /* training: without end. Otherwise in order, once */
     uint64_t seed;
     bool count_bytes; /* wants text_bytes; needs the tokenizer */

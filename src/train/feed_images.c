@@ -5,7 +5,7 @@ enum { SIDE = 32, PIXELS = SIDE * SIDE * 3, INPUTS = 2 };
 
 typedef struct image_feed {
     feed base;
-    int micros;
+    int micros, steps, now;         /* a ring of steps */
     int64_t batch, count, position; /* position: of the next step */
     ingot_images *images;
     ingot_image_order order;
@@ -29,7 +29,11 @@ static status advance(feed *base)
 {
     image_feed *f = (image_feed *)base;
     base->targets = 0;
-    for (int i = 0; i < f->micros; i++) TRY(fill(f, f->pixels + i * f->batch * PIXELS, f->labels + i * f->batch));
+    f->now = (f->now + 1) % f->steps;
+    int first = f->now * f->micros;
+    for (int i = first; i < first + f->micros; i++)
+        TRY(fill(f, f->pixels + i * f->batch * PIXELS, f->labels + i * f->batch));
+    base->inputs = f->inputs + INPUTS * first;
     base->next.row = (uint64_t)f->position;
     return INGOT_OK;
 }
@@ -56,19 +60,19 @@ static void close_images(feed *base)
 
 static status make_buffers(image_feed *f)
 {
-    size_t rows = (size_t)f->micros * (size_t)f->batch;
+    int batches = f->steps * f->micros;
+    size_t rows = (size_t)batches * (size_t)f->batch;
     f->pixels = calloc(rows * PIXELS, sizeof(float));
     f->labels = calloc(rows, sizeof(int32_t));
-    f->inputs = calloc((size_t)f->micros * INPUTS, sizeof(ingot_feed));
+    f->inputs = calloc((size_t)batches * INPUTS, sizeof(ingot_feed));
     if (!f->pixels || !f->labels || !f->inputs)
         return fail_memory(f->base.ctx, "pictures", rows * PIXELS * sizeof(float));
-    for (int i = 0; i < f->micros; i++) {
+    for (int i = 0; i < batches; i++) {
         f->inputs[INPUTS * i] =
             (ingot_feed){"images", f->pixels + i * f->batch * PIXELS, f->batch * PIXELS * (int64_t)sizeof(float)};
         f->inputs[INPUTS * i + 1] =
             (ingot_feed){"targets", f->labels + i * f->batch, f->batch * (int64_t)sizeof(int32_t)};
     }
-    f->base.inputs = f->inputs;
     return INGOT_OK;
 }
 
@@ -95,6 +99,7 @@ status feed_open_images(const ingot_model_info *m, context *ctx, const feed_opti
     if (!f) return fail_memory(ctx, "pictures", sizeof *f);
     *f = (image_feed){.base = {.ctx = ctx, .unit = "img", .advance = advance, .seek = seek, .close = close_images},
                       .micros = o->micros,
+                      .steps = 1 + o->ahead,
                       .batch = o->batch,
                       .order = {.shuffle = o->shuffle, .seed = o->seed}};
     status s = open_images(f, m, o);

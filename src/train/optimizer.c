@@ -167,11 +167,16 @@ static value *element(build *b, value *x, int64_t index)
     return ingot_reshape(b, ingot_slice(b, x, 0, index, 1), INGOT_SCALAR);
 }
 
-/* (seed, step, micro-batch) of the next step: one more step if this one was applied, micro-batch 0. */
-static void advance(build *b, value *rng, value *applied_steps)
+/* (seed, step, micro-batch) of the next step: one more step and micro-batch 0 if this one was applied. If not, a count of
+ * micro-batches that no step gets above 0: what was submitted behind a bad step changes nothing either, until the host
+ * has looked at it and sets the counter. */
+static void advance(build *b, value *rng, value *applied_steps, value *apply)
 {
+    char halted[32];
+    snprintf(halted, sizeof halted, "(a - 1) * %d", STEP_HALTED);
     value *step = ingot_reshape(b, ingot_cast(b, applied_steps, INGOT_I32), INGOT_SHAPE(1));
-    value *const parts[] = {ingot_slice(b, rng, 0, 0, 2), step, ingot_constant(b, 0, INGOT_I32, INGOT_SHAPE(1))};
+    value *micro = ingot_cast(b, formula(b, halted, apply, NULL, NULL, NULL), INGOT_I32);
+    value *const parts[] = {ingot_slice(b, rng, 0, 0, 2), step, ingot_reshape(b, micro, INGOT_SHAPE(1))};
     ingot_state_update(b, rng, ingot_concat(b, parts, (int)COUNT(parts), 0));
 }
 
@@ -185,14 +190,14 @@ value *loss_scale(build *b)
     return element(b, scale_state(b), 0);
 }
 
-/* Halved after a step that was not applied, doubled after many that were. */
-static void adapt_scale(build *b, value *scale, value *apply)
+/* Halved after a step that was not applied, doubled after many that were; a step behind a bad one leaves it. */
+static void adapt_scale(build *b, value *scale, value *apply, value *micros)
 {
-    value *good = formula(b, "where(b, a + 1, 0)", element(b, scale_state(b), 1), apply, NULL, NULL);
-    char text[128];
-    snprintf(text, sizeof text, "where(b, where(%d <= c, min(a * 2, %d), a), max(a * 0.5, 1))", LOSS_SCALE_PATIENCE,
-             LOSS_SCALE_MOST);
-    value *next = formula(b, text, scale, apply, good, NULL);
+    value *good = formula(b, "where(b, a + 1, where(0 < c, 0, a))", element(b, scale_state(b), 1), apply, micros, NULL);
+    char text[160];
+    snprintf(text, sizeof text, "where(b, where(%d <= c, min(a * 2, %d), a), where(0 < d, max(a * 0.5, 1), a))",
+             LOSS_SCALE_PATIENCE, LOSS_SCALE_MOST);
+    value *next = formula(b, text, scale, apply, good, micros);
     snprintf(text, sizeof text, "where(%d <= a, 0, a)", LOSS_SCALE_PATIENCE);
     value *const parts[] = {ingot_reshape(b, next, INGOT_SHAPE(1)),
                             ingot_reshape(b, formula(b, text, good, NULL, NULL, NULL), INGOT_SHAPE(1))};
@@ -204,6 +209,7 @@ void optimizer_build(build *b, ingot_store *store, const ingot_optimizer *o, boo
     value *rng = ingot_state(b, "train.rng", INGOT_I32, INGOT_SHAPE(4));
     value *sums = ingot_state(b, "train.sums", INGOT_F32, INGOT_SHAPE(3));
     value *done = ingot_cast(b, element(b, rng, 2), INGOT_F32); /* exact: a schedule has fewer than 2^24 steps */
+    value *micros = ingot_cast(b, element(b, rng, 3), INGOT_F32);
     value *loss = element(b, sums, 0), *count = element(b, sums, 1), *metric = element(b, sums, 2);
     value *scale = loss_scaling ? loss_scale(b) : ingot_constant(b, 1, INGOT_F32, INGOT_SCALAR);
     value *norm = formula(b, "sqrt(a) / (b * c)", sum_of_squares(b, store), count, scale, NULL);
@@ -213,7 +219,7 @@ void optimizer_build(build *b, ingot_store *store, const ingot_optimizer *o, boo
     step_scalars x = {
         .rate = schedule_build(b, &o->schedule, done),
         .scale = formula(b, text, count, scale, o->clip > 0 ? norm : NULL, NULL),
-        .apply = formula(b, "finite(a) * finite(b) * (0 < c)", loss, norm, count, NULL),
+        .apply = formula(b, "finite(a) * finite(b) * (0 < c) * (0 < d)", loss, norm, count, micros),
         .step = ingot_add_scalar(b, done, 1),
     };
     for (int group = 0; group < GROUP_COUNT; group++) {
@@ -224,8 +230,8 @@ void optimizer_build(build *b, ingot_store *store, const ingot_optimizer *o, boo
             adam(b, store, o, group, &x);
     }
     value *applied = ingot_add(b, done, x.apply);
-    advance(b, rng, applied);
-    if (loss_scaling) adapt_scale(b, scale, x.apply);
+    advance(b, rng, applied, x.apply);
+    if (loss_scaling) adapt_scale(b, scale, x.apply, micros);
     value *result[] = {loss, count, metric, norm, x.rate, x.apply, applied, scale};
     for (size_t i = 0; i < COUNT(result); i++) result[i] = ingot_reshape(b, result[i], INGOT_SHAPE(1));
     ingot_output(b, "result", ingot_concat(b, result, (int)COUNT(result), 0));

@@ -17,17 +17,6 @@
 #include <math.h>
 #include <stdio.h>
 
-enum {
-    RESULT_LOSS,
-    RESULT_COUNT,
-    RESULT_METRIC,
-    RESULT_NORM,
-    RESULT_RATE,
-    RESULT_APPLIED,
-    RESULT_STEP,
-    RESULT_SCALE,
-    RESULTS
-};
 enum { SUM_LOSS, SUM_COUNT, SUM_METRIC, SUMS };
 
 static bool is_trained(const store_state *state, int *group)
@@ -257,6 +246,7 @@ status stepper_evaluator(ingot_device *d, const ingot_task *task, ingot_stepper 
 void ingot_stepper_free(ingot_stepper *s)
 {
     if (!s) return;
+    chain_free(s->whole);
     ingot_program_free(s->first);
     ingot_program_free(s->more);
     ingot_program_free(s->update);
@@ -285,92 +275,32 @@ static status write_feeds(ingot_program *p, const ingot_feed *feeds, int count)
     return INGOT_OK;
 }
 
-typedef status run_function(ingot_program *p);
-
-static status run_plain(ingot_program *p)
-{
-    return ingot_run(p, NULL);
-}
-
-static status run_checked(ingot_program *p)
+status stepper_run(ingot_stepper *s, const ingot_feed *batches, int feeds, int micros, int *slot)
 {
     const step *bad;
-    return program_run_checked(p, NULL, &bad);
-}
-
-static status run_step(ingot_stepper *s, const ingot_feed *batches, int feeds, int micros, run_function *run)
-{
+    bool checked = !slot;
+    if (micros == 1 && !checked) {
+        if (!s->whole) TRY(chain_new(s->first, s->update, &s->whole));
+        TRY(write_feeds(s->first, batches, feeds));
+        return chain_run(s->whole, slot);
+    }
     for (int i = 0; i < micros; i++) {
         ingot_program *p = i ? s->more : s->first;
         TRY(write_feeds(p, batches + (int64_t)i * feeds, feeds));
-        TRY(run(p));
+        TRY(checked ? program_run_checked(p, NULL, &bad) : ingot_run(p, NULL));
     }
-    return run(s->update);
+    if (checked) return program_run_checked(s->update, NULL, &bad);
+    TRY(ingot_run(s->update, NULL));
+    return s->update->results.slots ? program_fetch(s->update, slot) : INGOT_OK;
 }
 
-/* A checked run that stopped half-way has counted micro-batches of a step that never was. */
-static status begin_step_again(ingot_stepper *s)
+/* Neither micro-batches of a step that never was, nor a halt. */
+status stepper_begin_again(ingot_stepper *s)
 {
     int32_t rng[4];
     TRY(ingot_store_read(s->store, "train.rng", rng, sizeof rng));
     rng[3] = 0;
     return ingot_store_write(s->store, "train.rng", rng, sizeof rng);
-}
-
-/* The step was not applied: run it again from its batches, looking at every value, to name the op that began it. */
-static status explain(ingot_stepper *s, const ingot_feed *batches, int feeds, int micros, const float *result)
-{
-    int64_t step = (int64_t)result[RESULT_STEP] + 1;
-    if (!(result[RESULT_COUNT] > 0))
-        return ingot_fail(s->ctx, INGOT_ERROR_ARGUMENT, "step %lld: the batch has no target to predict",
-                          (long long)step);
-    status found = run_step(s, batches, feeds, micros, run_checked);
-    if (found && found != INGOT_ERROR_NOT_FINITE) return found;
-    double loss = (double)result[RESULT_LOSS] / result[RESULT_COUNT], norm = result[RESULT_NORM];
-    if (!found)
-        return ingot_fail(s->ctx, INGOT_ERROR_NOT_FINITE,
-                          "step %lld gave a loss of %g and a gradient norm of %g, and finite numbers when it was run "
-                          "again: is this machine's memory sound?",
-                          (long long)step, loss, norm);
-    text cause = {0};
-    text_puts(&cause, ingot_message(s->ctx));
-    status failed = begin_step_again(s);
-    if (!failed)
-        failed =
-            ingot_fail(s->ctx, INGOT_ERROR_NOT_FINITE,
-                       "step %lld gave a loss of %g and a gradient norm of %g; no weight was changed. The first op "
-                       "with such a value: %s",
-                       (long long)step, loss, norm, cause.at ? cause.at : "unknown");
-    text_free(&cause);
-    return failed;
-}
-
-/* Gradients that a smaller scale may save; the update has halved it. */
-static bool overflowed(const float *result)
-{
-    return result[RESULT_APPLIED] == 0 && result[RESULT_COUNT] > 0 && isfinite(result[RESULT_LOSS]) &&
-           result[RESULT_SCALE] > 1;
-}
-
-ingot_status ingot_stepper_step(ingot_stepper *s, const ingot_feed *batches, int feeds, int micros,
-                                ingot_step_result *out)
-{
-    if (micros < 1) return ingot_fail(s->ctx, INGOT_ERROR_ARGUMENT, "a step needs at least one batch");
-    TRY(stepper_prepare(s, micros > 1, false));
-    float result[RESULTS];
-    do {
-        TRY(run_step(s, batches, feeds, micros, run_plain));
-        TRY(ingot_read(s->update, "result", result, sizeof result));
-    } while (overflowed(result));
-    if (result[RESULT_APPLIED] == 0) return explain(s, batches, feeds, micros, result);
-    if (out)
-        *out = (ingot_step_result){.step = (int64_t)result[RESULT_STEP],
-                                   .loss = (double)result[RESULT_LOSS] / result[RESULT_COUNT],
-                                   .count = result[RESULT_COUNT],
-                                   .metric = (double)result[RESULT_METRIC] / result[RESULT_COUNT],
-                                   .norm = result[RESULT_NORM],
-                                   .lr = result[RESULT_RATE]};
-    return INGOT_OK;
 }
 
 ingot_status ingot_stepper_evaluate(ingot_stepper *s, const ingot_feed *batch, int feeds, ingot_step_result *out)
@@ -397,6 +327,12 @@ static int64_t scratch_bytes(const ingot_program *p)
     return most;
 }
 
+/* Staging of inputs and results, on a device that has memory of its own for it. */
+static int64_t stage_bytes(const ingot_program *p, int slots)
+{
+    return p->device->def->staging ? slots * (p->inputs.bytes + p->results.bytes) : 0;
+}
+
 ingot_train_memory ingot_stepper_describe(const ingot_stepper *s)
 {
     ingot_train_memory m = {0};
@@ -417,7 +353,7 @@ ingot_train_memory ingot_stepper_describe(const ingot_stepper *s)
         ingot_program_info info = ingot_program_describe(programs[i]);
         m.arena_bytes = MAX(m.arena_bytes, info.arena_bytes);
         m.workspace_bytes = MAX(m.workspace_bytes, scratch_bytes(programs[i]));
-        own += info.own_bytes;
+        own += info.own_bytes + (s->ahead ? stage_bytes(programs[i], s->ahead + 2) : 0);
         lower = MAX(lower, info.lower_bound_bytes);
         if (i == 0) m.flops_per_micro = info.flops;
         if (programs[i] == s->update) m.flops_per_update = info.flops;

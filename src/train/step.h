@@ -26,6 +26,19 @@ extern const char *const group_suffix[GROUP_COUNT]; /* ".decay", ".no_decay" */
 #define LOSS_SCALE_STATE "train.scale"
 enum { LOSS_SCALE_FIRST = 65536, LOSS_SCALE_MOST = 1 << 24, LOSS_SCALE_PATIENCE = 2000 };
 
+/* In train.rng behind a step that was not applied, negative: as many micro-batches as a step may have. */
+enum { STEP_HALTED = 1 << 20 };
+
+/* A step that was submitted and not yet collected; its batches stay as they are until then. */
+typedef struct pending_step {
+    const ingot_feed *batches;
+    int feeds, micros, slot;
+} pending_step;
+
+enum { STEPPER_MOST_AHEAD = 8 };
+/* On a device that works while the host does something else: enough that it never waits for the host. */
+enum { STEPS_AHEAD = 2 };
+
 struct ingot_stepper {
     context *ctx;
     arena *arena;
@@ -36,7 +49,24 @@ struct ingot_stepper {
     ingot_optimizer optimizer;
     trained_list trained;
     ingot_program *first, *more, *update, *evaluate; /* more: compiled when a step has several micro-batches */
+    chain *whole;                                    /* first and update; made by a step of one micro-batch */
+    int ahead;                                       /* stepper_run_ahead */
+    pending_step pending[STEPPER_MOST_AHEAD + 1];    /* the oldest first */
+    int pending_count;
 };
+
+/* ---- ahead.c: steps that are submitted before the one in front of them was looked at ---- */
+
+/* From here on `ahead` steps more than one may be submitted and not collected. */
+status stepper_run_ahead(ingot_stepper *s, int ahead);
+/* Hands a step to the device and returns; the batches must stay as they are until it is collected. */
+status stepper_submit(ingot_stepper *s, const ingot_feed *batches, int feeds, int micros);
+/* Waits for the oldest. One that overflowed is repeated, with those behind it; one that is not finite fails as
+ * ingot_stepper_step does, and those behind it have changed nothing and are forgotten. */
+status stepper_collect(ingot_stepper *s, ingot_step_result *out);
+/* step.c, for ahead.c */
+status stepper_run(ingot_stepper *s, const ingot_feed *batches, int feeds, int micros, int *slot); /* NULL: checked */
+status stepper_begin_again(ingot_stepper *s);
 
 /* Reserve `more` and `evaluate` too, so that memory is known before the first step. */
 status stepper_prepare(ingot_stepper *s, bool accumulate, bool evaluate);

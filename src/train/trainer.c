@@ -12,6 +12,7 @@ ingot_train_options ingot_train_defaults(void)
         .batch_size = 8,
         .accumulate = 1,
         .dropout = -1,
+        .ahead = -1,
         .optimizer = ingot_optimizer_defaults(1e-3, 0),
     };
 }
@@ -35,6 +36,8 @@ static status check_options(context *ctx, const ingot_model *model, const ingot_
     if (o->accumulate < 1 || o->accumulate > 1 << 20)
         return ingot_fail(ctx, INGOT_ERROR_ARGUMENT, "a step cannot accumulate %lld micro-batches",
                           (long long)o->accumulate);
+    if (o->ahead > STEPPER_MOST_AHEAD || o->look_every < 0)
+        return ingot_fail(ctx, INGOT_ERROR_ARGUMENT, "%d steps ahead: at most %d are", o->ahead, STEPPER_MOST_AHEAD);
     if (!(o->dropout < 1)) return ingot_fail(ctx, INGOT_ERROR_ARGUMENT, "dropout %g must be below 1", o->dropout);
     if (o->resume && (!o->output || o->overwrite))
         return ingot_fail(ctx, INGOT_ERROR_ARGUMENT, "a resume needs the run's folder, and does not overwrite it");
@@ -47,6 +50,7 @@ static status open_validation(ingot_trainer *t, feed_options o)
     status s = INGOT_OK;
     o.split = "val";
     o.micros = 1;
+    o.ahead = 0;
     o.shuffle = false;
     o.count_bytes = o.quiet = true;
     if (directory_exists(o.data))
@@ -68,6 +72,7 @@ static status open_feeds(ingot_trainer *t)
                           .batch = o->batch_size,
                           .length = o->length,
                           .micros = (int)o->accumulate,
+                          .ahead = o->ahead,
                           .shuffle = true,
                           .seed = o->seed};
     TRY(feed_open(t->model, t->ctx, &train, &t->train));
@@ -88,6 +93,7 @@ static status plan(ingot_trainer *t, ingot_train_memory *out)
     ingot_stepper *planned;
     TRY(stepper_plan(t->device, &task, &t->options.optimizer, &planned));
     status s = stepper_prepare(planned, t->options.accumulate > 1, t->val != NULL);
+    if (!s) s = stepper_run_ahead(planned, t->options.ahead);
     if (!s) *out = ingot_stepper_describe(planned);
     ingot_stepper_free(planned);
     return s;
@@ -170,6 +176,7 @@ static status make_stepper(ingot_trainer *t)
     ingot_task task = task_of(t);
     TRY(ingot_stepper_new(t->device, NULL, &task, &t->options.optimizer, &t->stepper));
     TRY(stepper_prepare(t->stepper, t->options.accumulate > 1, t->val != NULL));
+    TRY(stepper_run_ahead(t->stepper, t->options.ahead));
     ingot_store *store = ingot_stepper_store(t->stepper);
     bool fresh = !ingot_model_describe(t->model).directory;
     TRY(fresh ? ingot_model_init(t->model, store, t->options.seed)
@@ -182,7 +189,7 @@ static status resume(ingot_trainer *t, const char *folder, const training_state 
     TRY(checkpoint_read_optimizer(folder, t->stepper, state));
     TRY(t->train->seek(t->train, state->data));
     trainer_compare_settings(t, state->settings);
-    t->step = t->saved_step = state->step;
+    t->step = t->submitted = t->saved_step = state->step;
     t->val_loss = state->val_loss;
     t->loss_z = state->loss_z;
     t->norm_z = state->norm_z;
@@ -233,9 +240,11 @@ ingot_status ingot_trainer_new(ingot_device *d, const ingot_model *model, const 
                          .model = model,
                          .options = *options,
                          .saved_step = -1,
+                         .marked = -1,
                          .val_loss = NAN,
                          .best_val_loss = NAN,
                          .mean_seconds = -1};
+    if (t->options.ahead < 0) t->options.ahead = d->def->staging ? STEPS_AHEAD : 0;
     status s = open_trainer(t);
     if (s) {
         ingot_trainer_free(t);
@@ -272,6 +281,7 @@ ingot_status ingot_train_plan(ingot_device *d, const ingot_model *model, const i
 {
     ingot_model_info m = ingot_model_describe(model);
     ingot_trainer t = {.ctx = d->ctx, .device = d, .model = model, .options = *options};
+    if (t.options.ahead < 0) t.options.ahead = d->def->staging ? STEPS_AHEAD : 0;
     bool packed = options->rows && !strcmp(options->rows, "document");
     t.task = (model_task){model,
                           options->batch_size,
@@ -318,25 +328,41 @@ static status data_failed(ingot_trainer *t, status failed)
                       (long long)t->step, t->options.output);
 }
 
-ingot_status ingot_trainer_step(ingot_trainer *t, ingot_train_event *e)
+/* A bad number, or a device that is lost: what is on the disk is as good as it was. */
+static status step_failed(ingot_trainer *t, status s)
 {
-    double begin = seconds_now();
-    int64_t micros = t->options.accumulate;
-    ingot_step_result r;
+    t->submitted = t->step;
+    if ((s != INGOT_ERROR_NOT_FINITE && s != INGOT_ERROR_DEVICE) || !t->run || t->saved_step <= 0) return s;
+    char message[900];
+    snprintf(message, sizeof message, "%s", ingot_message(t->ctx));
+    return ingot_fail(t->ctx, s, "%s. The last good checkpoint is %s/last, of step %lld", message, t->options.output,
+                      (long long)t->saved_step);
+}
+
+/* The next step's batches to the device; *data: whether it was they that could not be read. */
+static status submit(ingot_trainer *t, bool *data)
+{
+    if (t->submitted == t->step) t->marked = seconds_now();
     ingot_batch_state here = t->train->next;
     status s = t->train->advance(t->train);
+    *data = s != INGOT_OK;
     if (s) {
         t->train->next = here; /* of the step, not of those of its batches that were read */
-        return data_failed(t, s);
+        return s;
     }
-    s = ingot_stepper_step(t->stepper, t->train->inputs, t->train->count, (int)micros, &r);
-    if (s == INGOT_ERROR_NOT_FINITE && t->saved_step > 0) {
-        char message[900];
-        snprintf(message, sizeof message, "%s", ingot_message(t->ctx));
-        return ingot_fail(t->ctx, s, "%s. The last good checkpoint is %s/last, of step %lld", message,
-                          t->options.output, (long long)t->saved_step);
-    }
-    TRY(s);
+    s = stepper_submit(t->stepper, t->train->inputs, t->train->count, (int)t->options.accumulate);
+    if (s) return step_failed(t, s);
+    t->submitted++;
+    return INGOT_OK;
+}
+
+/* The oldest step that is under way; its time is that since the one before it was there. */
+static status collect(ingot_trainer *t, ingot_train_event *e)
+{
+    ingot_step_result r;
+    status s = stepper_collect(t->stepper, &r);
+    if (s) return step_failed(t, s);
+    double now = seconds_now();
     t->step = r.step;
     t->val_loss = NAN;
     *e = (ingot_train_event){
@@ -345,12 +371,36 @@ ingot_status ingot_trainer_step(ingot_trainer *t, ingot_train_event *e)
         .steps = t->options.steps,
         .loss_z = zscore_add(&t->loss_z, r.loss),
         .norm_z = zscore_add(&t->norm_z, r.norm),
-        .seconds = seconds_now() - begin,
-        .flops = t->memory.flops_per_micro * (double)micros + t->memory.flops_per_update,
+        .seconds = now - t->marked,
+        .flops = t->memory.flops_per_micro * (double)t->options.accumulate + t->memory.flops_per_update,
         .rows = t->train->positions,
         .unit = t->train->unit,
     };
+    t->marked = now;
     e->seconds_left = time_left(t, e->seconds);
+    return INGOT_OK;
+}
+
+/* All that is under way, told of or not: then weights, place in the data and counters are those of one step. */
+static status collect_all(ingot_trainer *t, bool tell)
+{
+    status told = INGOT_OK;
+    while (t->submitted > t->step) {
+        ingot_train_event e;
+        TRY(collect(t, &e));
+        if (tell && !told) told = emit(t, &e);
+    }
+    return told;
+}
+
+ingot_status ingot_trainer_step(ingot_trainer *t, ingot_train_event *e)
+{
+    bool data;
+    if (t->submitted > t->step)
+        return ingot_fail(t->ctx, INGOT_ERROR_ARGUMENT, "a step by hand, inside of ingot_trainer_run");
+    status s = submit(t, &data);
+    if (s) return data ? data_failed(t, s) : s;
+    TRY(collect(t, e));
     return emit(t, e);
 }
 
@@ -465,20 +515,70 @@ static status interrupted(ingot_trainer *t)
                       (long long)t->options.steps, t->options.output);
 }
 
+static bool is_save_due(const ingot_trainer *t, int64_t step)
+{
+    return t->run && (step == t->options.steps || is_due(step, t->options.save_every));
+}
+
+static bool is_evaluation_due(const ingot_trainer *t, int64_t step)
+{
+    return t->val && (step == t->options.steps || is_save_due(t, step) || is_due(step, t->options.eval_every));
+}
+
+/* Behind such a step nothing is submitted before it was looked at. */
+static bool is_stop(const ingot_trainer *t, int64_t step)
+{
+    return step == t->options.steps || is_save_due(t, step) || is_evaluation_due(t, step) ||
+           is_due(step, t->options.look_every);
+}
+
+/* As many steps as may be under way. */
+static status submit_ahead(ingot_trainer *t)
+{
+    while (t->submitted - t->step <= t->options.ahead && (t->submitted == t->step || !is_stop(t, t->submitted))) {
+        bool data;
+        status s = submit(t, &data);
+        if (!s) continue;
+        if (!data) return s;
+        text why = {0};
+        text_puts(&why, ingot_message(t->ctx));
+        status others = collect_all(t, true);
+        if (!others) others = data_failed(t, ingot_fail(t->ctx, s, "%s", why.at ? why.at : "no memory"));
+        text_free(&why);
+        return others;
+    }
+    return INGOT_OK;
+}
+
+/* A step and what it is told to; what is under way behind one that ends the run is waited for. */
+static status run_step(ingot_trainer *t)
+{
+    ingot_train_event e;
+    TRY(submit_ahead(t));
+    TRY(collect(t, &e));
+    status told = emit(t, &e);
+    if (told) {
+        text why = {0};
+        text_puts(&why, ingot_message(t->ctx));
+        status others = collect_all(t, false);
+        if (!others) ingot_fail(t->ctx, told, "%s", why.at ? why.at : "");
+        text_free(&why);
+        return others ? others : told;
+    }
+    if (ingot_interrupted(t->ctx)) {
+        TRY(collect_all(t, true));
+        return interrupted(t);
+    }
+    if (is_evaluation_due(t, t->step)) {
+        status s = ingot_trainer_evaluate(t, &e);
+        if (s) return s == INGOT_ERROR_INTERRUPTED ? interrupted(t) : data_failed(t, s);
+    }
+    return is_save_due(t, t->step) ? ingot_trainer_save(t) : INGOT_OK;
+}
+
 ingot_status ingot_trainer_run(ingot_trainer *t)
 {
-    const ingot_train_options *o = &t->options;
-    while (t->step < o->steps) {
-        ingot_train_event e;
-        TRY(ingot_trainer_step(t, &e));
-        if (ingot_interrupted(t->ctx)) return interrupted(t);
-        bool last = t->step == o->steps, save = t->run && (last || is_due(t->step, o->save_every));
-        if (t->val && (last || save || is_due(t->step, o->eval_every))) {
-            status s = ingot_trainer_evaluate(t, &e);
-            if (s) return s == INGOT_ERROR_INTERRUPTED ? interrupted(t) : data_failed(t, s);
-        }
-        if (save) TRY(ingot_trainer_save(t));
-    }
+    while (t->step < t->options.steps) TRY(run_step(t));
     return INGOT_OK;
 }
 

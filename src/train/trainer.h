@@ -21,6 +21,8 @@ struct ingot_trainer {
     run_log *logs[TRAINER_LOGS];
     json_t *settings;
     int64_t step, saved_step; /* saved_step -1: none yet */
+    int64_t submitted;        /* steps that were handed to the device: those behind `step` are under way */
+    double marked;            /* when the last step was there, or the first was submitted */
     double val_loss;          /* of this very step, NaN: not measured */
     double best_val_loss;     /* of the run's saved checkpoints, NaN: none */
     ingot_train_memory memory;

@@ -25,16 +25,25 @@ for dtype in float32 bfloat16 float16; do
     near 1 "$(awk -v a="$apart" 'BEGIN { print 1 + a }')" $most || fail "$dtype: losses are $apart apart, $most is the most"
 done
 
-small=(train --preset tiny-1m --data data --batch-size 2 --accumulate 2 --dropout 0.1 --warmup 2 --schedule-steps 6 --seed 5)
-for dtype in float32 bfloat16 float16; do
-    runs "6 steps, $dtype" "$ingot" "${small[@]}" "${here[@]}" --dtype $dtype --steps 6 --output six
-    runs 'again' "$ingot" "${small[@]}" "${here[@]}" --dtype $dtype --steps 6 --output again
-    same six again || fail "$dtype: a second run gave other bits"
-    runs 'half of it' "$ingot" "${small[@]}" "${here[@]}" --dtype $dtype --steps 3 --output three
-    runs 'the other half' "$ingot" train --resume three --steps 6 "${here[@]}"
-    same six three || fail "$dtype: a resume gave other bits"
-    rm -rf six again three
-done
+# The same bits: again, where each step and kernel waits for the one before it, and after a resume.
+small=(train --data data --context 64 --batch-size 2 --warmup 2 --schedule-steps 12 --seed 5)
+while read -ra how; do
+    runs "12 steps, ${how[*]}" "$ingot" "${small[@]}" "${here[@]}" "${how[@]}" --steps 12 --output twelve
+    runs 'one by one' "$ingot" "${small[@]}" "${here[@]}" "${how[@]}" --ahead 0 --no-overlap --steps 12 --output apart
+    same twelve apart || fail "${how[*]}: running ahead gave other bits"
+    runs 'half of it' "$ingot" "${small[@]}" "${here[@]}" "${how[@]}" --steps 5 --output five
+    runs 'the other half' "$ingot" train --resume five --steps 12 "${here[@]}"
+    same twelve five || fail "${how[*]}: a resume gave other bits"
+    rm -rf twelve apart five
+done << 'END'
+--preset tiny-1m --dtype float32
+--preset tiny-1m --dtype bfloat16
+--preset tiny-1m --dtype float16
+--preset tiny-1m --dtype bfloat16 --stochastic-rounding
+--preset tiny-1m --dtype bfloat16 --dropout 0.1 --accumulate 2 --optimizer sgd
+--family gpt2 --layers 2 --heads 4 --dim 64 --dtype bfloat16 --dropout 0.1
+END
+refuses 'no weight was changed' "$ingot" "${small[@]}" "${here[@]}" --preset tiny-1m --lr 1e30 --clip 0 --steps 20 --output none
 
 # A checkpoint of one is a checkpoint of the other: the same loss on the val split, and the training goes on.
 for from in on-cpu on-float32; do

@@ -146,6 +146,7 @@ const device_def device_cpu = {
     .name = "cpu",
     .summary = "this machine's processor",
     .open = open_cpu,
+    .runs_host_code = true,
     .run = run,
     .describe = describe,
     HOST_DEVICE,

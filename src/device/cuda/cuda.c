@@ -4,15 +4,25 @@
  * kernel of that graph (persistent.c). The first error sticks to the device: CUDA
  * itself refuses everything after it, and the message with the program's name is kept and returned again.
  */
+#include "device/cuda/gpu.h"
 #include "device/cuda/graph.h"
-#include "kit/cuda/nvrtc.h"
+#include "kit/cuda/faults.h"
 
-#include <pthread.h>
 #include <stdio.h>
+#if __has_include(<nvtx3/nvToolsExt.h>)
+#include <nvtx3/nvToolsExt.h>
+#define nvtx_begin(name) (void)nvtxRangePushA(name) /* a range of each run, for who looks on: nsys, Nsight */
+#define nvtx_end()       (void)nvtxRangePop()
+#else
+#define nvtx_begin(name) (void)(name)
+#define nvtx_end()       (void)0
+#endif
 
 #define KERNELS(name) extern const kernel_def name[];
 #include "device/cuda/kernels.def"
 #undef KERNELS
+
+extern const kernel_def custom_cuda; /* ops/custom/custom_cuda.c */
 
 static const kernel_def *const kernels[] = {
 #define KERNELS(name) name,
@@ -24,15 +34,7 @@ static const kernel_def *const kernels[] = {
 /* Fewer steps are not worth a launch that waits for itself. */
 enum { PERSISTENT_STEPS = 0 };
 
-typedef struct gpu {
-    struct device_caps caps;
-    queue queue;
-    pthread_mutex_t lock; /* capture and launch, of several threads */
-    status failed;
-    char message[512];
-} gpu;
-
-static status stick(device *d, status s)
+status gpu_stick(device *d, status s)
 {
     gpu *g = d->self;
     if (s == INGOT_ERROR_DEVICE && !g->failed) {
@@ -42,7 +44,7 @@ static status stick(device *d, status s)
     return s;
 }
 
-static status still_good(device *d)
+status gpu_still_good(device *d)
 {
     const gpu *g = d->self;
     return g->failed
@@ -50,7 +52,43 @@ static status still_good(device *d)
                : INGOT_OK;
 }
 
-#define CUDA(d, call, doing) stick((d), cuda_check((d)->ctx, (call), (doing)))
+static bool is_of_a_kernel(cudaError_t e)
+{
+    return e == cudaErrorIllegalAddress || e == cudaErrorMisalignedAddress || e == cudaErrorIllegalInstruction ||
+           e == cudaErrorInvalidAddressSpace || e == cudaErrorInvalidPc || e == cudaErrorHardwareStackError ||
+           e == cudaErrorLaunchFailure || e == cudaErrorLaunchTimeout || e == cudaErrorAssert;
+}
+
+/* A kernel went wrong after it was launched: which one is known of applications' ops, whose marks stand, and of all where
+ * each was waited for. */
+static status kernel_failed(device *d, cudaError_t error)
+{
+    gpu *g = d->self;
+    const char *suspect = faults_running(g->caps.faults);
+    if (suspect)
+        return ingot_fail(d->ctx, INGOT_ERROR_DEVICE, "cuda: %s while the kernel of custom op %s ran, in program %s",
+                          cudaGetErrorString(error), suspect, g->running);
+    if (g->step_by_step) return ingot_fail(d->ctx, INGOT_ERROR_DEVICE, "cuda: %s", cudaGetErrorString(error));
+    return ingot_fail(d->ctx, INGOT_ERROR_DEVICE,
+                      "cuda: %s in a kernel of program %s, which ran as one submission: --step-by-step finds which",
+                      cudaGetErrorString(error), g->running);
+}
+
+status gpu_check(device *d, cudaError_t error, const char *doing)
+{
+    if (!is_of_a_kernel(error)) return gpu_stick(d, cuda_check(d->ctx, error, doing));
+    const gpu *g = d->self;
+    return g->failed ? gpu_still_good(d) : gpu_stick(d, kernel_failed(d, error));
+}
+
+status gpu_wait_for(device *d, cudaEvent_t event)
+{
+    cudaError_t now = cudaEventQuery(event);
+    if (now != cudaErrorNotReady) return gpu_check(d, now, "waiting for the GPU");
+    (void)cudaGetLastError();
+    device_count(&d->counts.waits, 1);
+    return gpu_check(d, cudaEventSynchronize(event), "waiting for the GPU");
+}
 
 static status describe_device(context *ctx, struct device_caps *caps)
 {
@@ -78,8 +116,10 @@ static void close_cuda(device *d)
 {
     gpu *g = d->self;
     if (g->queue.stream) cudaStreamDestroy(g->queue.stream);
+    if (g->copies) cudaStreamDestroy(g->copies);
     if (g->caps.blas) cublasLtDestroy(g->caps.blas);
     nvrtc_cache_free(g->caps.compiled);
+    faults_free(g->caps.faults);
     pthread_mutex_destroy(&g->lock);
     free(g);
 }
@@ -88,10 +128,14 @@ static status open_gpu(context *ctx, const ingot_device_options *options, gpu *g
 {
     TRY(describe_device(ctx, &g->caps));
     TRY(cuda_check(ctx, cudaStreamCreateWithFlags(&g->queue.stream, cudaStreamNonBlocking), "making a stream"));
+    TRY(cuda_check(ctx, cudaStreamCreateWithFlags(&g->copies, cudaStreamNonBlocking), "making a stream"));
     if (cublasLtCreate(&g->caps.blas)) return ingot_fail(ctx, INGOT_ERROR_DEVICE, "cuda: cublasLt does not start");
     g->caps.compiled = nvrtc_cache_new(options ? options->cache : NULL);
+    g->caps.faults = faults_new();
+    if (!g->caps.faults) return fail_memory(ctx, "a device", 4096);
+    g->step_by_step = options && options->step_by_step;
     g->caps.tf32 = options && options->tf32;
-    g->caps.overlap = options && options->overlap;
+    g->caps.overlap = g->caps.major >= 9 && !(options && options->no_overlap);
     int least = options && options->persistent ? options->persistent : PERSISTENT_STEPS;
     g->caps.persistent = least > 0 && !(options && options->row_invariant) ? least : 0;
     return g->caps.compiled ? INGOT_OK : fail_memory(ctx, "a device", sizeof *g);
@@ -111,16 +155,17 @@ static status open_cuda(context *ctx, const ingot_device_options *options, devic
     g->queue.caps = &g->caps;
     d->caps = &g->caps;
     d->kernels = kernels;
+    d->custom = &custom_cuda;
     d->level = LEVEL_BEST;
     return INGOT_OK;
 }
 
 static status alloc(device *d, int64_t bytes, allocation *out)
 {
-    TRY(still_good(d));
+    TRY(gpu_still_good(d));
     *out = (allocation){.bytes = bytes};
     cudaError_t error = cudaMalloc(&out->address, (size_t)MAX(bytes, 1));
-    if (error != cudaErrorMemoryAllocation) return CUDA(d, error, "taking memory");
+    if (error != cudaErrorMemoryAllocation) return gpu_check(d, error, "taking memory");
     size_t left = 0, total = 0;
     char wanted[24], have[24];
     cudaGetLastError();
@@ -140,8 +185,9 @@ static void free_memory(device *d, allocation *a)
 static status write_memory(device *d, const allocation *to, int64_t offset, const void *from, int64_t bytes)
 {
     const gpu *g = d->self;
-    TRY(still_good(d));
-    return CUDA(
+    TRY(gpu_still_good(d));
+    device_count(&d->counts.transfers, 1);
+    return gpu_check(
         d, cudaMemcpyAsync((char *)to->address + offset, from, (size_t)bytes, cudaMemcpyHostToDevice, g->queue.stream),
         "writing memory");
 }
@@ -149,18 +195,20 @@ static status write_memory(device *d, const allocation *to, int64_t offset, cons
 static status sync(device *d)
 {
     const gpu *g = d->self;
-    TRY(still_good(d));
-    return CUDA(d, cudaStreamSynchronize(g->queue.stream), "waiting for the GPU");
+    TRY(gpu_still_good(d));
+    device_count(&d->counts.waits, 1);
+    return gpu_check(d, cudaStreamSynchronize(g->queue.stream), "waiting for the GPU");
 }
 
 static status read_memory(device *d, const allocation *from, int64_t offset, void *to, int64_t bytes)
 {
     const gpu *g = d->self;
-    TRY(still_good(d));
-    TRY(CUDA(d,
-             cudaMemcpyAsync(to, (const char *)from->address + offset, (size_t)bytes, cudaMemcpyDeviceToHost,
-                             g->queue.stream),
-             "reading memory"));
+    TRY(gpu_still_good(d));
+    device_count(&d->counts.transfers, 1);
+    TRY(gpu_check(d,
+                  cudaMemcpyAsync(to, (const char *)from->address + offset, (size_t)bytes, cudaMemcpyDeviceToHost,
+                                  g->queue.stream),
+                  "reading memory"));
     return sync(d);
 }
 
@@ -184,13 +232,19 @@ static status fill(device *d, const allocation *a, int64_t offset, const void *p
                    int64_t bytes)
 {
     const gpu *g = d->self;
-    TRY(still_good(d));
+    TRY(gpu_still_good(d));
     if (bytes <= 0) return INGOT_OK;
     if (pattern_bytes > 1) return fill_pattern(d, a, offset, pattern, pattern_bytes, bytes);
-    return CUDA(
+    return gpu_check(
         d,
         cudaMemsetAsync((char *)a->address + offset, *(const unsigned char *)pattern, (size_t)bytes, g->queue.stream),
         "filling memory");
+}
+
+static void count(device *d, int64_t submissions, int64_t launches)
+{
+    device_count(&d->counts.submissions, submissions);
+    device_count(&d->counts.launches, launches);
 }
 
 static status launch_steps(device *d, const work *w)
@@ -201,8 +255,9 @@ static status launch_steps(device *d, const work *w)
         status failed = s->kernel->launch(s, &g->queue);
         cudaError_t error = cudaGetLastError();
         if (!failed && error == cudaSuccess) continue;
-        return stick(d, ingot_fail(d->ctx, INGOT_ERROR_DEVICE, "cuda: kernel %s of program %s: %s", s->kernel->name,
-                                   w->name, error ? cudaGetErrorString(error) : "the library refuses its shapes"));
+        if (is_of_a_kernel(error)) return gpu_check(d, error, "running a program"); /* of one before it */
+        return gpu_stick(d, ingot_fail(d->ctx, INGOT_ERROR_DEVICE, "cuda: kernel %s of program %s: %s", s->kernel->name,
+                                       w->name, error ? cudaGetErrorString(error) : "the library refuses its shapes"));
     }
     return INGOT_OK;
 }
@@ -210,6 +265,7 @@ static status launch_steps(device *d, const work *w)
 /* A program as it is run: a graph, and the lists of its persistent launches. */
 typedef struct ready {
     cudaGraphExec_t graph;
+    size_t nodes;
     persistent persistent;
 } ready;
 
@@ -218,6 +274,7 @@ static status make_ready(device *d, const work *w, bool overlap, ready *r)
     gpu *g = d->self;
     cudaGraph_t graph = NULL;
     status s = graph_capture(d, w, &r->persistent, g->queue.stream, launch_steps, overlap, &graph);
+    if (!s) s = cuda_check(d->ctx, cudaGraphGetNodes(graph, NULL, &r->nodes), "making a program ready");
     if (!s) s = cuda_check(d->ctx, cudaGraphInstantiate(&r->graph, graph, 0), "making a program ready");
     if (graph) cudaGraphDestroy(graph);
     return s;
@@ -242,12 +299,12 @@ static status compile(device *d, const work *w, void **out)
 {
     gpu *g = d->self;
     *out = NULL;
-    TRY(still_good(d));
+    TRY(gpu_still_good(d));
     if (w->count == 0) return INGOT_OK;
     ready *r = calloc(1, sizeof *r);
     if (!r) return fail_memory(d->ctx, "a program", sizeof *r);
     pthread_mutex_lock(&g->lock);
-    bool overlap = g->caps.overlap && g->caps.major >= 9;
+    bool overlap = g->caps.overlap;
     status s = overlap ? make_any(d, w, true, r) : INGOT_OK;
     if (s) {
         log_line(d->ctx, INGOT_LOG_WARNING, "program %s: %s; its kernels follow each other", w->name,
@@ -255,9 +312,9 @@ static status compile(device *d, const work *w, void **out)
         (void)cudaGetLastError();
         g->failed = INGOT_OK;
     }
-    if (s || !overlap) s = stick(d, make_any(d, w, false, r));
+    if (s || !overlap) s = gpu_stick(d, make_any(d, w, false, r));
     pthread_mutex_unlock(&g->lock);
-    *out = r;
+    *out = r; /* dropped by the program, whatever came of it */
     return s;
 }
 
@@ -283,8 +340,8 @@ static status run_timed(device *d, const work *w)
 {
     gpu *g = d->self;
     cudaEvent_t before, after;
-    TRY(CUDA(d, cudaEventCreate(&before), "timing"));
-    TRY(CUDA(d, cudaEventCreate(&after), "timing"));
+    TRY(gpu_check(d, cudaEventCreate(&before), "timing"));
+    TRY(gpu_check(d, cudaEventCreate(&after), "timing"));
     status s = INGOT_OK;
     for (int64_t i = 0; i < w->count && !s; i++) {
         work one = {.name = w->name, .steps = &w->steps[i], .count = 1};
@@ -292,7 +349,9 @@ static status run_timed(device *d, const work *w)
         cudaEventRecord(before, g->queue.stream);
         s = launch_steps(d, &one);
         cudaEventRecord(after, g->queue.stream);
-        if (!s) s = CUDA(d, cudaEventSynchronize(after), "timing");
+        count(d, 1, 1);
+        device_count(&d->counts.waits, 1);
+        if (!s) s = gpu_check(d, cudaEventSynchronize(after), "timing");
         cudaEventElapsedTime(&ms, before, after);
         w->ns[i] = (int64_t)((double)ms * 1e6);
     }
@@ -304,11 +363,16 @@ static status run_timed(device *d, const work *w)
 static status run(device *d, const work *w, void *compiled)
 {
     gpu *g = d->self;
-    TRY(still_good(d));
+    const ready *r = compiled;
+    TRY(gpu_still_good(d));
     pthread_mutex_lock(&g->lock);
-    status s = w->ns      ? run_timed(d, w)
-               : compiled ? CUDA(d, cudaGraphLaunch(((ready *)compiled)->graph, g->queue.stream), "running a program")
-                          : launch_steps(d, w);
+    snprintf(g->running, sizeof g->running, "%s", w->name);
+    nvtx_begin(w->name);
+    if (!w->ns) count(d, r ? 1 : w->count, r ? (int64_t)r->nodes : w->count);
+    status s = w->ns ? run_timed(d, w)
+               : r   ? gpu_check(d, cudaGraphLaunch(r->graph, g->queue.stream), "running a program")
+                     : launch_steps(d, w);
+    nvtx_end();
     pthread_mutex_unlock(&g->lock);
     return s;
 }
@@ -358,6 +422,8 @@ const device_def ingot_cuda_device = {
     .drop = drop,
     .launch_of = launch_of,
     .sync = sync,
+    .staging = &cuda_staging,
+    .trace = cuda_trace,
     .memory_in_use = memory_in_use,
     .memory_left = memory_left,
     .describe = describe,

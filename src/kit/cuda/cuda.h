@@ -20,16 +20,18 @@ extern "C" {
 #endif
 
 struct nvrtc_cache; /* kit/cuda/nvrtc.h */
+struct faults;      /* kit/cuda/faults.h */
 
 struct device_caps {
     int ordinal, multiprocessors, major, minor;
     int64_t memory_bytes, l2_bytes;
     char name[256];
-    bool overlap;   /* asked for: kernels that wait by themselves are launched before their inputs are there */
+    bool overlap;   /* sm_90 on, if not told not to: kernels that wait are launched before their inputs are there */
     int persistent; /* runs of at least so many small steps are one launch; 0: none */
     bool tf32;      /* asked for: float32 products may be of 10-bit mantissas */
     cublasLtHandle_t blas;
     struct nvrtc_cache *compiled;
+    struct faults *faults;
 };
 
 struct queue {

@@ -1,5 +1,5 @@
 /* Ops that applications register: an op_def and a kernel_def made from their functions. */
-#include "ingot/custom.h"
+#include "ops/custom/custom.h"
 
 #include "kit/cpu/cpu.h"
 
@@ -59,7 +59,12 @@ static void grad(build *b, node *n, value *const *dout, const bool *need, value 
     }
 }
 
-static ingot_custom_tensor tensor_for(const tensor *t)
+const ingot_custom_def *custom_def_of(const op_def *op)
+{
+    return op->infer == infer ? &custom_of(op)->def : NULL;
+}
+
+ingot_custom_tensor custom_tensor(const tensor *t)
 {
     return (ingot_custom_tensor){.data = t->data, .dtype = t->dtype, .shape = t->shape, .count = shape_count(t->shape)};
 }
@@ -68,8 +73,8 @@ static status launch(const step *s, queue *q)
 {
     const ingot_custom_op *c = custom_of(s->node->op);
     ingot_custom_tensor in[INGOT_CUSTOM_MOST_INPUTS], out[INGOT_CUSTOM_MOST_OUTPUTS];
-    for (int i = 0; i < c->def.inputs; i++) in[i] = tensor_for(&s->in[i]);
-    for (int i = 0; i < c->def.outputs; i++) out[i] = tensor_for(&s->out[i]);
+    for (int i = 0; i < c->def.inputs; i++) in[i] = custom_tensor(&s->in[i]);
+    for (int i = 0; i < c->def.outputs; i++) out[i] = custom_tensor(&s->out[i]);
     ingot_custom_call call = {.in = in, .out = out, .numbers = s->node->attrs, .threads = q->pool};
     return c->def.cpu(&call);
 }
@@ -96,6 +101,12 @@ void ingot_custom_for(const ingot_custom_call *call, int64_t total, int64_t grai
         rows(call, 0, total);
 }
 
+static bool is_identifier(const char *name)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
+    return strspn(name, letters) == strlen(name) && !(*name >= '0' && *name <= '9');
+}
+
 static status check(context *ctx, const ingot_custom_def *def)
 {
     const char *name = def->name && *def->name ? def->name : "without a name";
@@ -107,6 +118,9 @@ static status check(context *ctx, const ingot_custom_def *def)
                           "custom op %s has %d inputs, %d outputs, %d numbers; 1 to %d, 1 to %d, 0 to %d can be had",
                           name, def->inputs, def->outputs, def->numbers, INGOT_CUSTOM_MOST_INPUTS,
                           INGOT_CUSTOM_MOST_OUTPUTS, INGOT_CUSTOM_MOST_NUMBERS);
+    if (def->cuda && !is_identifier(def->name))
+        return ingot_fail(ctx, INGOT_ERROR_ARGUMENT,
+                          "custom op %s: its CUDA kernel has its name, which must be letters, digits and _ then", name);
     return INGOT_OK;
 }
 
@@ -129,12 +143,15 @@ ingot_status ingot_custom_op_new(ingot_context *ctx, const ingot_custom_def *def
     arena *names = arena_new();
     const char *name = names ? arena_strdup(names, def->name) : NULL;
     const char *doc = names ? arena_strdup(names, def->doc ? def->doc : "An application's op.") : NULL;
-    if (!c || !name || !doc) {
+    const char *cuda = names && def->cuda ? arena_strdup(names, def->cuda) : NULL;
+    if (!c || !name || !doc || (def->cuda && !cuda)) {
         free(c);
         arena_free(names);
         return fail_memory(ctx, "a custom op", sizeof *c);
     }
     c->def = *def;
+    c->def.name = name;
+    c->def.cuda = cuda;
     c->arena = names;
     c->op = (op_def){.name = name,
                      .doc = doc,
@@ -168,9 +185,11 @@ void ingot_custom(ingot_build *b, const ingot_custom_op *op, const double *numbe
                   ingot_value **out)
 {
     const double none[INGOT_CUSTOM_MOST_NUMBERS] = {0};
+    value *given[INGOT_CUSTOM_MOST_INPUTS]; /* in and out may be the same array */
+    for (int i = 0; i < op->def.inputs; i++) given[i] = in[i];
     for (int i = 0; i < op->def.outputs; i++) out[i] = NULL;
     for (int i = 0; i < op->def.inputs; i++)
-        if (!in[i]) return; /* the builder has failed before */
-    node *n = node_new(b, &op->op, in, op->def.inputs, numbers ? numbers : none);
+        if (!given[i]) return; /* the builder has failed before */
+    node *n = node_new(b, &op->op, given, op->def.inputs, numbers ? numbers : none);
     for (int i = 0; n && i < op->def.outputs; i++) out[i] = n->out[i];
 }
