@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { MOST_CANDIDATES = 8, ROUNDS = 3, CALLS = 8 };
+enum { MOST_CANDIDATES = 8, ROUNDS = 3, CALLS = 8, FEW = 1 << 18 /* elements: what takes no longer than a launch */ };
 
 typedef struct candidate {
     const char *kernel; /* "": casts around float32 */
@@ -43,7 +43,7 @@ static const node *find_node(const build *b, const op_def *op)
 /* Kernels that take the node as it is built, and what it is for a tuning. */
 static status list_candidates(tuned_case *c)
 {
-    c->calls = CALLS;
+    c->calls = shape_count(c->sample->in[0]) <= FEW ? CALLS : 1;
     build *b = build_case(c);
     if (b && ingot_build_status(b)) {
         ingot_build_free(b);
