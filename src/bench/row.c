@@ -12,6 +12,17 @@
 #endif
 #define MOST_FILE_BYTES (1ull << 28)
 
+const char *row_text(const json_t *row, const char *field)
+{
+    const char *found = json_string_value(json_object_get(row, field));
+    return found ? found : "";
+}
+
+bool rows_agree(const json_t *x, const json_t *y, const char *field)
+{
+    return json_equal(json_object_get(x, field), json_object_get(y, field));
+}
+
 void row_set_text(json_t *row, const char *field, const char *text)
 {
     json_object_set_new(row, field, json_string(text ? text : ""));

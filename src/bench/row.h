@@ -28,6 +28,8 @@ void row_add_kernels(json_t *row, ingot_program *const *programs, int count);
 /* median_ns, avg_ns, stddev_ns, min_ns, samples_ns. */
 void row_add_times(json_t *row, const bench_stats *s);
 void row_set_text(json_t *row, const char *field, const char *text);
+const char *row_text(const json_t *row, const char *field); /* "" where there is none */
+bool rows_agree(const json_t *x, const json_t *y, const char *field);
 void row_set_number(json_t *row, const char *field, double number);
 
 /* What tells rows of one file apart and pairs them with those of another: bench, model and its size, test, dtype, backend,

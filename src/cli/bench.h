@@ -52,6 +52,15 @@ typedef struct bench_frame {
 } bench_frame;
 status bench_each_dtype(call *c, const bench_frame *f, const void *arg);
 
+/* The ladder's picture, from its rows. */
+typedef struct ladder_picture {
+    const number_list *sizes;
+    const dtype_list *dtypes;
+    const string_list *files; /* .svg or .png */
+    bool chart;               /* in the terminal too */
+} ladder_picture;
+status draw_ladder(call *c, const ladder_picture *l, const json_t *rows, const machine *on);
+
 extern const verb bench_ladder_verb, bench_ops_verb, bench_train_verb, bench_infer_verb, bench_compare_verb;
 
 #endif

@@ -81,12 +81,6 @@ static status write_rows(call *c, const char *path, const json_t *rows)
 
 /* ---- the roofline ---- */
 
-static const char *text_of(const json_t *row, const char *field)
-{
-    const char *found = json_string_value(json_object_get(row, field));
-    return found ? found : "";
-}
-
 static status draw_roofline(call *c, const profile_options *o, const profile_result *r)
 {
     enum { ROOF = 64 };
@@ -119,8 +113,8 @@ static status draw_roofline(call *c, const profile_options *o, const profile_res
     }
     series[0] = (plot_series){"roof", x, y, ROOF, PLOT_LINE};
     row = json_array_get(r->rows, 0);
-    const plot p = {.title = arena_printf(c->arena, "roofline: %s %s, %s, %lld threads", text_of(row, "model"),
-                                          text_of(row, "test"), text_of(row, "cpu_info"),
+    const plot p = {.title = arena_printf(c->arena, "roofline: %s %s, %s, %lld threads", row_text(row, "model"),
+                                          row_text(row, "test"), row_text(row, "cpu_info"),
                                           (long long)json_integer_value(json_object_get(row, "n_threads"))),
                     .x_label = "FLOPs a byte",
                     .y_label = "GFLOP/s",
