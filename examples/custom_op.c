@@ -1,5 +1,6 @@
 /* An op of your own, trained with: snake (Ziyin et al. 2020), x + sin(a x)^2 / a, lets a small network learn a wave that
- * goes on beyond its data. Its meaning is `lower`; `grad` and the CPU kernel are there for speed and may be left out.
+ * goes on beyond its data. Its meaning is `lower`; `grad` and the kernels, a function for the CPU and a text for NVIDIA
+ * GPUs, are there for speed and may be left out.
  */
 #include <ingot/custom.h>
 #include <ingot/train.h>
@@ -39,6 +40,16 @@ static ingot_status snake_cpu(const ingot_custom_call *call)
     return INGOT_OK;
 }
 
+static const char snake_cuda[] = // one that a file holds may be read from there
+    "extern \"C\" __global__ void snake(const ingot_call call)\n"
+    "{\n"
+    "    const float *x = (const float *)call.in[0].data, a = (float)call.numbers[0];\n"
+    "    float *y = (float *)call.out[0].data;\n"
+    "    long long stride = gridDim.x * (long long)blockDim.x;\n"
+    "    for (long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < call.out[0].count; i += stride)\n"
+    "        y[i] = x[i] + sinf(a * x[i]) * sinf(a * x[i]) / a;\n"
+    "}\n";
+
 static ingot_loss loss(void *user, ingot_build *b, ingot_value *rng)
 {
     (void)rng;
@@ -70,7 +81,8 @@ int main(void)
                             .numbers = 1,
                             .lower = snake_lower,
                             .grad = snake_grad,
-                            .cpu = snake_cpu};
+                            .cpu = snake_cpu,
+                            .cuda = snake_cuda};
     TRY(ingot_custom_op_new(ctx, &def, &snake));
     ingot_task task = {.loss = loss, .user = snake};
     ingot_optimizer how = ingot_optimizer_defaults(1e-2, 500);

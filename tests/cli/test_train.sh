@@ -60,6 +60,21 @@ for optimizer in adam sgd; do
     runs 'the other half' "$ingot" train --resume three-$optimizer --steps 6
     same six-$optimizer three-$optimizer
 done
+# Steps that are submitted ahead change no bits, whatever comes between: evaluations, checkpoints, a stop, a bad number.
+between=("${llama[@]}" --warmup 2 --schedule-steps 12 --save-every 5 --eval-every 3 --eval-batches 2 --steps 12)
+runs '12 steps, one by one' "$ingot" train "${between[@]}" --ahead 0 --output apart
+for ahead in 1 3; do
+    runs "12 steps, $ahead ahead" "$ingot" train "${between[@]}" --ahead $ahead --output ahead-$ahead
+    same apart ahead-$ahead
+    check 'the same losses in the log' cmp <(sed 's/"seconds.*//' apart/log.jsonl) <(sed 's/"seconds.*//' ahead-$ahead/log.jsonl)
+done
+runs '7 steps, 3 ahead' "$ingot" train "${between[@]}" --ahead 3 --steps 7 --output ahead-seven
+runs '5 more, 2 ahead' "$ingot" train --resume ahead-seven --ahead 2 --steps 12
+same apart ahead-seven
+for ahead in 0 3; do
+    refuses 'step 2 gave a loss of' "$ingot" train "${llama[@]}" --steps 20 --lr 1e30 --clip 0 --ahead $ahead --output bad-ahead
+done
+
 # The line of a resumed step is that of a run that never stopped, but for its times: z-scores look back over the stop.
 lines() { sed -n 's/^\(step 1[0-9].*| lr [^|]*\)|.*/\1/p' out; }
 runs '12 steps at once' "$ingot" train "${llama[@]}" --steps 12 --output twelve

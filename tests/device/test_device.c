@@ -2,12 +2,16 @@
  * their own, faults. INGOT_TEST_DEVICE names it (cpu); `./dev test --device cuda` runs this on a GPU. With
  * INGOT_TEST_SHARED=1 others use the device too, and its own count of memory says nothing.
  */
+#define _GNU_SOURCE
 #include "context.h"
+#include "base/file.h"
 #include "base/rng.h"
 #include "base/system_memory.h"
 #include "check/check.h"
 #include "device/device.h"
 #include "ingot/custom.h"
+#include "ingot/data.h"
+#include "ingot/tokenizer.h"
 #include "train/step.h"
 
 #include <math.h>
@@ -419,6 +423,103 @@ static void test_faults(void **state)
     }
 }
 
+/* ---- a run whose device is lost ---- */
+
+extern const device_def device_cpu;
+static bool is_lost;
+
+static status run_until_lost(device *d, const work *w, void *compiled)
+{
+    return is_lost ? ingot_fail(d->ctx, INGOT_ERROR_DEVICE, "the device fell off the bus")
+                   : device_cpu.run(d, w, compiled);
+}
+
+static ingot_status lose_at_25(void *user, const ingot_train_event *e)
+{
+    (void)user;
+    is_lost = e->kind == INGOT_TRAIN_STEP && e->result.step == 25;
+    return INGOT_OK;
+}
+
+static void make_data(const char *folder, char *data, size_t room, int *vocab_size)
+{
+    char text[256], tokens[256];
+    const char *file = text;
+    ingot_tokenizer *t;
+    snprintf(text, sizeof text, "%s/text.txt", folder);
+    snprintf(tokens, sizeof tokens, "%s/tok.json", folder);
+    snprintf(data, room, "%s/data", folder);
+    OK(ingot_stories_make(ctx, text, 1, 60000));
+    OK(ingot_tokenizer_train_corpus(ctx, &(ingot_tokenizer_training){.vocab_size = 300},
+                                    &(ingot_corpus_options){.inputs = &file, .input_count = 1}, &t));
+    OK(ingot_tokenizer_save(t, tokens));
+    *vocab_size = ingot_tokenizer_vocab_size(t);
+    ingot_tokenizer_free(t);
+    OK(ingot_data_prepare(
+        ctx, &(ingot_prepare_options){.inputs = &file, .input_count = 1, .tokenizer = tokens, .output = data}, NULL));
+}
+
+/* Trains to the end, or to what ends it. */
+static status train(const char *from, const ingot_model_options *shape, const device_def *def,
+                    const ingot_train_options *how)
+{
+    ingot_model *m;
+    ingot_trainer *t;
+    ingot_device *d;
+    OK(from ? ingot_model_load(ctx, from, &m) : ingot_model_new(ctx, shape, &m));
+    OK(ingot_device_open(ctx, "cpu", NULL, &d));
+    d->def = def;
+    OK(ingot_trainer_new(d, m, how, &t));
+    status s = ingot_trainer_run(t);
+    ingot_trainer_free(t);
+    ingot_model_free(m);
+    ingot_device_close(d);
+    return s;
+}
+
+static uint64_t sum_of(const char *folder, const char *file)
+{
+    char path[400];
+    text all;
+    snprintf(path, sizeof path, "%s/last/%s", folder, file);
+    OK(file_read_whole(ctx, path, 1 << 24, &all));
+    uint64_t sum = 14695981039346656037u; /* FNV-1a */
+    for (size_t i = 0; i < all.length; i++) sum = (sum ^ (unsigned char)all.at[i]) * 1099511628211u;
+    text_free(&all);
+    return sum;
+}
+
+/* What was saved stays whole, the message says where, and a device that is there goes on with it. On the CPU. */
+static void test_lost_device(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/ingot-lost-XXXXXX", data[256], lost[256], whole[256];
+    assert_non_null(mkdtemp(folder));
+    snprintf(lost, sizeof lost, "%s/lost", folder);
+    snprintf(whole, sizeof whole, "%s/whole", folder);
+    ingot_model_options shape = {.family = "llama", .layers = 1, .heads = 2, .kv_heads = 1, .dim = 16, .context = 16};
+    int vocab_size;
+    make_data(folder, data, sizeof data, &vocab_size);
+    shape.vocab_size = vocab_size;
+    device_def failing = device_cpu;
+    failing.run = run_until_lost;
+    ingot_train_options how = ingot_train_defaults();
+    how.data = data, how.output = lost, how.steps = 40, how.save_every = 10, how.ahead = 2, how.seed = 1;
+    how.optimizer = ingot_optimizer_defaults(1e-2, how.steps);
+    how.event = lose_at_25;
+    assert_int_equal(train(NULL, &shape, &failing, &how), INGOT_ERROR_DEVICE);
+    if (!strstr(ingot_message(ctx), "the device fell off the bus. The last good checkpoint is ") ||
+        !strstr(ingot_message(ctx), "/lost/last, of step 20"))
+        fail_msg("the message: %s", ingot_message(ctx));
+    how.event = NULL, how.resume = 1;
+    OK(train(lost, NULL, &device_cpu, &how));
+    how.resume = 0, how.output = whole;
+    OK(train(NULL, &shape, &device_cpu, &how));
+    assert_int_equal(sum_of(lost, "model.safetensors"), sum_of(whole, "model.safetensors"));
+    assert_int_equal(sum_of(lost, "optimizer.safetensors"), sum_of(whole, "optimizer.safetensors"));
+    OK(directory_remove(ctx, folder));
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_ahead_changes_nothing),
@@ -430,7 +531,8 @@ int main(int argc, char **argv)
                                        cmocka_unit_test(test_flat_over_steps),
                                        cmocka_unit_test(test_flat_over_cycles),
                                        cmocka_unit_test(test_limits),
-                                       cmocka_unit_test(test_faults)};
+                                       cmocka_unit_test(test_faults),
+                                       cmocka_unit_test(test_lost_device)};
     self = "/proc/self/exe";
     if (getenv("INGOT_TEST_DEVICE")) device_name = getenv("INGOT_TEST_DEVICE");
     if (argc > 1) return context_open(NULL) ? 4 : fault(!strcmp(argv[1], "fault-by-step"));
