@@ -480,7 +480,7 @@ static status train(const char *from, const ingot_model_options *shape, const de
 static uint64_t sum_of(const char *folder, const char *file)
 {
     char path[400];
-    text all;
+    text all = {0};
     snprintf(path, sizeof path, "%s/last/%s", folder, file);
     OK(file_read_whole(ctx, path, 1 << 24, &all));
     uint64_t sum = 14695981039346656037u; /* FNV-1a */
