@@ -168,6 +168,7 @@ typedef struct screen {
     double best_loss, seconds, rows;
     sampler_of_run sampler;
     const ingot_device *device;
+    int64_t most_taken;                      /* bytes that the device has handed out */
     uint64_t resident_before, most_resident; /* bytes, when the device was opened and after steps */
 } screen;
 
@@ -189,6 +190,14 @@ static bool is_sample_due(const screen *s, const ingot_train_event *e)
     return e->kind == INGOT_TRAIN_STEP && every && (e->result.step % every == 0 || e->result.step == e->steps);
 }
 
+/* To ask the driver takes longer than a small step. */
+static void look_at_memory(screen *s, int64_t step)
+{
+    s->most_taken = MAX(s->most_taken, s->device->taken_bytes);
+    if (step < 16 || step % 64 == 0 || step == s->last_step.steps)
+        s->most_resident = MAX(s->most_resident, device_memory_in_use(s->device));
+}
+
 static status on_event(void *user, const ingot_train_event *e)
 {
     screen *s = user;
@@ -196,7 +205,7 @@ static status on_event(void *user, const ingot_train_event *e)
         s->last_step = *e;
         s->seconds += e->seconds;
         s->rows += (double)e->rows;
-        if (s->o->report_memory) s->most_resident = MAX(s->most_resident, device_memory_in_use(s->device));
+        if (s->o->report_memory) look_at_memory(s, e->result.step);
     } else if (e->kind == INGOT_TRAIN_EVALUATION) {
         s->last_evaluation = *e;
         if (!(e->result.loss >= s->best_loss)) s->best_loss = e->result.loss;
@@ -222,6 +231,8 @@ static void report_memory(call *c, const ingot_train_memory *m, const screen *s)
     print_line(c, "memory: planned %s (%lld bytes); memory in use grew by %s (%llu bytes), %+.1f %%",
                format_bytes(planned, (uint64_t)m->peak_bytes), (long long)m->peak_bytes, format_bytes(measured, grown),
                (unsigned long long)grown, 100.0 * ((double)grown / (double)m->peak_bytes - 1));
+    print_line(c, "        the device handed out %lld bytes, %+lld of the plan; the rest is the driver's or the process's own",
+               (long long)s->most_taken, (long long)s->most_taken - (long long)m->peak_bytes);
 }
 
 static status finish(call *c, const train_options *o, const screen *s)
