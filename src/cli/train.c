@@ -231,8 +231,9 @@ static void report_memory(call *c, const ingot_train_memory *m, const screen *s)
     print_line(c, "memory: planned %s (%lld bytes); memory in use grew by %s (%llu bytes), %+.1f %%",
                format_bytes(planned, (uint64_t)m->peak_bytes), (long long)m->peak_bytes, format_bytes(measured, grown),
                (unsigned long long)grown, 100.0 * ((double)grown / (double)m->peak_bytes - 1));
-    print_line(c, "        the device handed out %lld bytes, %+lld of the plan; the rest is the driver's or the process's own",
-               (long long)s->most_taken, (long long)s->most_taken - (long long)m->peak_bytes);
+    print_line(
+        c, "        the device handed out %lld bytes, %+lld of the plan; the rest is the driver's or the process's own",
+        (long long)s->most_taken, (long long)s->most_taken - (long long)m->peak_bytes);
 }
 
 static status finish(call *c, const train_options *o, const screen *s)
