@@ -34,6 +34,8 @@ static status run_passes(build *b, const device *d, const ingot_compile_options 
     if (!oracle) TRY(pass_simplify(b));
     drop_dead_nodes(b);
     TRY(CHECK("simplify"));
+    if (!oracle) TRY(pass_match(b, &choice));
+    TRY(CHECK("match"));
     TRY(pass_lower(b, &choice));
     TRY(CHECK("lower"));
     if (oracle) {

@@ -1,7 +1,7 @@
 /* The passes: each takes a graph and leaves a graph that verifies. The engine runs them in the order of this list.
  *
- *     ingot_gradients (autodiff, while building) -> recompute -> simplify -> lower -> simplify -> absorb -> fuse ->
- *     choose -> hoist -> updates -> layout  ==>  a list of nodes, each with its kernel and its storage
+ *     ingot_gradients (autodiff, while building) -> recompute -> simplify -> match -> lower -> simplify -> absorb ->
+ *     fuse -> choose -> hoist -> updates -> layout  ==>  a list of nodes, each with its kernel and its storage
  *
  * A pass sees the device only as a kernel_choice: a function that names the kernel for a node.
  */
@@ -20,6 +20,7 @@ typedef struct kernel_choice {
 
 status pass_recompute(build *b);                          /* ingot_recompute_begin / _end */
 status pass_simplify(build *b);                           /* dead nodes, equal nodes, folded transposes, += products */
+status pass_match(build *b, const kernel_choice *choice); /* what one kernel does becomes one op */
 status pass_lower(build *b, const kernel_choice *choice); /* what has no kernel becomes smaller ops, to a fixed point */
 status pass_promote(build *b);                            /* all floats to float64 */
 status pass_absorb(build *b, const kernel_choice *choice); /* sums go into the op that makes an addend */

@@ -82,6 +82,23 @@ static cublasStatus_t pick_algorithm(product_plan *plan, const struct device_cap
     return CUBLAS_STATUS_SUCCESS;
 }
 
+static void describe_end(product_plan *plan)
+{
+    static const cublasLtEpilogue_t ends[] = {
+        [PRODUCT_PLAIN] = CUBLASLT_EPILOGUE_DEFAULT,   [PRODUCT_BIAS] = CUBLASLT_EPILOGUE_BIAS,
+        [PRODUCT_GELU] = CUBLASLT_EPILOGUE_GELU_BIAS,  [PRODUCT_GELU_KEPT] = CUBLASLT_EPILOGUE_GELU_AUX_BIAS,
+        [PRODUCT_GELU_GRAD] = CUBLASLT_EPILOGUE_DGELU, [PRODUCT_GELU_GRAD_SUMS] = CUBLASLT_EPILOGUE_DGELU_BGRAD,
+    };
+    const product_shape *p = &plan->shape;
+    cublasLtEpilogue_t end = ends[p->end];
+    cudaDataType vector = type_of(p->vector);
+    int64_t h_row = p->n;
+    cublasLtMatmulDescSetAttribute(plan->how, CUBLASLT_MATMUL_DESC_EPILOGUE, &end, sizeof end);
+    cublasLtMatmulDescSetAttribute(plan->how, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &vector, sizeof vector);
+    if (p->end >= PRODUCT_GELU_KEPT)
+        cublasLtMatmulDescSetAttribute(plan->how, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &h_row, sizeof h_row);
+}
+
 static cublasStatus_t describe(product_plan *plan, const struct device_caps *caps)
 {
     const product_shape *p = &plan->shape;
@@ -97,10 +114,7 @@ static cublasStatus_t describe(product_plan *plan, const struct device_caps *cap
     cublasOperation_t first = turn_b ? CUBLAS_OP_T : CUBLAS_OP_N, second = turn_a ? CUBLAS_OP_T : CUBLAS_OP_N;
     cublasLtMatmulDescSetAttribute(plan->how, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first);
     cublasLtMatmulDescSetAttribute(plan->how, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second);
-    if (p->has_bias) {
-        cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
-        cublasLtMatmulDescSetAttribute(plan->how, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
-    }
+    if (p->end != PRODUCT_PLAIN) describe_end(plan);
     if (p->batch > 1) {
         set_batch(plan->a, p->batch, p->a_step);
         set_batch(plan->b, p->batch, p->b_step);
@@ -122,9 +136,10 @@ status product_new(context *ctx, const struct device_caps *caps, const product_s
                       (long long)p->m, (long long)p->k, (long long)p->k, (long long)p->n, cublasLtGetStatusString(e));
 }
 
-void product_bias(product_plan *plan, const void *bias)
+void product_bind(product_plan *plan, const void *vector, const void *h)
 {
-    cublasLtMatmulDescSetAttribute(plan->how, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
+    if (vector) cublasLtMatmulDescSetAttribute(plan->how, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &vector, sizeof vector);
+    if (h) cublasLtMatmulDescSetAttribute(plan->how, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &h, sizeof h);
 }
 
 status product_run(const product_plan *plan, const queue *q, const void *a, const void *b, const void *c, void *y,

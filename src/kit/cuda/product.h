@@ -13,14 +13,25 @@
 extern "C" {
 #endif
 
+/* What is done to the result while it is written. Vectors have n elements; h is (m, n) of the result's dtype. */
+typedef enum product_end {
+    PRODUCT_PLAIN,
+    PRODUCT_BIAS,           /* + bias */
+    PRODUCT_GELU,           /* gelu(.. + bias) */
+    PRODUCT_GELU_KEPT,      /* the same; h is what gelu was taken of */
+    PRODUCT_GELU_GRAD,      /* gelu'(h) .. */
+    PRODUCT_GELU_GRAD_SUMS, /* the same, and the sums of its rows */
+} product_end;
+
 typedef struct product_shape {
     int64_t m, n, k;
     int64_t a_row, a_col, b_row, b_col; /* strides; one of each pair is 1 */
     int64_t y_row;                      /* 0: n. Of c as well */
     int64_t batch, a_step, b_step;      /* batch 0 or 1: one product; y and c of a batch lie one after the other */
     ingot_dtype in, out;
-    bool adds;                                      /* c is given */
-    bool has_bias;                                  /* product_bias will be called: n elements of `out` */
+    bool adds; /* c is given */
+    product_end end;
+    ingot_dtype vector;                             /* of bias or sums */
     int64_t a_offset, b_offset, c_offset, y_offset; /* bytes that the pointers will be beyond a multiple of 256 */
     int64_t workspace;                              /* bytes that product_run will have */
 } product_shape;
@@ -31,8 +42,8 @@ void product_free(void *plan);
 status product_run(const product_plan *plan, const queue *q, const void *a, const void *b, const void *c, void *y,
                    void *workspace);
 
-/* Where the n elements lie that the next runs add to every row. */
-void product_bias(product_plan *plan, const void *bias);
+/* Where what the end needs lies, for the next runs: bias or sums (n), and h; NULL for what it does not need. */
+void product_bind(product_plan *plan, const void *vector, const void *h);
 
 /* Workspace for a product of so many operations: sums split over blocks, for large products what the library's makers
  * recommend. With room to begin at a multiple of 256. */

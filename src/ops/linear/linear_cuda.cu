@@ -51,7 +51,7 @@ static status prepare(context *ctx, const step *s, const device_caps *caps, void
     p.m = shape_count(s->in[0].shape) / k, p.n = n, p.k = k;
     p.a_row = k, p.a_col = 1, p.b_row = in_out ? n : 1, p.b_col = in_out ? 1 : k;
     p.in = s->in[0].dtype, p.out = s->out[0].dtype;
-    p.has_bias = true;
+    p.end = PRODUCT_BIAS, p.vector = p.out;
     p.a_offset = s->in[0].byte_offset, p.b_offset = s->in[1].byte_offset, p.y_offset = s->out[0].byte_offset;
     p.workspace = s->scratch_bytes - bias_bytes(s->node);
     r->outputs = n;
@@ -77,7 +77,7 @@ static status launch(const step *s, queue *q)
                                                                             r->outputs);
         bias = to_narrow;
     }
-    product_bias(r->plan, bias);
+    product_bind(r->plan, bias, nullptr);
     return product_run(r->plan, q, s->in[0].data, s->in[1].data, nullptr, s->out[0].data,
                        (char *)s->scratch + bias_bytes(s->node));
 }

@@ -1,0 +1,100 @@
+/* Small graphs that a device has one kernel for become one op: a linear layer and the gelu behind it, and the way back through
+ * both. Where no kernel takes the larger op the graph stays as it is.
+ */
+#include "ops/linear_gelu/linear_gelu.h"
+#include "ops/matmul/matmul.h"
+#include "ops/reduce/reduce.h"
+#include "passes/passes.h"
+
+/* Before `at`, in its scope; the caller ends with `done`. */
+static void write_before(build *b, node *at)
+{
+    b->cursor = at;
+    b->scope = at->scope;
+    b->in_backward = at->backward;
+    b->segment = at->segment;
+}
+
+static void done(build *b)
+{
+    b->cursor = NULL;
+    b->scope = "";
+    b->in_backward = false;
+    b->segment = 0;
+}
+
+/* gelu(linear(x, w, bias)) */
+static void match_linear_gelu(build *b, const kernel_choice *choice, const node *gelu)
+{
+    value *h = gelu->in[0];
+    node *linear = h->node;
+    if (linear->op != &op_linear_def || linear->recomputed != gelu->recomputed) return;
+    write_before(b, linear);
+    node *made = node_new(b, &op_linear_gelu_def, linear->in, linear->inputs, linear->attrs);
+    done(b);
+    if (!made) return;
+    made->recomputed = linear->recomputed;
+    if (value_uses(b, h) > 1) node_output(b, made, LINEAR_GELU_H);
+    if (!choice->kernel(choice->device, made)) {
+        node_remove(b, made);
+        return;
+    }
+    value_replace(b, gelu->out[0], made->out[LINEAR_GELU_Y]);
+    if (made->out[LINEAR_GELU_H]) value_replace(b, h, made->out[LINEAR_GELU_H]);
+}
+
+/* What a value was before its dims were written otherwise. */
+static value *unshaped(value *v)
+{
+    while (v->node->op == &op_reshape_def) v = v->node->in[0];
+    return v;
+}
+
+/* The sum of the rows of dh, the gradient of a bias. */
+static node *sum_of_rows(const node *gelu_grad)
+{
+    for (node *n = gelu_grad->after; n; n = n->after) {
+        if (n->op != &op_reduce_def || unshaped(n->in[0]) != gelu_grad->out[0]) continue;
+        const reduce_attrs *a = n->attrs;
+        if (a->kind == REDUCE_SUM && a->axis == 0 && !a->keep && n->in[0]->shape.rank == 2 &&
+            n->out[0]->dtype == dtype_statistic(n->in[0]->dtype))
+            return n;
+    }
+    return NULL;
+}
+
+/* gelu_grad(h, dy w), the product used nowhere else. */
+static void match_linear_gelu_grad(build *b, const kernel_choice *choice, node *n)
+{
+    value *d = n->in[1];
+    while (d->node->op == &op_reshape_def && value_uses(b, d) == 1) d = d->node->in[0];
+    const node *product = d->node;
+    if (product->op != &op_matmul_def || product->inputs > 2 || value_uses(b, d) > 1 || d->shape.rank != 2) return;
+    const matmul_attrs *t = product->attrs;
+    if (t->trans_a || t->wide || product->recomputed != n->recomputed) return;
+    const linear_attrs in_out = {t->trans_b};
+    write_before(b, n);
+    value *h = ingot_reshape(b, n->in[0], d->shape);
+    node *made =
+        h ? node_new(b, &op_linear_gelu_grad_def, (value *const[]){product->in[0], product->in[1], h}, 3, &in_out)
+          : NULL;
+    value *dh = made ? ingot_reshape(b, made->out[LINEAR_GELU_GRAD_DH], n->out[0]->shape) : NULL;
+    done(b);
+    if (!dh) return;
+    node *sum = sum_of_rows(n);
+    if (sum) node_output(b, made, LINEAR_GELU_GRAD_SUMS);
+    made->recomputed = n->recomputed;
+    if (!choice->kernel(choice->device, made)) return; /* dead nodes are dropped */
+    value_replace(b, n->out[0], dh);
+    if (sum) value_replace(b, sum->out[0], made->out[LINEAR_GELU_GRAD_SUMS]);
+}
+
+status pass_match(build *b, const kernel_choice *choice)
+{
+    for (node *n = b->first; n && !b->status; n = n->after) {
+        if (n->op == &op_gelu_def) match_linear_gelu(b, choice, n);
+        if (n->op == &op_gelu_grad_def) match_linear_gelu_grad(b, choice, n);
+    }
+    drop_dead_nodes(b);
+    return ingot_build_status(b);
+}
