@@ -242,6 +242,7 @@ static status open_one(context *ctx, const device_def *def, const ingot_device_o
         free(d);
         return s;
     }
+    d->joins = d->def->joins;
     s = take_options(d, options);
     if (s)
         ingot_device_close(d);

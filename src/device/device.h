@@ -82,6 +82,7 @@ typedef struct device_def {
     bool side_by_side;    /* steps that share no memory run at the same time */
     int64_t rows_at_once; /* token rows that keep it busy: the parts in which a prompt is read; 0: it does not care */
     bool runs_host_code;  /* calls functions of applications: the `cpu` of custom ops */
+    bool joins;           /* launches cost: products of one input are made at once (ingot_device.joins) */
     bool has_tf32;        /* obeys ingot_device_options.tf32 */
     status (*open)(context *ctx, const ingot_device_options *options, device *d); /* sets caps, kernels, self */
     void (*close)(device *d);
@@ -116,6 +117,7 @@ struct ingot_device {
     const kernel_def *any_op; /* takes every op that no kernel of the table takes; NULL but for null */
     const kernel_def *custom; /* takes applications' ops that bring source for it; NULL: the device compiles none */
     kernel_level level;       /* the ceiling */
+    bool joins;               /* products of one input are joined where their weights lie side by side */
     bool row_invariant, tf32;
     char *prefer;   /* names of kernels, with commas between; NULL: none */
     tuning *tuning; /* what was measured here; NULL: nothing. Used under `best` */

@@ -159,6 +159,7 @@ ingot_status ingot_compile(ingot_build *b, ingot_device *d, const ingot_compile_
     p->owns_store = !p->store;
     if (p->owns_store) TRY_OR(failed, ingot_store_new(d, &p->store));
     TRY_OR(failed, declare_states(p));
+    TRY_OR(failed, join_states(p));
     TRY_OR(failed, derive_states(p));
     TRY_OR(failed, run_passes(b, d, options));
     TRY_OR(failed, derive_note_groups(p));

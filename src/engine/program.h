@@ -96,6 +96,10 @@ status device_write_as(device *d, const allocation *to, int64_t offset, dtype st
 status device_read_as(device *d, const allocation *from, int64_t offset, dtype storage, void *data, dtype wanted,
                       int64_t count);
 
+/* joined.c */
+status join_products(ingot_store *s, build *b); /* of one input; before gradients are made, else join_states does it */
+status join_states(ingot_program *p);           /* neighbours that are read or updated together; before derive_states */
+
 /* derived.c */
 status derive_states(ingot_program *p);      /* casts of states become their 16-bit copies; before the passes */
 status derive_note_groups(ingot_program *p); /* fills p->derived and p->updates */

@@ -171,6 +171,27 @@ status store_derive(ingot_store *s, const store_state *of, dtype d, store_state 
     return INGOT_OK;
 }
 
+status store_join(ingot_store *s, const store_state *first, const store_state *last, store_state **out)
+{
+    const char *name = arena_printf(s->names, "%s..%s", first->name, last->name);
+    *out = name ? store_find(s, name) : NULL;
+    if (*out) return INGOT_OK;
+    store_state *state = name ? calloc(1, sizeof *state) : NULL;
+    if (!state || !ARRAY_PUSH(&s->states, state)) {
+        free(state);
+        return fail_memory(s->device->ctx, "a state", sizeof *state);
+    }
+    *state = *first;
+    int64_t bytes = last->offset - first->offset + shape_count(last->shape) * ingot_dtype_bytes(last->storage);
+    int64_t row = shape_count(first->shape) / first->shape.dim[0] * ingot_dtype_bytes(first->storage);
+    state->name = name;
+    state->shape.dim[0] = bytes / row;
+    state->memory = NULL;
+    state->joined = true;
+    *out = state;
+    return INGOT_OK;
+}
+
 static status allocate_zeroed(ingot_store *s, int64_t bytes, allocation *out)
 {
     device *d = s->device;

@@ -23,6 +23,7 @@ typedef struct store_state {
     const char *group;  /* "" for none */
     allocation *memory; /* NULL until allocated */
     int64_t offset;     /* bytes */
+    bool joined;        /* several neighbours as one: they have names of their own as well */
 } store_state;
 
 typedef struct store_group {
@@ -57,6 +58,8 @@ store_group *store_find_group(const ingot_store *s, const char *name);
 store_group *store_group_of(const ingot_store *s, const store_state *state);
 /* The 16-bit copy of a state in a float32 group, with its group; made known if it is not. */
 status store_derive(ingot_store *s, const store_state *of, dtype d, store_state **out);
+/* Two states of a group and all that lies between them as one, along their first dim; made known if it is not. */
+status store_join(ingot_store *s, const store_state *first, const store_state *last, store_state **out);
 /* Memory for a state, or for its whole group; zeroed. */
 status store_allocate(ingot_store *s, store_state *state);
 /* At least `bytes` of activations; every program of the store is bound anew when they move. */

@@ -1,5 +1,5 @@
-/* Small graphs that a device has one kernel for become one op: a linear layer and the gelu behind it, and the way back through
- * both. Where no kernel takes the larger op the graph stays as it is.
+/* Small graphs that a device has one kernel for become one op: a linear layer and the gelu behind it, the way back through
+ * both, a linear layer and the sum behind it. Where no kernel takes the larger op the graph stays as it is.
  */
 #include "ops/linear_gelu/linear_gelu.h"
 #include "ops/matmul/matmul.h"
@@ -89,9 +89,34 @@ static void match_linear_gelu_grad(build *b, const kernel_choice *choice, node *
     if (sum) value_replace(b, sum->out[0], made->out[LINEAR_GELU_GRAD_SUMS]);
 }
 
+/* c + linear(x, w, bias), the product used nowhere else. */
+static void match_linear_add(build *b, const kernel_choice *choice, node *add)
+{
+    for (int i = 0; i < 2; i++) {
+        const node *linear = add->in[i]->node;
+        value *c = add->in[1 - i];
+        if (linear->op != &op_linear_def || linear->recomputed != add->recomputed || value_uses(b, add->in[i]) > 1)
+            continue;
+        if (!shape_equal(c->shape, add->in[i]->shape) || c->dtype != add->in[i]->dtype) continue;
+        value *in[] = {linear->in[0], linear->in[1], linear->inputs > 2 ? linear->in[2] : NULL, c};
+        write_before(b, add);
+        node *made = node_new(b, &op_linear_add_def, in, (int)COUNT(in), linear->attrs);
+        done(b);
+        if (!made) return;
+        made->recomputed = add->recomputed;
+        made->scope = linear->scope;
+        if (choice->kernel(choice->device, made)) {
+            value_replace(b, add->out[0], made->out[0]);
+            return;
+        }
+        node_remove(b, made);
+    }
+}
+
 status pass_match(build *b, const kernel_choice *choice)
 {
     for (node *n = b->first; n && !b->status; n = n->after) {
+        if (n->op == &op_add_def) match_linear_add(b, choice, n);
         if (n->op == &op_gelu_def) match_linear_gelu(b, choice, n);
         if (n->op == &op_gelu_grad_def) match_linear_gelu_grad(b, choice, n);
     }

@@ -18,6 +18,13 @@ typedef struct kernel_choice {
     const char *device_name;
 } kernel_choice;
 
+/* How states lie, for passes that read several as one. */
+typedef struct neighbours {
+    bool (*follows)(const void *store, const value *state, const value *next); /* without a gap between them */
+    const void *store;
+} neighbours;
+
+status pass_join(build *b, const neighbours *lie);        /* products of one input become one; before gradients */
 status pass_recompute(build *b);                          /* ingot_recompute_begin / _end */
 status pass_simplify(build *b);                           /* dead nodes, equal nodes, folded transposes, += products */
 status pass_match(build *b, const kernel_choice *choice); /* what one kernel does becomes one op */

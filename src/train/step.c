@@ -46,7 +46,7 @@ static status declare_states(ingot_stepper *s, const build *b)
     if (!s->trained.at) return fail_memory(s->ctx, "the list of parameters", (uint64_t)states);
     for (int64_t i = 0; i < states; i++) {
         const store_state *weight = s->store->states.at[i];
-        if (!is_trained(weight, &group)) continue;
+        if (weight->joined || !is_trained(weight, &group)) continue;
         s->trained.at[s->trained.count++] = (trained){weight->name, weight->shape, group == GROUP_DECAY};
         for (int kind = 0; kind < kind_count; kind++) {
             char lies_in[64];
@@ -141,6 +141,7 @@ static status compile_micro(ingot_stepper *s, bool add, ingot_program **out)
         failed = ingot_fail(s->ctx, INGOT_ERROR_ARGUMENT, "the task gave no loss or no count");
     if (!failed && !s->trained.count) failed = declare_states(s, b);
     if (!failed && s->task.stochastic_rounding) failed = round_by_chance(s);
+    if (!failed) failed = join_products(s->store, b);
     if (failed && !ingot_build_status(b)) {
         ingot_build_free(b);
         return failed;

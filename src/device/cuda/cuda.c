@@ -408,6 +408,7 @@ const device_def ingot_cuda_device = {
     .name = "cuda",
     .summary = "NVIDIA GPUs",
     .side_by_side = true,
+    .joins = true,
     .has_tf32 = true,
     .rows_at_once = 2048,
     .open = open_cuda,

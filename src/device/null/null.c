@@ -47,6 +47,7 @@ const device_def device_null = {
     .summary = "runs nothing, for tests and plans",
     .by_name_only = true,
     .runs_nothing = true,
+    .joins = true,
     .open = open_null,
     .run = run,
     .describe = describe,

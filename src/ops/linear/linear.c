@@ -86,6 +86,42 @@ const op_def op_linear_def = {
             {.in = {S(33, 72), S(72, 136), S(136)}, .attrs = IN_OUT}),
 };
 
+/* linear_add: made by the match pass where a device has a kernel for it. */
+
+static status add_infer(build *b, const node *n, inferred *out)
+{
+    char one[128], other[128];
+    TRY(infer(b, n, out));
+    if (!shape_equal(out[0].shape, n->in[LINEAR_ADD_C]->shape) || out[0].dtype != n->in[LINEAR_ADD_C]->dtype)
+        return infer_fail(b, n, "c is %s%s, the product %s", ingot_dtype_name(n->in[LINEAR_ADD_C]->dtype),
+                          shape_print(one, n->in[LINEAR_ADD_C]->shape), shape_print(other, out[0].shape));
+    return INGOT_OK;
+}
+
+static void add_lower(build *b, const node *n, value **out)
+{
+    value *y = ingot_linear_with(b, n->in[0], n->in[1], n->in[2], (int)ATTRS_OF(linear_attrs, n)->in_out);
+    out[0] = ingot_add(b, n->in[LINEAR_ADD_C], y);
+}
+
+const op_def op_linear_add_def = {
+    .name = "linear_add",
+    .doc = "y = c + x w^T (+ bias) as linear has it, c and y (..., N): a layer and the residual stream behind it.",
+    .inputs = {{"x", FLOAT}, {"w", FLOAT}, {"bias", FLOAT, .optional = true, .wide = true}, {"c", FLOAT}},
+    .outputs = {{"y", .may_reuse = INPUT(LINEAR_ADD_C)}},
+    ATTRS(linear_attrs, ATTR(linear_attrs, in_out, ATTR_I64, .minimum = 0, .maximum = 1)),
+    .traits = OP_INTERNAL,
+    .infer = add_infer,
+    .lower = add_lower,
+    .cost = cost,
+    BENCH({.in = {S(2048, 3072), S(768, 3072), S(768), S(2048, 768)}, .attrs = OUT_IN}),
+    SAMPLES({.in = {S(2, 3, 5), S(7, 5), S(7), S(2, 3, 7)}, .attrs = OUT_IN},
+            {.in = {S(31, 33), S(32, 33), NOT_GIVEN, S(31, 32)}, .attrs = OUT_IN},
+            {.in = {S(5, 7, 64), S(40, 64), S(40), S(5, 7, 40)}, .attrs = OUT_IN},
+            {.in = {S(33, 72), S(72, 136), S(136), S(33, 136)}, .attrs = IN_OUT},
+            {.in = {S(130, 256), S(384, 256), NOT_GIVEN, S(130, 384)}, .attrs = OUT_IN}),
+};
+
 ingot_value *ingot_linear_with(ingot_build *b, ingot_value *x, ingot_value *w, ingot_value *bias, int in_out)
 {
     linear_attrs a = {!!in_out};

@@ -7,4 +7,6 @@ typedef struct linear_attrs {
     int64_t in_out; /* w is (K, N), as GPT-2's Conv1D has it, in place of (N, K) */
 } linear_attrs;
 
+enum { LINEAR_ADD_C = 3 }; /* linear_add: what the product is added to */
+
 #endif

@@ -16,7 +16,7 @@ template <typename T> __global__ void narrow(T *y, const float *x, int64_t n)
 
 static bool is_wide(const node *n)
 {
-    return n->in[2]->dtype != n->in[0]->dtype; // a float32 bias beside 16-bit numbers
+    return n->inputs > 2 && n->in[2] && n->in[2]->dtype != n->in[0]->dtype; // a float32 bias beside 16-bit numbers
 }
 
 static void unprepare(void *prepared)
@@ -46,12 +46,14 @@ static status prepare(context *ctx, const step *s, const device_caps *caps, void
     bool in_out = ATTRS_OF(linear_attrs, s->node)->in_out != 0;
     ready *r = (ready *)calloc(1, sizeof *r);
     if (!r) return fail_memory(ctx, "a product", sizeof *r);
-    int64_t k = inputs_of(s->node), n = shape_count(s->in[2].shape);
+    int64_t k = inputs_of(s->node), n = s->out[0].shape.dim[s->out[0].shape.rank - 1];
     product_shape p = {};
     p.m = shape_count(s->in[0].shape) / k, p.n = n, p.k = k;
     p.a_row = k, p.a_col = 1, p.b_row = in_out ? n : 1, p.b_col = in_out ? 1 : k;
     p.in = s->in[0].dtype, p.out = s->out[0].dtype;
-    p.end = PRODUCT_BIAS, p.vector = p.out;
+    p.end = s->node->in[2] ? PRODUCT_BIAS : PRODUCT_PLAIN, p.vector = p.out;
+    p.adds = s->node->op == &op_linear_add_def;
+    if (p.adds) p.c_offset = s->in[LINEAR_ADD_C].byte_offset;
     p.a_offset = s->in[0].byte_offset, p.b_offset = s->in[1].byte_offset, p.y_offset = s->out[0].byte_offset;
     p.workspace = s->scratch_bytes - bias_bytes(s->node);
     r->outputs = n;
@@ -77,31 +79,30 @@ static status launch(const step *s, queue *q)
                                                                             r->outputs);
         bias = to_narrow;
     }
+    const void *c = s->node->op == &op_linear_add_def ? s->in[LINEAR_ADD_C].data : nullptr;
     product_bind(r->plan, bias, nullptr);
-    return product_run(r->plan, q, s->in[0].data, s->in[1].data, nullptr, s->out[0].data,
+    return product_run(r->plan, q, s->in[0].data, s->in[1].data, c, s->out[0].data,
                        (char *)s->scratch + bias_bytes(s->node));
 }
 
-// Of 16-bit numbers; a few rows, as in decoding, are better lowered, and so is what the library finds unaligned.
+// A few rows, as in decoding, are better lowered, and so is what the library finds unaligned.
 static bool match(const node *n, const device_caps *)
 {
     ingot_dtype d = n->in[0]->dtype;
-    if (n->inputs < 3 || !n->in[2] || (d != INGOT_BF16 && d != INGOT_F16)) return false;
-    if (n->in[1]->dtype != d || n->out[0]->dtype != d || (n->in[2]->dtype != d && n->in[2]->dtype != INGOT_F32))
+    const value *bias = n->inputs > 2 ? n->in[2] : nullptr;
+    if ((d != INGOT_BF16 && d != INGOT_F16 && d != INGOT_F32) || n->in[1]->dtype != d || n->out[0]->dtype != d)
         return false;
+    if (bias ? bias->dtype != d && bias->dtype != INGOT_F32 : n->op == &op_linear_def) return false;
+    const shape *y = &n->out[0]->shape;
     int64_t k = inputs_of(n), rows = shape_count(n->in[0]->shape) / k;
-    return rows > 16 && k % 8 == 0 && shape_count(n->in[2]->shape) % 8 == 0;
+    return rows > 16 && k % 8 == 0 && y->dim[y->rank - 1] % 8 == 0;
 }
 
+#define PRODUCT                                                                                                        \
+    .level = LEVEL_BEST, .match = match, .scratch = scratch, .prepare = prepare, .unprepare = unprepare,               \
+    .launch = launch, .error = ERROR_SUM
 extern "C" const kernel_def linear_cuda[] = {
-    {.op = &op_linear_def,
-     .name = "linear.cublaslt",
-     .level = LEVEL_BEST,
-     .match = match,
-     .scratch = scratch,
-     .prepare = prepare,
-     .unprepare = unprepare,
-     .launch = launch,
-     .error = ERROR_SUM},
+    {.op = &op_linear_def, .name = "linear.cublaslt", PRODUCT},
+    {.op = &op_linear_add_def, .name = "linear_add.cublaslt", PRODUCT},
     {},
 };

@@ -1,4 +1,5 @@
-// Rotary positions on CUDA: a thread turns one pack of pairs, so that y may lie over x.
+// Rotary positions on CUDA: a thread turns one pack of pairs, so that y may lie over x. x may be a slice of rows that are
+// longer: queries and keys of one product.
 #include "kit/cuda/stage.h"
 #include "kit/cuda/values.cuh"
 #include "ops/rope/rope.h"
@@ -7,6 +8,8 @@
 struct rope_numbers {
     int64_t items; // rows * heads * (packs of pairs + packs that stay)
     int heads, dim, turned, positions, inverse;
+    int inner;                      // rows of x that x_row apart; then x_outer
+    int64_t x_head, x_row, x_outer; // elements
 };
 
 template <typename T, int N, bool INTERLEAVED>
@@ -17,14 +20,15 @@ __global__ void rope_turn(T *y, const T *x, const int32_t *position, weights tab
     for (CUDA_EACH(i, r.items)) {
         int64_t head = i / each;
         int item = (int)(i - head * each);
-        const T *from = x + head * r.dim;
+        int64_t row = head / r.heads;
+        const T *from = x + (head - row * r.heads) * r.x_head + row % r.inner * r.x_row + row / r.inner * r.x_outer;
         T *to_y = y + head * r.dim;
         if (item >= packs) {
             int at = r.turned + (item - packs) * N;
             store_pack<N>(to_y + at, load_pack<N>(from + at));
             continue;
         }
-        int32_t where = position[head / r.heads];
+        int32_t where = position[row];
         float c[N] = {}, s[N] = {};
         if (where >= 0 && where < r.positions) {
             load_weights<T>(c, table, (int64_t)where * r.turned + item * N);
@@ -43,17 +47,29 @@ __global__ void rope_turn(T *y, const T *x, const int32_t *position, weights tab
     }
 }
 
+// Whether packs of n elements of x begin evenly.
+static bool packs_begin_evenly(const tensor *x, const rope_numbers *r, int n, int size)
+{
+    return r->x_head % n == 0 && r->x_row % n == 0 && r->x_outer % n == 0 && x->byte_offset % (n * size) == 0;
+}
+
 static status launch(const step *s, queue *q)
 {
+    const tensor *x = &s->in[0];
+    int64_t rank = x->shape.rank;
     const rope_attrs *a = ATTRS_OF(rope_attrs, s->node);
     rope_shape p = rope_shape_of(s);
     by_dtype(s->in[0].dtype, [&](auto t) {
         using T = decltype(t);
         constexpr int N = WIDE<T>;
-        bool wide = !a->interleaved && p.turned / 2 % N == 0 && p.dim % N == 0;
-        int64_t each = (p.turned / 2 + p.dim - p.turned) / (wide ? N : 1);
-        rope_numbers r = {p.rows * p.heads * each, (int)p.heads,     (int)p.dim,
-                          (int)p.turned,           (int)p.positions, (int)a->inverse};
+        rope_numbers r = {0, (int)p.heads, (int)p.dim, (int)p.turned, (int)p.positions, (int)a->inverse};
+        r.inner = rank > 2 ? (int)x->shape.dim[rank - 3] : 1;
+        r.x_head = x->stride[rank - 2];
+        r.x_row = rank > 2 ? x->stride[rank - 3] : 0;
+        r.x_outer = rank > 3 ? x->stride[rank - 4] : 0;
+        bool wide =
+            !a->interleaved && p.turned / 2 % N == 0 && p.dim % N == 0 && packs_begin_evenly(x, &r, N, sizeof(T));
+        r.items = p.rows * p.heads * ((p.turned / 2 + p.dim - p.turned) / (wide ? N : 1));
         auto turn = wide ? rope_turn<T, N, false> : a->interleaved ? rope_turn<T, 1, true> : rope_turn<T, 1, false>;
         turn<<<cuda_blocks(r.items), CUDA_THREADS, 0, q->stream>>>(
             (T *)s->out[0].data, (const T *)s->in[0].data, (const int32_t *)s->in[1].data, weights_of(&s->in[2]), r);
@@ -63,14 +79,16 @@ static status launch(const step *s, queue *q)
 
 static bool match(const node *n, const device_caps *)
 {
-    return cuda_match_like(n, 0) && n->out[0]->dtype == n->in[0]->dtype && shape_count(n->in[0]->shape) < INT32_MAX;
+    return cuda_match_like(n, 0) && n->out[0]->dtype == n->in[0]->dtype && shape_count(n->in[0]->shape) < INT32_MAX &&
+           n->in[0]->shape.rank <= 4;
 }
 
 static bool stage_of(const step *s, const device_caps *, stage_offer *o)
 {
     const rope_attrs *a = ATTRS_OF(rope_attrs, s->node);
     rope_shape p = rope_shape_of(s);
-    if (p.rows != 1 || shape_count(s->in[0].shape) > INT16_MAX || p.positions > INT32_MAX) return false;
+    if (p.rows != 1 || s->in[0].stride[s->in[0].shape.rank - 2] != p.dim) return false; // one row, its heads side by side
+    if (shape_count(s->in[0].shape) > INT16_MAX || p.positions > INT32_MAX) return false;
     o->stage.kind = STAGE_ROPE;
     o->stage.inputs = 3, o->stage.outputs = 1;
     o->stage.count = (int32_t)shape_count(s->in[0].shape);
@@ -87,6 +105,7 @@ extern "C" const kernel_def rope_cuda[] = {
      .level = LEVEL_BEST,
      .traits = KERNEL_WAITS | KERNEL_ROW_INVARIANT,
      .match = match,
+     .wants = {STORAGE_LAST_CONTIGUOUS},
      .launch = launch,
      .error = ERROR_POINTWISE,
      .stage = stage_of},

@@ -1,0 +1,97 @@
+/* Products of one input whose weights lie side by side: one product, and the same training. */
+#include "tests.h"
+#include "base/rng.h"
+#include "device/device.h"
+#include "engine/program.h"
+#include "ingot/ops.h"
+#include "train/step.h"
+
+enum { ROWS = 12, IN = 8, OUT = 32, PARTS = 4, STEPS = 5 };
+
+/* Queries, keys and values with biases, and one more of the same input whose matrix lies elsewhere. */
+static ingot_loss network(void *user, ingot_build *b, ingot_value *rng)
+{
+    (void)user, (void)rng;
+    static const char *const names[PARTS] = {"q", "k", "v", "far"};
+    static const char *const biases[PARTS] = {"q.bias", "k.bias", "v.bias", "far.bias"};
+    static const int64_t out[PARTS] = {OUT, 2 * OUT, 2 * OUT, OUT};
+    ingot_value *x = ingot_input(b, "x", INGOT_F32, INGOT_SHAPE(ROWS, IN)), *sum = NULL;
+    for (int i = 0; i < PARTS; i++) {
+        if (i == 3) ingot_state_in(b, "between", INGOT_F32, INGOT_SHAPE(3, 5), "weight.decay");
+        ingot_value *w = ingot_state_in(b, names[i], INGOT_F32, INGOT_SHAPE(out[i], IN), "weight.decay");
+        ingot_value *bias = ingot_state_in(b, biases[i], INGOT_F32, INGOT_SHAPE(out[i]), "weight.no_decay");
+        ingot_value *y = ingot_tanh(b, ingot_linear(b, x, w, i == 3 ? NULL : bias));
+        if (i == 1) y = ingot_mul_scalar(b, y, 2);
+        ingot_value *one = ingot_sum_all(b, ingot_square(b, ingot_add_scalar(b, y, 0.25 * i - 0.5)));
+        sum = sum ? ingot_add(b, sum, one) : one;
+    }
+    return (ingot_loss){.sum = sum, .count = ingot_constant(b, ROWS, INGOT_F32, INGOT_SCALAR)};
+}
+
+static int64_t products(const ingot_program *p)
+{
+    int64_t found = 0;
+    for (int64_t i = 0; i < p->main.count; i++) found += !strcmp(p->main.steps[i].node->op->name, "matmul");
+    return found;
+}
+
+static void fill(ingot_context *ctx, ingot_stepper *s)
+{
+    static const char *const names[] = {"q", "k", "v", "far", "q.bias", "k.bias", "v.bias"};
+    static const int sizes[] = {OUT * IN, 2 * OUT * IN, 2 * OUT * IN, OUT * IN, OUT, 2 * OUT, 2 * OUT};
+    float values[2 * OUT * IN];
+    rng r = rng_make(3, 1);
+    for (int i = 0; i < 7; i++) {
+        for (int j = 0; j < sizes[i]; j++) values[j] = (float)(0.5 * rng_normal(&r));
+        OK(ingot_store_write(ingot_stepper_store(s), names[i], values, sizes[i] * (int64_t)sizeof *values));
+    }
+}
+
+static int64_t train(bool joins, int micros, double losses[STEPS])
+{
+    ingot_context *ctx;
+    ingot_device *d;
+    ingot_stepper *s;
+    float x[2][ROWS * IN];
+    rng r = rng_make(7, 0);
+    assert_int_equal(ingot_context_new(&(ingot_context_options){.threads = 2}, &ctx), INGOT_OK);
+    OK(ingot_device_open(ctx, "cpu", NULL, &d));
+    d->joins = joins;
+    for (int i = 0; i < 2 * ROWS * IN; i++) x[i / (ROWS * IN)][i % (ROWS * IN)] = (float)rng_normal(&r);
+    const ingot_optimizer how = {
+        .schedule = {.lr = 1e-2, .steps = STEPS}, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .clip = 1};
+    OK(ingot_stepper_new(d, NULL, &(ingot_task){.loss = network}, &how, &s));
+    fill(ctx, s);
+    const ingot_feed batches[] = {{"x", x[0], sizeof x[0]}, {"x", x[1], sizeof x[1]}};
+    for (int i = 0; i < STEPS; i++) {
+        ingot_step_result result;
+        OK(ingot_stepper_step(s, batches, 1, micros, &result));
+        losses[i] = result.loss;
+    }
+    int64_t found = products(s->first);
+    if (micros > 1) assert_int_equal(found, products(s->more));
+    ingot_stepper_free(s);
+    ingot_device_close(d);
+    ingot_context_free(ctx);
+    return found;
+}
+
+static void test_joined_training_is_the_same(void **state)
+{
+    (void)state;
+    for (int micros = 1; micros <= 2; micros++) {
+        double apart[STEPS], joined[STEPS];
+        assert_int_equal(train(false, micros, apart), 2 * PARTS); /* forward, and each weight's gradient */
+        assert_int_equal(train(true, micros, joined), 4);
+        assert_true(apart[0] > apart[STEPS - 1]);
+        for (int i = 0; i < STEPS; i++) assert_float_equal(joined[i], apart[i], 1e-5 * apart[i]);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_joined_training_is_the_same),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
