@@ -108,8 +108,9 @@ static status place_outputs(ingot_program *p, node *n, int64_t step, int64_t *la
             value *root = root_of(v); /* it now lives as long as what was written over it */
             last_read[root->id] = MAX(last_read[root->id], last_read[v->id]);
         }
-        if (v->storage != v || (n->op->traits & (OP_VIEW | OP_UPDATE))) continue;
-        TRY(add_buffer(p, v, value_bytes(v), step));
+        if (n->op->traits & (OP_VIEW | OP_UPDATE)) continue;
+        value *root = root_of(v); /* of a part of a concatenation: memory for all of it, from the first part on */
+        if (p->buffer_of[root->id] < 0) TRY(add_buffer(p, root, value_bytes(root), step));
     }
     return INGOT_OK;
 }

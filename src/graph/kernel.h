@@ -26,7 +26,8 @@ typedef enum kernel_level {
 typedef enum kernel_trait {
     KERNEL_ROW_INVARIANT = 1 << 0, /* its order of summation does not depend on the number of rows */
     KERNEL_ONE_THREAD = 1 << 1,    /* does not use the pool */
-    KERNEL_WAITS = 1 << 2          /* its first launch waits by itself for those before it (kit/cuda) */
+    KERNEL_WAITS = 1 << 2,         /* its first launch waits by itself for those before it (kit/cuda) */
+    KERNEL_STRIDED_OUTPUT = 1 << 3 /* writes outputs by their strides; elements of the last dim lie side by side */
 } kernel_trait;
 
 /* The storage that a kernel wants for an input; the layout pass inserts a copy where it lies otherwise. */
@@ -66,7 +67,7 @@ typedef struct device_caps device_caps; /* each device's own: device/cpu/cpu.h *
 typedef struct queue queue;             /* each device's own: what a launch needs besides the step */
 struct stage_offer;                     /* how a step does its part of a launch of many steps: kit/cuda/stage.h */
 
-/* One launch, ready to run. Outputs are contiguous. */
+/* One launch, ready to run. Outputs are contiguous, but for kernels of KERNEL_STRIDED_OUTPUT. */
 typedef struct step {
     const struct node *node;
     const kernel_def *kernel;

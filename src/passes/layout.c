@@ -1,6 +1,7 @@
 /* Where values lie: views share the storage of what they look at, and a copy is made where a kernel wants other strides or
  * where a value must be real (outputs of the program).
  */
+#include "ops/concat/concat.h"
 #include "ops/table.h"
 #include "passes/passes.h"
 
@@ -42,11 +43,17 @@ static bool lies_as_wanted(const value *v, storage_wanted wanted)
     return layout_is_contiguous(v->shape, &v->layout) && begins_evenly;
 }
 
+/* Made where it is to be joined to others. */
+static bool lies_in_place(const node *n, int input)
+{
+    return n->op == &op_concat_def && n->in[input]->storage == n->out[0];
+}
+
 static status place_inputs(build *b, node *n, const kernel_choice *choice)
 {
     for (int i = 0; i < n->inputs; i++) {
         storage_wanted wanted = n->kernel->wants[MIN(i, OP_MAX_INPUTS - 1)];
-        if (!n->in[i] || lies_as_wanted(n->in[i], wanted)) continue;
+        if (!n->in[i] || lies_as_wanted(n->in[i], wanted) || lies_in_place(n, i)) continue;
         value *from = n->in[i], *c = copy_before(b, n, from, choice);
         if (!c) return ingot_build_status(b);
         for (node *m = n; m; m = m->after) /* later kernels that want the same find the copy */
@@ -55,6 +62,65 @@ static status place_inputs(build *b, node *n, const kernel_choice *choice)
                     m->in[j] = c;
     }
     return INGOT_OK;
+}
+
+static node *only_reader(const build *b, const value *v)
+{
+    if (value_uses(b, v) != 1) return NULL;
+    for (node *n = v->node->after; n; n = n->after)
+        for (int i = 0; i < n->inputs; i++)
+            if (n->in[i] == v) return n;
+    return NULL;
+}
+
+/* The layout that `v` must have for its reshape to have `wanted`. */
+static bool layout_before(const value *v, const node *reshape, const layout *wanted, layout *out)
+{
+    value from = {.shape = reshape->out[0]->shape}, to = {.shape = v->shape};
+    value *in[] = {&from};
+    const node back = {.op = reshape->op, .attrs = (void *)&v->shape, .in = in, .inputs = 1, .out = {&to}};
+    return reshape->op->view(&back, wanted, out);
+}
+
+/* Where input `i` of a concatenation begins, and how it lies there. */
+static layout part_of(const node *concat, int i)
+{
+    int64_t axis = ATTRS_OF(concat_attrs, concat)->axis;
+    layout l = layout_contiguous(concat->out[0]->shape);
+    for (int k = 0; k < i; k++) l.offset += concat->in[k]->shape.dim[axis] * l.stride[axis];
+    return l;
+}
+
+/* What only a concatenation reads is made in its place there. */
+static void make_in_place(const build *b, value *v)
+{
+    const node *reshapes[INGOT_MAX_RANK], *concat = only_reader(b, v);
+    const value *last = v;
+    int count = 0;
+    for (; concat && concat->op == &op_reshape_def; concat = only_reader(b, last)) {
+        if (count == (int)COUNT(reshapes)) return;
+        reshapes[count++] = concat;
+        last = concat->out[0];
+    }
+    if (!concat || concat->op != &op_concat_def || concat->hoisted || !concat->kernel) return;
+    if (concat->out[0]->storage != concat->out[0]) return; /* a state: others may read the old one until then */
+    int at = 0;
+    while (concat->in[at] != last) at++;
+    layout l = part_of(concat, at), after;
+    while (count--) {
+        after = l;
+        if (!layout_before(count ? reshapes[count - 1]->out[0] : v, reshapes[count], &after, &l)) return;
+    }
+    if (!layout_last_contiguous(v->shape, &l) || l.offset * ingot_dtype_bytes(v->dtype) % 16) return;
+    v->layout = l;
+    v->storage = concat->out[0];
+}
+
+static void place_outputs(const build *b, const node *n)
+{
+    if (!(n->kernel->traits & KERNEL_STRIDED_OUTPUT) || n->hoisted) return;
+    for (int i = 0; i < NODE_MAX_OUTPUTS; i++)
+        if (n->out[i] && n->out[i]->storage == n->out[i]) make_in_place(b, n->out[i]);
 }
 
 static status make_outputs_real(build *b, const kernel_choice *choice)
@@ -78,10 +144,10 @@ status pass_layout(build *b, const kernel_choice *choice)
 {
     TRY(make_outputs_real(b, choice));
     for (node *n = b->first; n; n = n->after) {
-        if (n->op->traits & OP_VIEW)
-            TRY(place_view(b, n, choice));
-        else if (n->kernel)
-            TRY(place_inputs(b, n, choice));
+        if (n->op->traits & OP_VIEW) TRY(place_view(b, n, choice));
+        if (n->op->traits & OP_VIEW || !n->kernel) continue;
+        TRY(place_inputs(b, n, choice));
+        place_outputs(b, n);
     }
     return INGOT_OK;
 }

@@ -88,10 +88,81 @@ static void test_joined_training_is_the_same(void **state)
     }
 }
 
+/* 2 x, written by the strides of y; the elements of its last dim lie side by side. */
+static status twice(const step *s, queue *q)
+{
+    (void)q;
+    const float *x = s->in[0].data;
+    float *y = s->out[0].data;
+    const shape *dims = &s->out[0].shape;
+    for (int64_t i = 0, n = shape_count(*dims); i < n; i++) {
+        int64_t rest = i, at = 0;
+        for (int64_t axis = dims->rank - 1; axis >= 0; rest /= dims->dim[axis--])
+            at += rest % dims->dim[axis] * s->out[0].stride[axis];
+        y[at] = 2 * x[i];
+    }
+    return INGOT_OK;
+}
+
+extern const op_def op_twice;
+static const kernel_def twice_kernel = {
+    .op = &op_twice, .name = "twice", .match = match_any, .launch = twice, .traits = KERNEL_STRIDED_OUTPUT};
+static const kernel_def *const twice_kernels[] = {&twice_kernel, NULL};
+const op_def op_twice = {.name = "twice",
+                         .inputs = {{"x", FLOAT}},
+                         .outputs = {{"y", .like = INPUT(0)}},
+                         .traits = OP_PRIMITIVE,
+                         .kernels = twice_kernels};
+
+/* What only a concatenation reads is made there, through reshapes; what others read as well is copied. */
+static void test_parts_are_made_in_place(void **state)
+{
+    (void)state;
+    enum { N = 3, HEADS = 2, DIM = 4, A = HEADS * DIM, B = 8, C = 12, ALL = A + B + C };
+    ingot_context *ctx;
+    ingot_device *d;
+    ingot_program *p;
+    float a[N * A], c[N * B], e[N * C], out[N * ALL], seen[N * C];
+    assert_int_equal(ingot_context_new(&(ingot_context_options){.threads = 1}, &ctx), INGOT_OK);
+    OK(ingot_device_open(ctx, "cpu", NULL, &d));
+    ingot_build *b = ingot_build_new(ctx, "parts");
+    ingot_value *va = ingot_input(b, "a", INGOT_F32, INGOT_SHAPE(1, N, HEADS, DIM));
+    ingot_value *vb = ingot_input(b, "b", INGOT_F32, INGOT_SHAPE(N, B));
+    ingot_value *vc = ingot_input(b, "c", INGOT_F32, INGOT_SHAPE(N, C));
+    ingot_value *heads = APPLY(b, &op_twice, NULL, va), *rows = APPLY(b, &op_twice, NULL, vb);
+    ingot_value *other = APPLY(b, &op_twice, NULL, vc);
+    ingot_value *parts[] = {ingot_reshape(b, heads, INGOT_SHAPE(N, A)), rows, other};
+    ingot_output(b, "all", ingot_concat(b, parts, 3, 1));
+    ingot_output(b, "seen", ingot_neg(b, other));
+    OK(ingot_compile(b, d, NULL, &p));
+    assert_ptr_equal(heads->storage, p->graph->outputs.at[0].value);
+    assert_ptr_equal(rows->storage, heads->storage);
+    assert_ptr_equal(other->storage, other);
+    for (int i = 0; i < N * A; i++) a[i] = (float)i;
+    for (int i = 0; i < N * B; i++) c[i] = (float)(100 + i);
+    for (int i = 0; i < N * C; i++) e[i] = (float)(200 + i);
+    OK(ingot_write(p, "a", a, sizeof a));
+    OK(ingot_write(p, "b", c, sizeof c));
+    OK(ingot_write(p, "c", e, sizeof e));
+    OK(ingot_run(p, NULL));
+    OK(ingot_read(p, "all", out, sizeof out));
+    OK(ingot_read(p, "seen", seen, sizeof seen));
+    for (int i = 0; i < N * ALL; i++) {
+        int row = i / ALL, at = i % ALL;
+        float x = at < A ? a[row * A + at] : at < A + B ? c[row * B + at - A] : e[row * C + at - A - B];
+        assert_float_equal(out[i], 2 * x, 0);
+    }
+    for (int i = 0; i < N * C; i++) assert_float_equal(seen[i], -2 * e[i], 0);
+    ingot_program_free(p);
+    ingot_device_close(d);
+    ingot_context_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_joined_training_is_the_same),
+        cmocka_unit_test(test_parts_are_made_in_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-// Concatenation on CUDA: one launch for all inputs, in the largest units that all of them are whole numbers of.
+// Concatenation on CUDA: one launch for all inputs, in the largest units that all of them are whole numbers of. Inputs that
+// were made in their places (passes/layout.c) stay there.
 #include "kit/cuda/cuda.h"
 #include "ops/concat/concat.h"
 
@@ -24,18 +25,19 @@ template <typename U> __global__ void join_pieces(U *y, pieces p)
     }
 }
 
-// Inputs [first, first + the pieces' count), and whether all of it is whole units of `unit` bytes.
-static int collect(const step *s, int first, int64_t *start, pieces *p, int64_t *unit)
+// The inputs from *next on that are to be moved, and whether all of it is whole units of `unit` bytes.
+static int collect(const step *s, int *next, int64_t *start, pieces *p, int64_t *unit)
 {
     int count = 0;
     p->most = 0;
-    for (; count < MOST_INPUTS && first + count < s->inputs; count++) {
-        const tensor *in = &s->in[first + count];
-        int64_t run = shape_count(in->shape) / p->outer * ingot_dtype_bytes(in->dtype);
-        while (run % *unit || *start % *unit || in->byte_offset % *unit) *unit /= 2;
-        p->from[count] = in->data, p->run[count] = run, p->start[count] = *start;
-        p->most = run * p->outer > p->most ? run * p->outer : p->most;
+    for (; count < MOST_INPUTS && *next < s->inputs; ++*next) {
+        const tensor *in = &s->in[*next];
+        int64_t run = shape_count(in->shape) / p->outer * ingot_dtype_bytes(in->dtype), at = *start;
         *start += run;
+        if (concat_in_place(s, *next)) continue;
+        while (run % *unit || at % *unit || in->byte_offset % *unit) *unit /= 2;
+        p->from[count] = in->data, p->run[count] = run, p->start[count++] = at;
+        p->most = run * p->outer > p->most ? run * p->outer : p->most;
     }
     return count;
 }
@@ -53,10 +55,11 @@ static status launch(const step *s, queue *q)
     p.outer = 1, p.whole = ingot_dtype_bytes(s->out[0].dtype);
     for (int64_t i = 0; i < axis; i++) p.outer *= s->out[0].shape.dim[i];
     for (int64_t i = axis; i < s->out[0].shape.rank; i++) p.whole *= s->out[0].shape.dim[i];
-    for (int first = 0, count; first < s->inputs; first += count) {
+    for (int next = 0; next < s->inputs;) {
         int64_t unit = 16;
         while (p.whole % unit || s->out[0].byte_offset % unit) unit /= 2;
-        count = collect(s, first, &start, &p, &unit);
+        int count = collect(s, &next, &start, &p, &unit);
+        if (count == 0) continue;
         if (unit == 16)
             join<uint4>(s, p, count, q);
         else if (unit == 8)

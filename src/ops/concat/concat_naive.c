@@ -15,7 +15,7 @@ static void rows(const step *s, int64_t first, int64_t last, int worker)
     int64_t axis = ATTRS_OF(concat_attrs, s->node)->axis, whole = run_bytes(&s->out[0], axis), start = 0;
     for (int i = 0; i < s->inputs; i++) {
         int64_t run = run_bytes(&s->in[i], axis);
-        for (int64_t row = first; row < last; row++)
+        for (int64_t row = first; row < last && !concat_in_place(s, i); row++)
             memcpy((char *)s->out[0].data + row * whole + start, (const char *)s->in[i].data + row * run, (size_t)run);
         start += run;
     }

@@ -89,21 +89,33 @@ static bool in_double(const step *s)
     return wide || !any_float;
 }
 
+/* Outputs may be parts of something longer: they are walked as inputs are. */
 static strided_loop loop_of(const step *s)
 {
-    const tensor *in[PW_MAX_INPUTS];
-    for (int i = 0; i < s->inputs; i++) in[i] = &s->in[i];
-    return strided_make(&s->out[0].shape, in, s->inputs);
+    const tensor *all[PW_MAX_INPUTS + PW_MAX_OUTPUTS];
+    int count = 0;
+    for (; count < s->inputs; count++) all[count] = &s->in[count];
+    for (int o = 0; o < PW_MAX_OUTPUTS; o++)
+        if (s->node->out[o]) all[count++] = &s->out[o];
+    return strided_make(&s->out[0].shape, all, count);
 }
 
-static void print_offset(const strided_loop *l, int input, text *out)
+/* The loop's tensors are the inputs, then the outputs that are live. */
+static int output_in_loop(const step *s, int output)
 {
-    text_printf(out, "column * %lldu", (long long)l->inner[input]);
+    int at = s->inputs;
+    for (int o = 0; o < output; o++) at += s->node->out[o] != NULL;
+    return at;
+}
+
+static void print_offset(const strided_loop *l, int tensor, text *out)
+{
+    text_printf(out, "column * %lldu", (long long)l->inner[tensor]);
     int64_t below = 1;
     for (int64_t axis = l->rank - 1; axis >= 0; axis--) {
-        if (l->stride[input][axis])
+        if (l->stride[tensor][axis])
             text_printf(out, " + row / %lldu %% %lldu * %lldu", (long long)below, (long long)l->dim[axis],
-                        (long long)l->stride[input][axis]);
+                        (long long)l->stride[tensor][axis]);
         below *= l->dim[axis];
     }
 }
@@ -125,10 +137,9 @@ static void print_instr(const pw_program *p, int i, text *out)
                 p->inputs + i, expressions[in->code]);
 }
 
-/* Elements of input i that a group of lanes finds side by side, or one for all. */
-static bool lies_in_packs(const step *s, const strided_loop *l, int i, int lanes)
+/* Elements of the loop's tensor i that a group of lanes finds side by side, or one for all. */
+static bool lies_in_packs(const tensor *t, const strided_loop *l, int i, int lanes)
 {
-    const tensor *t = &s->in[i];
     if (l->inner[i] == 0) return true;
     int64_t bytes = lanes * ingot_dtype_bytes(t->dtype), width = MIN(bytes, 16) / ingot_dtype_bytes(t->dtype);
     if (l->inner[i] != 1 || t->byte_offset % MIN(bytes, 16)) return false;
@@ -145,8 +156,9 @@ static int lanes_of(const step *s, const strided_loop *l)
         if (ingot_dtype_bytes(s->in[i].dtype) == 2) lanes = 8;
     for (; lanes > 1; lanes /= 2) {
         bool fits = l->length % lanes == 0;
-        for (int i = 0; i < s->inputs; i++) fits &= lies_in_packs(s, l, i, lanes);
-        for (int o = 0; o < NODE_MAX_OUTPUTS; o++) fits &= !s->node->out[o] || s->out[o].byte_offset % 16 == 0;
+        for (int i = 0; i < s->inputs; i++) fits &= lies_in_packs(&s->in[i], l, i, lanes);
+        for (int o = 0; o < PW_MAX_OUTPUTS; o++)
+            fits &= !s->node->out[o] || lies_in_packs(&s->out[o], l, output_in_loop(s, o), lanes);
         if (fits) return lanes;
     }
     return 1;
@@ -177,6 +189,16 @@ static void print_loads(const step *s, const strided_loop *l, int lanes, text *o
     }
 }
 
+static void print_store(const step *s, const strided_loop *l, int lanes, int output, text *out)
+{
+    text_printf(out, "        *(pack<%s, %d> *)(y%d + (", c_type(s->out[output].dtype), lanes, output);
+    if (layout_is_contiguous(s->out[output].shape, &s->node->out[output]->layout))
+        text_puts(out, "first");
+    else
+        print_offset(l, output_in_loop(s, output), out);
+    text_printf(out, ")) = r%d;\n", output);
+}
+
 static void print_kernel(const step *s, text *out)
 {
     const pw_program *p = s->node->attrs;
@@ -204,8 +226,7 @@ static void print_kernel(const step *s, text *out)
             text_printf(out, "            r%d.at[lane] = (%s)(s%d);\n", o, c_type(s->out[o].dtype), p->result[o]);
     text_puts(out, "        }\n");
     for (int o = 0; o < p->outputs; o++)
-        if (s->node->out[o])
-            text_printf(out, "        *(pack<%s, %d> *)(y%d + first) = r%d;\n", c_type(s->out[o].dtype), lanes, o, o);
+        if (s->node->out[o]) print_store(s, &l, lanes, o, out);
     text_puts(out, "    }\n}\n");
 }
 
@@ -297,7 +318,7 @@ const kernel_def pointwise_cuda[] = {
     {.op = &op_pointwise_def,
      .name = "pointwise.cuda",
      .level = LEVEL_BEST,
-     .traits = KERNEL_WAITS | KERNEL_ROW_INVARIANT,
+     .traits = KERNEL_WAITS | KERNEL_ROW_INVARIANT | KERNEL_STRIDED_OUTPUT,
      .match = match,
      .wants = {STORAGE_STRIDED, STORAGE_STRIDED, STORAGE_STRIDED, STORAGE_STRIDED, STORAGE_STRIDED, STORAGE_STRIDED,
                STORAGE_STRIDED, STORAGE_STRIDED},

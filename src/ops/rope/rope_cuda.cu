@@ -5,12 +5,21 @@
 #include "ops/rope/rope.h"
 #include "ops/rope/rope_stage_cuda.h"
 
+struct rope_strides {
+    int64_t head, row, outer; // elements
+};
+
 struct rope_numbers {
     int64_t items; // rows * heads * (packs of pairs + packs that stay)
     int heads, dim, turned, positions, inverse;
-    int inner;                      // rows of x that x_row apart; then x_outer
-    int64_t x_head, x_row, x_outer; // elements
+    int inner; // rows that lie `row` apart; then `outer`
+    rope_strides x, y;
 };
+
+static __device__ __forceinline__ int64_t head_at(const rope_strides &s, int64_t row, int64_t head, int inner)
+{
+    return head * s.head + row % inner * s.row + row / inner * s.outer;
+}
 
 template <typename T, int N, bool INTERLEAVED>
 __global__ void rope_turn(T *y, const T *x, const int32_t *position, weights table, rope_numbers r)
@@ -21,8 +30,8 @@ __global__ void rope_turn(T *y, const T *x, const int32_t *position, weights tab
         int64_t head = i / each;
         int item = (int)(i - head * each);
         int64_t row = head / r.heads;
-        const T *from = x + (head - row * r.heads) * r.x_head + row % r.inner * r.x_row + row / r.inner * r.x_outer;
-        T *to_y = y + head * r.dim;
+        const T *from = x + head_at(r.x, row, head - row * r.heads, r.inner);
+        T *to_y = y + head_at(r.y, row, head - row * r.heads, r.inner);
         if (item >= packs) {
             int at = r.turned + (item - packs) * N;
             store_pack<N>(to_y + at, load_pack<N>(from + at));
@@ -47,10 +56,18 @@ __global__ void rope_turn(T *y, const T *x, const int32_t *position, weights tab
     }
 }
 
-// Whether packs of n elements of x begin evenly.
-static bool packs_begin_evenly(const tensor *x, const rope_numbers *r, int n, int size)
+static rope_strides strides_of(const tensor *t)
 {
-    return r->x_head % n == 0 && r->x_row % n == 0 && r->x_outer % n == 0 && x->byte_offset % (n * size) == 0;
+    int64_t rank = t->shape.rank;
+    return {t->stride[rank - 2], rank > 2 ? t->stride[rank - 3] : 0, rank > 3 ? t->stride[rank - 4] : 0};
+}
+
+// Whether packs of n elements begin evenly.
+static bool packs_begin_evenly(const tensor *t, int n)
+{
+    rope_strides s = strides_of(t);
+    return s.head % n == 0 && s.row % n == 0 && s.outer % n == 0 &&
+           t->byte_offset % (n * ingot_dtype_bytes(t->dtype)) == 0;
 }
 
 static status launch(const step *s, queue *q)
@@ -64,11 +81,9 @@ static status launch(const step *s, queue *q)
         constexpr int N = WIDE<T>;
         rope_numbers r = {0, (int)p.heads, (int)p.dim, (int)p.turned, (int)p.positions, (int)a->inverse};
         r.inner = rank > 2 ? (int)x->shape.dim[rank - 3] : 1;
-        r.x_head = x->stride[rank - 2];
-        r.x_row = rank > 2 ? x->stride[rank - 3] : 0;
-        r.x_outer = rank > 3 ? x->stride[rank - 4] : 0;
-        bool wide =
-            !a->interleaved && p.turned / 2 % N == 0 && p.dim % N == 0 && packs_begin_evenly(x, &r, N, sizeof(T));
+        r.x = strides_of(x), r.y = strides_of(&s->out[0]);
+        bool wide = !a->interleaved && p.turned / 2 % N == 0 && p.dim % N == 0 && packs_begin_evenly(x, N) &&
+                    packs_begin_evenly(&s->out[0], N);
         r.items = p.rows * p.heads * ((p.turned / 2 + p.dim - p.turned) / (wide ? N : 1));
         auto turn = wide ? rope_turn<T, N, false> : a->interleaved ? rope_turn<T, 1, true> : rope_turn<T, 1, false>;
         turn<<<cuda_blocks(r.items), CUDA_THREADS, 0, q->stream>>>(
@@ -103,7 +118,7 @@ extern "C" const kernel_def rope_cuda[] = {
     {.op = &op_rope_def,
      .name = "rope.cuda",
      .level = LEVEL_BEST,
-     .traits = KERNEL_WAITS | KERNEL_ROW_INVARIANT,
+     .traits = KERNEL_WAITS | KERNEL_ROW_INVARIANT | KERNEL_STRIDED_OUTPUT,
      .match = match,
      .wants = {STORAGE_LAST_CONTIGUOUS},
      .launch = launch,
