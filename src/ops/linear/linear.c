@@ -119,7 +119,7 @@ const op_def op_linear_add_def = {
             {.in = {S(31, 33), S(32, 33), NOT_GIVEN, S(31, 32)}, .attrs = OUT_IN},
             {.in = {S(5, 7, 64), S(40, 64), S(40), S(5, 7, 40)}, .attrs = OUT_IN},
             {.in = {S(33, 72), S(72, 136), S(136), S(33, 136)}, .attrs = IN_OUT},
-            {.in = {S(130, 256), S(384, 256), NOT_GIVEN, S(130, 384)}, .attrs = OUT_IN}),
+            {.in = {S(130, 256), S(384, 256), NOT_GIVEN, S(130, 384)}, .attrs = OUT_IN, .values = VALUES_WIDE}),
 };
 
 ingot_value *ingot_linear_with(ingot_build *b, ingot_value *x, ingot_value *w, ingot_value *bias, int in_out)
