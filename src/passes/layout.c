@@ -91,6 +91,15 @@ static layout part_of(const node *concat, int i)
     return l;
 }
 
+/* All rows at multiples of 16 bytes, as kernels find them in memory of their own. */
+static bool begins_evenly(const value *v, const layout *l)
+{
+    int64_t size = ingot_dtype_bytes(v->dtype);
+    bool even = l->offset * size % 16 == 0;
+    for (int64_t i = 0; i + 1 < v->shape.rank; i++) even &= v->shape.dim[i] == 1 || l->stride[i] * size % 16 == 0;
+    return even;
+}
+
 /* What only a concatenation reads is made in its place there. */
 static void make_in_place(const build *b, value *v)
 {
@@ -111,7 +120,7 @@ static void make_in_place(const build *b, value *v)
         after = l;
         if (!layout_before(count ? reshapes[count - 1]->out[0] : v, reshapes[count], &after, &l)) return;
     }
-    if (!layout_last_contiguous(v->shape, &l) || l.offset * ingot_dtype_bytes(v->dtype) % 16) return;
+    if (!layout_last_contiguous(v->shape, &l) || !begins_evenly(v, &l)) return;
     v->layout = l;
     v->storage = concat->out[0];
 }

@@ -46,6 +46,12 @@ __device__ __forceinline__ T *row_of_token(void *all, const attention_numbers &a
     return (T *)all + (((int64_t)batch * a.tokens + token) * heads + head) * a.dim;
 }
 
+// The same of a tensor that lies by strides: a part of something longer.
+template <typename T> __device__ __forceinline__ T *row_of_token(const heads_of &v, int batch, int token, int head)
+{
+    return (T *)const_cast<void *>(v.at) + batch * v.batch + token * v.token + head * v.head;
+}
+
 // The first key that a query sees.
 __device__ __forceinline__ int first_key(const attention_numbers &a, int batch, int query)
 {
@@ -93,7 +99,7 @@ struct attention_backward {
     heads_of dout, q, k, v, o;
     const float *lse; // (B, H, T)
     float *delta;     // (B, H, T): sum(do o) of each query
-    void *dq, *dk, *dv;
+    heads_of dq, dk, dv;
     attention_numbers a;
 };
 
@@ -108,9 +114,9 @@ static inline attention_backward attention_backward_of(const step *s)
             in[4],
             (const float *)s->in[5].data,
             (float *)s->scratch,
-            s->out[ATTENTION_GRAD_DQ].data,
-            s->out[ATTENTION_GRAD_DK].data,
-            s->out[ATTENTION_GRAD_DV].data,
+            heads_of_tensor(&s->out[ATTENTION_GRAD_DQ]),
+            heads_of_tensor(&s->out[ATTENTION_GRAD_DK]),
+            heads_of_tensor(&s->out[ATTENTION_GRAD_DV]),
             attention_numbers_of(s, 1, 6)};
 }
 

@@ -105,14 +105,15 @@ __device__ __forceinline__ float row_max(float v)
 }
 
 template <int WIDTH, int R>
-__device__ __forceinline__ void store_result(void *all, const float (&y)[R][WIDTH / 16], const attention_numbers &a,
-                                             int batch, int head, int heads, int first, const float (&scale)[R])
+__device__ __forceinline__ void store_result(const heads_of &all, const float (&y)[R][WIDTH / 16],
+                                             const attention_numbers &a, int batch, int head, int first,
+                                             const float (&scale)[R])
 {
 #pragma unroll
     for (int i = 0; i < R; i++) {
         int token = first + ty() * R + i;
         if (token >= a.tokens) continue;
-        float *row = row_of_token<float>(all, a, batch, token, head, heads);
+        float *row = row_of_token<float>(all, batch, token, head);
 #pragma unroll
         for (int c = 0; c < WIDTH / 16; c++)
             if (tx() + 16 * c < a.dim) row[tx() + 16 * c] = y[i][c] * scale[i];
@@ -182,7 +183,8 @@ template <int WIDTH, int R> __global__ void __launch_bounds__(THREADS) attend_f3
         if (f.lse && tx() == 0 && query < a.tokens)
             f.lse[((int64_t)batch * a.heads + head) * a.tokens + query] = max[i] + logf(whole);
     }
-    store_result<WIDTH, R>(f.o, o, a, batch, head, a.heads, first, inverse);
+    int64_t row = (int64_t)a.heads * a.dim; // o is contiguous
+    store_result<WIDTH, R>({f.o, a.tokens * row, row, a.dim}, o, a, batch, head, first, inverse);
 }
 
 template <int WIDTH, int R> struct query_tiles {
@@ -240,7 +242,7 @@ template <int WIDTH, int R> __global__ void __launch_bounds__(THREADS) grad_quer
         __syncwarp();
         add_product<WIDTH, R>(dq, t.p, t.k);
     }
-    store_result<WIDTH, R>(f.dq, dq, a, batch, head, a.heads, first, scale);
+    store_result<WIDTH, R>(f.dq, dq, a, batch, head, first, scale);
 }
 
 template <int WIDTH, int R> struct key_tiles {
@@ -296,8 +298,8 @@ template <int WIDTH, int R> __global__ void __launch_bounds__(THREADS) grad_keys
             add_product<WIDTH, R>(dk, t.p, t.q);
         }
     }
-    store_result<WIDTH, R>(f.dk, dk, a, batch, kv_head, a.kv_heads, first, scale);
-    store_result<WIDTH, R>(f.dv, dv, a, batch, kv_head, a.kv_heads, first, one);
+    store_result<WIDTH, R>(f.dk, dk, a, batch, kv_head, first, scale);
+    store_result<WIDTH, R>(f.dv, dv, a, batch, kv_head, first, one);
 }
 
 // Calls f with the width of tiles, and with 2 rows a thread where 4 would leave multiprocessors without work.
@@ -362,6 +364,7 @@ extern "C" const kernel_def attention_f32_cuda[] = {
     {.op = &op_attention_grad_def,
      .name = "attention_grad.f32",
      .level = LEVEL_BEST,
+     .traits = KERNEL_STRIDED_OUTPUT,
      .match = match_grad,
      .wants = ATTENTION_GRAD_WANTS,
      .scratch = attention_backward_scratch,

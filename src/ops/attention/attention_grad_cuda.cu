@@ -5,16 +5,15 @@
 
 // Rows of a result, from token `row` on, times `scale`.
 template <typename T, int WIDTH, int MT>
-__device__ __forceinline__ void store_rows(void *all, const float (&y)[MT][WIDTH / 8][4], const attention_numbers &a,
-                                           int batch, int head, int heads, int row, float scale)
+__device__ __forceinline__ void store_rows(const heads_of &all, const float (&y)[MT][WIDTH / 8][4],
+                                           const attention_numbers &a, int batch, int head, int row, float scale)
 {
 #pragma unroll
     for (int m = 0; m < MT; m++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             int token = row + m * 16 + (int)threadIdx.x % 32 / 4 + h * 8;
-            if (token < a.tokens)
-                store_row<T, WIDTH>(row_of_token<T>(all, a, batch, token, head, heads), y[m], h, a.dim, scale);
+            if (token < a.tokens) store_row<T, WIDTH>(row_of_token<T>(all, batch, token, head), y[m], h, a.dim, scale);
         }
 }
 
@@ -112,7 +111,7 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) grad_queries(attention_bac
                 }
         P::template by<WIDTH, BN>(dq, s, t.k[turn]);
     }
-    store_rows<T, WIDTH, MT>(f.dq, dq, a, batch, head, a.heads, first + row, a.scale);
+    store_rows<T, WIDTH, MT>(f.dq, dq, a, batch, head, first + row, a.scale);
 }
 
 // ---- dk, dv: a block has keys and values and walks over the queries of all heads that read them ----
@@ -203,8 +202,8 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) grad_keys(attention_backwa
                 }
         P::template by<WIDTH, BN>(dk, s, t.q[turn]);
     }
-    store_rows<T, WIDTH, MT>(f.dk, dk, a, batch, kv_head, a.kv_heads, first + row, a.scale);
-    store_rows<T, WIDTH, MT>(f.dv, dv, a, batch, kv_head, a.kv_heads, first + row, 1);
+    store_rows<T, WIDTH, MT>(f.dk, dk, a, batch, kv_head, first + row, a.scale);
+    store_rows<T, WIDTH, MT>(f.dv, dv, a, batch, kv_head, first + row, 1);
 }
 
 // As tiles of queries and of keys: who multiplies, rows of the other side, warps, blocks that share a multiprocessor.
@@ -262,7 +261,7 @@ extern "C" const kernel_def attention_grad_cuda[] = {
     {.op = &op_attention_grad_def,
      .name = "attention_grad.mma",
      .level = LEVEL_BEST,
-     .traits = KERNEL_WAITS,
+     .traits = KERNEL_WAITS | KERNEL_STRIDED_OUTPUT,
      .match = attention_grad_matches,
      .wants = ATTENTION_GRAD_WANTS,
      .scratch = attention_backward_scratch,

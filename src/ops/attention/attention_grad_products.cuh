@@ -141,19 +141,19 @@ __device__ __forceinline__ void hand_on(grad_tiles<T, WIDTH> &t, float (&dq)[8][
     for (int h = 0; h < 2; h++) {
         int token = at.m * QUERIES + row + (int)threadIdx.x % 32 / 4 + h * 8;
         if (token < a.tokens)
-            store_row<T, 64>(row_of_token<T>(w.f.dq, a, at.batch, token, at.head(w), a.heads) + column, dq, h,
-                             a.dim - column, a.scale);
+            store_row<T, 64>(row_of_token<T>(w.f.dq, at.batch, token, at.head(w)) + column, dq, h, a.dim - column,
+                             a.scale);
     }
 }
 
 template <typename T, int WIDTH>
-__device__ __forceinline__ void store_keys(void *all, const float (&y)[WIDTH / 8][4], const attention_numbers &a,
-                                           int batch, int head, int key, float scale)
+__device__ __forceinline__ void store_keys(const heads_of &all, const float (&y)[WIDTH / 8][4],
+                                           const attention_numbers &a, int batch, int head, int key, float scale)
 {
 #pragma unroll
     for (int h = 0; h < 2; h++)
         if (key + h * 8 < a.tokens)
-            store_row<T, WIDTH>(row_of_token<T>(all, a, batch, key + h * 8, head, a.kv_heads), y, h, a.dim, scale);
+            store_row<T, WIDTH>(row_of_token<T>(all, batch, key + h * 8, head), y, h, a.dim, scale);
 }
 
 template <int N> __device__ __forceinline__ void clear_sums(float (&y)[N][4])
