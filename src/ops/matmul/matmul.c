@@ -121,7 +121,11 @@ const op_def op_matmul_def = {
             {.in = {S(7, 130), S(130, 167), S(7, 167)}, .attrs = T(0, 0), .values = VALUES_WIDE},
             {.in = {S(65, 130), S(130, 67), S(65, 67)}, .attrs = T(0, 0), .values = VALUES_WIDE},
             {.in = {S(130, 65), S(130, 67), NOT_GIVEN}, .attrs = T(1, 0), .values = VALUES_LARGE_OFFSET},
-            {.in = {S(33, 70), S(33, 131), NOT_GIVEN}, .attrs = T(1, 0, 1)}),
+            {.in = {S(33, 70), S(33, 131), NOT_GIVEN}, .attrs = T(1, 0, 1)},
+            {.in = {S(39, 1160), S(48, 1160), S(39, 48)}, .attrs = T(0, 1)},
+            {.in = {S(1160, 40), S(1160, 72), NOT_GIVEN}, .attrs = T(1, 0, 1)},
+            {.in = {S(130, 72), S(72, 40), NOT_GIVEN}, .attrs = T(0, 0)},
+            {.in = {S(72, 136), S(48, 72), NOT_GIVEN}, .attrs = T(1, 1)}),
 };
 
 ingot_value *ingot_matmul_with(ingot_build *b, ingot_value *x, ingot_value *y, ingot_value *c, int trans_x, int trans_y)
