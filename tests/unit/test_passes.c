@@ -252,6 +252,60 @@ static void test_fill(void **state)
     ingot_device_close(d);
 }
 
+/* x + linear(gelu(linear(x))) and its gradients, on a device with a kernel for each larger op and on one with none. */
+static ingot_program *feed_forward(ingot_device *d, float *dw, float *dbias)
+{
+    enum { N = 24, C = 16, F = 32 };
+    ingot_build *b = ingot_build_new(ctx, "feed forward");
+    ingot_value *x = ingot_input(b, "x", INGOT_F32, INGOT_SHAPE(2, N / 2, C));
+    ingot_value *w[] = {ingot_input(b, "up", INGOT_F32, INGOT_SHAPE(C, F)),
+                        ingot_input(b, "bias", INGOT_F32, INGOT_SHAPE(F)),
+                        ingot_input(b, "down", INGOT_F32, INGOT_SHAPE(F, C))};
+    ingot_value *g[3], *h = ingot_gelu(b, ingot_linear_with(b, x, w[0], w[1], 1));
+    ingot_value *y = ingot_add(b, x, ingot_linear_with(b, h, w[2], NULL, 1));
+    ingot_gradients(b, ingot_sum_all(b, ingot_square(b, y)), w, 3, g);
+    static const char *const names[] = {"dup", "dbias", "ddown"};
+    for (int i = 0; i < 3; i++) ingot_output(b, names[i], g[i]);
+    ingot_program *p;
+    OK(ingot_compile(b, d, NULL, &p));
+    float values[N * C + 2 * C * F];
+    for (int i = 0; i < (int)COUNT(values); i++) values[i] = sinf((float)i * 0.7f) * 0.5f;
+    OK(ingot_write(p, "x", values, N * C * 4));
+    OK(ingot_write(p, "up", values + N * C, C * F * 4));
+    OK(ingot_write(p, "bias", values + N, F * 4));
+    OK(ingot_write(p, "down", values + N * C + C * F, C * F * 4));
+    OK(ingot_run(p, NULL));
+    OK(ingot_read(p, "dup", dw, C * F * 4));
+    OK(ingot_read(p, "dbias", dbias, F * 4));
+    return p;
+}
+
+static void test_products_take_what_follows(void **state)
+{
+    (void)state;
+    ingot_device *d;
+    float dw[512], dbias[32];
+    OK(ingot_device_open(ctx, "null", NULL, &d));
+    ingot_program *p = feed_forward(d, dw, dbias);
+    assert_int_equal(count_kernels(p, "linear_gelu"), 1);
+    assert_int_equal(count_kernels(p, "linear_add"), 1);
+    assert_int_equal(count_kernels(p, "linear_gelu_grad"), 1);
+    assert_int_equal(count_kernels(p, "gelu") + count_kernels(p, "gelu_grad") + count_kernels(p, "linear"), 0);
+    ingot_program_free(p);
+    ingot_device_close(d);
+    float on_ref[512], bias_on_ref[32];
+    OK(ingot_device_open(ctx, "ref", NULL, &d));
+    ingot_program_free(feed_forward(d, on_ref, bias_on_ref));
+    ingot_device_close(d);
+    OK(ingot_device_open(ctx, "cpu", NULL, &d));
+    p = feed_forward(d, dw, dbias);
+    assert_int_equal(count_kernels(p, "linear_gelu_grad"), 0);
+    for (int i = 0; i < 512; i++) assert_float_equal(dw[i], on_ref[i], 1e-4 * (1 + fabsf(on_ref[i])));
+    for (int i = 0; i < 32; i++) assert_float_equal(dbias[i], bias_on_ref[i], 1e-4 * (1 + fabsf(bias_on_ref[i])));
+    ingot_program_free(p);
+    ingot_device_close(d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -263,6 +317,7 @@ int main(void)
         cmocka_unit_test(test_slices_are_joined),
         cmocka_unit_test(test_recompute),
         cmocka_unit_test(test_fill),
+        cmocka_unit_test(test_products_take_what_follows),
     };
     return cmocka_run_group_tests(tests, context_open, context_close);
 }
