@@ -13,14 +13,13 @@
 extern "C" {
 #endif
 
-/* What is done to the result while it is written. Vectors have n elements; h is (m, n) of the result's dtype. */
+/* What is done to the result while it is written. A bias has n elements; h is (m, n) of the result's dtype. */
 typedef enum product_end {
     PRODUCT_PLAIN,
-    PRODUCT_BIAS,           /* + bias */
-    PRODUCT_GELU,           /* gelu(.. + bias) */
-    PRODUCT_GELU_KEPT,      /* the same; h is what gelu was taken of */
-    PRODUCT_GELU_GRAD,      /* gelu'(h) .. */
-    PRODUCT_GELU_GRAD_SUMS, /* the same, and the sums of its rows */
+    PRODUCT_BIAS,      /* + bias */
+    PRODUCT_GELU,      /* gelu(.. + bias) */
+    PRODUCT_GELU_KEPT, /* the same; h is what gelu was taken of */
+    PRODUCT_GELU_GRAD, /* gelu'(h) .. */
 } product_end;
 
 typedef struct product_shape {
@@ -31,7 +30,7 @@ typedef struct product_shape {
     ingot_dtype in, out;
     bool adds; /* c is given */
     product_end end;
-    ingot_dtype vector;                             /* of bias or sums */
+    ingot_dtype vector;                             /* of the bias */
     int64_t a_offset, b_offset, c_offset, y_offset; /* bytes that the pointers will be beyond a multiple of 256 */
     int64_t workspace;                              /* bytes that product_run will have */
 } product_shape;
@@ -42,8 +41,8 @@ void product_free(void *plan);
 status product_run(const product_plan *plan, const queue *q, const void *a, const void *b, const void *c, void *y,
                    void *workspace);
 
-/* Where what the end needs lies, for the next runs: bias or sums (n), and h; NULL for what it does not need. */
-void product_bind(product_plan *plan, const void *vector, const void *h);
+/* Where what the end needs lies, for the next runs: a bias (n) and h; NULL for what it does not need. */
+void product_bind(product_plan *plan, const void *bias, const void *h);
 
 /* Workspace for a product of so many operations: sums split over blocks, for large products what the library's makers
  * recommend. With room to begin at a multiple of 256. */

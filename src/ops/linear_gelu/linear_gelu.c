@@ -92,7 +92,7 @@ const op_def op_linear_gelu_grad_def = {
         "Back through a linear layer and the gelu before it: dh = gelu'(h) (dy w), dy (M, N), w (N, K) or with in_out "
         "(K, N), h and dh (M, K). sums (K): of the rows of dh.",
     .inputs = {{"dy", FLOAT}, {"w", FLOAT}, {"h", FLOAT}},
-    .outputs = {{"dh", .may_reuse = INPUT(2)}, {"sums", .optional = true}},
+    .outputs = {{"dh"}, {"sums", .optional = true}}, /* not over h: it is read after the product */
     ATTRS(linear_attrs, ATTR(linear_attrs, in_out, ATTR_I64, .minimum = 0, .maximum = 1)),
     .traits = OP_INTERNAL | OP_NOT_DIFFERENTIABLE,
     .infer = grad_infer,
