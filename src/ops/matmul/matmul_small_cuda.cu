@@ -71,12 +71,11 @@ static bool match(const node *n, const device_caps *caps)
 
 #define SMALL(op_, name_)                                                                                              \
     {                                                                                                                  \
-        .op = op_, .name = name_, .level = LEVEL_BEST, .traits = KERNEL_WAITS, .match = match, .launch = launch,       \
+        .op = op_, .name = name_, .level = LEVEL_SIMD, .traits = KERNEL_WAITS, .match = match, .launch = launch,       \
         .error = ERROR_SUM                                                                                             \
     }
 extern "C" const kernel_def matmul_small_cuda[] = {
     SMALL(&op_matmul_def, "matmul.small"),
-    SMALL(&op_linear_def, "linear.small"),
     SMALL(&op_linear_add_def, "linear_add.small"),
     {},
 };
