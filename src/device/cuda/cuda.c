@@ -273,7 +273,7 @@ static status make_ready(device *d, const work *w, bool overlap, ready *r)
 {
     gpu *g = d->self;
     cudaGraph_t graph = NULL;
-    status s = graph_capture(d, w, &r->persistent, g->queue.stream, launch_steps, overlap, &graph);
+    status s = graph_capture(d, w, &r->persistent, &g->queue, launch_steps, overlap, &graph);
     if (!s) s = cuda_check(d->ctx, cudaGraphGetNodes(graph, NULL, &r->nodes), "making a program ready");
     if (!s) s = cuda_check(d->ctx, cudaGraphInstantiate(&r->graph, graph, 0), "making a program ready");
     if (graph) cudaGraphDestroy(graph);

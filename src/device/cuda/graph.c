@@ -2,7 +2,7 @@
  *
  * Each step is captured behind the steps that it must not overtake: those that write what it reads or writes, and those
  * that read what it writes, by the bytes of their tensors in planned memory. Steps with nothing in common run side by
- * side. What another dependency already implies is left out. The steps of a persistent launch are one here.
+ * side, and so do those that want only a step's first output and what that step does after it (queue_first_output_made). What another dependency already implies is left out. The steps of a persistent launch are one here.
  */
 #include "device/cuda/graph.h"
 
@@ -11,10 +11,12 @@
 typedef struct touched {
     span *reads, *writes; /* one block of memory */
     int read_count, write_count;
+    bool first_leads; /* writes[0] is the first output */
 } touched;
 
 static void add_touched(const step *s, touched *t)
 {
+    t->first_leads = s->out[0].data && !t->write_count;
     for (int i = 0; i < s->inputs; i++)
         if (s->in[i].data) t->reads[t->read_count++] = span_of(&s->in[i]);
     for (int i = 0; i < NODE_MAX_OUTPUTS; i++)
@@ -48,42 +50,75 @@ static bool must_wait(const touched *later, const touched *earlier)
            meet(earlier->reads, earlier->read_count, later->writes, later->write_count);
 }
 
+/* What launches after the first output write. */
+static bool meets_rest(const touched *later, const touched *earlier)
+{
+    const span *rest = earlier->writes + earlier->first_leads;
+    int count = earlier->write_count - earlier->first_leads;
+    return meet(rest, count, later->reads, later->read_count) || meet(rest, count, later->writes, later->write_count);
+}
+
 /* By step: the nodes that a step which waits for it depends on. */
 typedef struct leaves {
     cudaGraphNode_t *at;
     size_t count;
 } leaves;
 
-typedef struct builder {
+typedef struct graph_builder {
     device *d;
     const work *w;
     const persistent *persistent;
     cudaStream_t stream;
     cudaGraph_t graph;
     touched *touched;
-    leaves *leaves;
-    uint64_t *behind; /* by step, a bit set: the steps that it comes after */
+    leaves *leaves, *first; /* first: of the launches that make the first output, where others follow */
+    int64_t index;          /* of the step that is captured */
+    status failed;
+    uint64_t *behind;       /* by step, a bit set: the steps that it comes after */
+    uint64_t *behind_first; /* and those of which it comes after the first output */
     int64_t words;
     bool overlap;
     cudaGraphEdgeData *edges; /* of the nodes that a step comes after */
     status (*launch)(device *d, const work *one);
-} builder;
+} graph_builder;
+
+/* What a step waits for. */
+typedef struct wait {
+    int64_t step;
+    bool first; /* for the first output only */
+} wait;
+
+static bool has_bit(const uint64_t *set, int64_t i)
+{
+    return set[i / 64] >> (i % 64) & 1;
+}
+
+static void add_bit(uint64_t *set, int64_t i)
+{
+    set[i / 64] |= (uint64_t)1 << (i % 64);
+}
 
 /* The latest steps that `index` must wait for, in waits; those behind them need not be named. */
-static int64_t find_waits(builder *b, int64_t index, int64_t *waits)
+static int64_t find_waits(graph_builder *b, int64_t index, wait *waits)
 {
-    uint64_t *behind = b->behind + index * b->words;
+    uint64_t *behind = b->behind + index * b->words, *behind_first = b->behind_first + index * b->words;
     int64_t count = 0;
     for (int64_t j = index - 1; j >= 0; j--) {
-        if (behind[j / 64] >> (j % 64) & 1 || !must_wait(&b->touched[index], &b->touched[j])) continue;
-        waits[count++] = j;
-        behind[j / 64] |= (uint64_t)1 << (j % 64);
-        for (int64_t k = 0; k < b->words; k++) behind[k] |= b->behind[j * b->words + k];
+        if (has_bit(behind, j) || !must_wait(&b->touched[index], &b->touched[j])) continue;
+        bool first = b->first[j].count && !meets_rest(&b->touched[index], &b->touched[j]);
+        if (first && has_bit(behind_first, j)) continue;
+        waits[count++] = (wait){j, first};
+        if (!first) add_bit(behind, j);
+        add_bit(behind_first, j);
+        for (int64_t k = 0; k < b->words; k++) {
+            behind[k] |= b->behind[j * b->words + k];
+            behind_first[k] |= b->behind_first[j * b->words + k];
+        }
     }
     return count;
 }
 
-static status keep_leaves(builder *b, int64_t index)
+static status keep_leaves(const graph_builder *b, leaves *l)
 {
     enum cudaStreamCaptureStatus capturing;
     const cudaGraphNode_t *at = NULL;
@@ -91,7 +126,6 @@ static status keep_leaves(builder *b, int64_t index)
     size_t count = 0;
     status s = cuda_check(b->d->ctx, cudaStreamGetCaptureInfo(b->stream, &capturing, NULL, NULL, &at, &edges, &count),
                           "capturing a step");
-    leaves *l = &b->leaves[index];
     if (!s && count && !(l->at = malloc(count * sizeof(cudaGraphNode_t))))
         s = fail_memory(b->d->ctx, "a CUDA graph", count * sizeof(cudaGraphNode_t));
     for (size_t i = 0; !s && i < count; i++) l->at[i] = at[i];
@@ -99,8 +133,14 @@ static status keep_leaves(builder *b, int64_t index)
     return s;
 }
 
+void queue_first_output_made(const queue *q)
+{
+    graph_builder *b = q->capture;
+    if (b && !b->failed && !b->first[b->index].count) b->failed = keep_leaves(b, &b->first[b->index]);
+}
+
 /* From kernel to kernel, where the second waits by itself: it is launched when the first one says so or ends. */
-static status choose_edges(builder *b, int64_t index, const cudaGraphNode_t *after, size_t nodes)
+static status choose_edges(graph_builder *b, int64_t index, const cudaGraphNode_t *after, size_t nodes)
 {
     bool waits =
         b->overlap && !persistent_beginning(b->persistent, index) && b->w->steps[index].kernel->traits & KERNEL_WAITS;
@@ -116,7 +156,7 @@ static status choose_edges(builder *b, int64_t index, const cudaGraphNode_t *aft
     return INGOT_OK;
 }
 
-static status launch_at(const builder *b, int64_t index)
+static status launch_at(const graph_builder *b, int64_t index)
 {
     const persistent_run *run = persistent_beginning(b->persistent, index);
     work one = {.name = b->w->name, .steps = &b->w->steps[index], .count = 1};
@@ -125,33 +165,38 @@ static status launch_at(const builder *b, int64_t index)
                       "capturing a persistent launch");
 }
 
-static status capture_step(builder *b, int64_t index, int64_t *waits, cudaGraphNode_t *after)
+static status capture_step(graph_builder *b, int64_t index, wait *waits, cudaGraphNode_t *after)
 {
     int64_t count = find_waits(b, index, waits);
     size_t nodes = 0;
-    for (int64_t i = 0; i < count; i++)
-        for (size_t k = 0; k < b->leaves[waits[i]].count; k++) {
-            cudaGraphNode_t node = b->leaves[waits[i]].at[k];
+    for (int64_t i = 0; i < count; i++) {
+        const leaves *l = waits[i].first ? &b->first[waits[i].step] : &b->leaves[waits[i].step];
+        for (size_t k = 0; k < l->count; k++) {
+            cudaGraphNode_t node = l->at[k];
             bool known = false;
             for (size_t m = 0; m < nodes; m++) known |= after[m] == node;
             if (!known) after[nodes++] = node;
         }
+    }
     TRY(choose_edges(b, index, after, nodes));
     TRY(cuda_check(b->d->ctx,
                    cudaStreamBeginCaptureToGraph(b->stream, b->graph, nodes ? after : NULL,
                                                  nodes && b->overlap ? b->edges : NULL, nodes,
                                                  cudaStreamCaptureModeThreadLocal),
                    "capturing a step"));
+    b->index = index;
     status s = launch_at(b, index);
-    if (!s) s = keep_leaves(b, index);
+    if (!s) s = b->failed;
+    if (!s) s = keep_leaves(b, &b->leaves[index]);
     cudaGraph_t graph = NULL;
     status ended = cuda_check(b->d->ctx, cudaStreamEndCapture(b->stream, &graph), "capturing a step");
     return s ? s : ended;
 }
 
-static status capture_all(builder *b)
+static status capture_all(graph_builder *b)
 {
-    int64_t steps = b->w->count, *waits = malloc(sizeof *waits * (size_t)steps);
+    int64_t steps = b->w->count;
+    wait *waits = malloc(sizeof *waits * (size_t)steps);
     /* A step leaves a handful of nodes at most; most leave one. */
     size_t most = (size_t)steps * 8 + 64;
     cudaGraphNode_t *after = malloc(sizeof *after * most);
@@ -169,28 +214,41 @@ static status capture_all(builder *b)
     return s;
 }
 
-status graph_capture(device *d, const work *w, const persistent *p, cudaStream_t stream,
+static void free_builder(graph_builder *b)
+{
+    for (int64_t i = 0; b->leaves && i < b->w->count; i++) free(b->leaves[i].at);
+    for (int64_t i = 0; b->first && i < b->w->count; i++) free(b->first[i].at);
+    for (int64_t i = 0; b->touched && i < b->w->count; i++) free(b->touched[i].reads);
+    free(b->touched);
+    free(b->leaves);
+    free(b->first);
+    free(b->behind);
+    free(b->behind_first);
+}
+
+status graph_capture(device *d, const work *w, const persistent *p, queue *q,
                      status (*launch)(device *d, const work *one), bool overlap, cudaGraph_t *out)
 {
-    builder b = {.d = d,
-                 .w = w,
-                 .persistent = p,
-                 .stream = stream,
-                 .launch = launch,
-                 .overlap = overlap,
-                 .words = (w->count + 63) / 64};
+    graph_builder b = {.d = d,
+                       .w = w,
+                       .persistent = p,
+                       .stream = q->stream,
+                       .launch = launch,
+                       .overlap = overlap,
+                       .words = (w->count + 63) / 64};
+    size_t steps = (size_t)w->count, words = (size_t)(w->count * b.words);
     *out = NULL;
     TRY(cuda_check(d->ctx, cudaGraphCreate(&b.graph, 0), "making a CUDA graph"));
-    b.touched = calloc((size_t)w->count, sizeof *b.touched);
-    b.leaves = calloc((size_t)w->count, sizeof *b.leaves);
-    b.behind = calloc((size_t)(w->count * b.words), sizeof *b.behind);
-    status s = b.touched && b.leaves && b.behind ? capture_all(&b)
-                                                 : fail_memory(d->ctx, "a CUDA graph", (uint64_t)(w->count * b.words));
-    for (int64_t i = 0; b.leaves && i < w->count; i++) free(b.leaves[i].at);
-    for (int64_t i = 0; b.touched && i < w->count; i++) free(b.touched[i].reads);
-    free(b.touched);
-    free(b.leaves);
-    free(b.behind);
+    b.touched = calloc(steps, sizeof *b.touched);
+    b.leaves = calloc(steps, sizeof *b.leaves);
+    b.first = calloc(steps, sizeof *b.first);
+    b.behind = calloc(words, sizeof *b.behind);
+    b.behind_first = calloc(words, sizeof *b.behind_first);
+    bool room = b.touched && b.leaves && b.first && b.behind && b.behind_first;
+    q->capture = &b;
+    status s = room ? capture_all(&b) : fail_memory(d->ctx, "a CUDA graph", words);
+    q->capture = NULL;
+    free_builder(&b);
     if (s)
         cudaGraphDestroy(b.graph);
     else

@@ -4,9 +4,9 @@
 
 #include "device/cuda/persistent.h"
 
-/* `launch` puts the steps of a work into `stream`, a run of `persistent` is one launch; the graph is the caller's to destroy.
+/* `launch` puts the steps of a work into the queue's stream, a run of `persistent` is one launch; the graph is the caller's to destroy.
  * `overlap`: kernels of KERNEL_WAITS may be launched while kernels before them run. */
-status graph_capture(device *d, const work *w, const persistent *p, cudaStream_t stream,
+status graph_capture(device *d, const work *w, const persistent *p, queue *q,
                      status (*launch)(device *d, const work *one), bool overlap, cudaGraph_t *out);
 
 #endif

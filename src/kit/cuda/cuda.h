@@ -37,7 +37,12 @@ struct device_caps {
 struct queue {
     cudaStream_t stream;
     const struct device_caps *caps;
+    struct graph_builder *capture; /* while a graph is made of the launches */
 };
+
+/* After the launches of a step that make its first output and are done with its inputs, where others follow that read only
+ * its scratch: who wants nothing else of the step need not wait for those. */
+void queue_first_output_made(const struct queue *q);
 
 enum { CUDA_THREADS = 256 };
 

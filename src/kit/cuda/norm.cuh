@@ -356,6 +356,7 @@ template <bool CENTRED> static status launch_norm_grad(const step *s, queue *q)
         });
     });
     if (!partial) return INGOT_OK;
+    queue_first_output_made(q);
     by_dtype(s->in[2].dtype, [&](auto w) {
         using W = decltype(w);
         dim3 grid((unsigned)((columns + 31) / 32), dbias ? 2 : 1);

@@ -1,6 +1,6 @@
 // Cross-entropy on CUDA: a block for each row of logits, which is read once; the gradient reads and writes it once. Rows of
 // an odd vocabulary begin anywhere, so the elements before the first whole 16 bytes and after the last go one by one.
-#include "kit/cuda/values.cuh"
+#include "kit/cuda/rows.cuh"
 #include "ops/cross_entropy/cross_entropy_cuda.h"
 
 enum { THREADS = 512 };
@@ -109,11 +109,67 @@ template <typename T> __global__ void __launch_bounds__(THREADS) rows_of_logits(
     for (int i = columns + (int)threadIdx.x; i < r.padded; i += THREADS) dx[i] = to<T>(0.0f);
 }
 
+// Short rows that begin at 16 bytes stay in registers.
+template <typename T> using short_row = row_plan<128, 4, WIDE<T>>;
+
+template <typename T> static bool is_short(const cross_entropy_rows *r)
+{
+    constexpr int N = WIDE<T>, MOST = short_row<T>::threads * short_row<T>::packs * N;
+    int64_t whole = (r->columns + N - 1) / N * N, end = r->padded > r->columns ? r->padded : r->columns;
+    bool aligned = (uintptr_t)r->logits % 16 == 0 && (uintptr_t)r->dlogits % 16 == 0 && r->stride % N == 0;
+    return aligned && whole <= r->stride && end <= MOST && end % N == 0;
+}
+
+template <typename T>
+__global__ void __launch_bounds__(short_row<T>::threads) short_rows_of_logits(cross_entropy_rows r)
+{
+    typedef short_row<T> P;
+    wait_for_inputs();
+    int64_t row = blockIdx.x;
+    const T *x = (const T *)r.logits + row * r.stride;
+    int columns = (int)r.columns, end = (int)(r.padded > r.columns ? r.padded : r.columns);
+    row_part<T, P::threads, P::packs, P::width> part(columns);
+    part.load(x);
+    int32_t target = r.targets[row];
+    bool counts = target >= 0 && target < columns;
+    float lse = 0, at_target = 0;
+    if (r.losses) {
+        if (threadIdx.x == 0 && counts) at_target = to_float(x[target]);
+        float max = -INFINITY, sum = 0;
+        part.each([&](float v, int p, int i) {
+            if (part.column(p) + i < columns) max = fmaxf(max, v);
+        });
+        float from = max == -INFINITY ? 0 : max;
+        part.each([&](float v, int p, int i) {
+            if (part.column(p) + i < columns) sum += __expf(v - from);
+        });
+        join_powers<T, P>(max, sum);
+        lse = counts ? max + logf(sum) : 0;
+        if (threadIdx.x == 0) {
+            r.losses[row] = counts ? max - at_target + logf(sum) : 0;
+            if (r.lses) r.lses[row] = lse;
+        }
+    } else {
+        lse = r.lses[row];
+    }
+    if (!r.dlogits) return;
+    float d = !counts ? 0 : r.dlosses ? r.dlosses[row] : 1;
+    part.columns = end; // what lies beyond the row becomes 0
+    part.store((T *)r.dlogits + row * r.stride, [&](float v, int p, int i) {
+        int column = part.column(p) + i;
+        if (!counts || column >= columns) return 0.0f;
+        return (__expf(v - lse) - (column == target ? 1.0f : 0.0f)) * d;
+    });
+}
+
 extern "C" void cross_entropy_cuda_rows(const cross_entropy_rows *r, const queue *q)
 {
     by_dtype(r->dtype, [&](auto t) {
         using T = decltype(t);
-        rows_of_logits<T><<<(unsigned)r->rows, THREADS, 0, q->stream>>>(*r);
+        if (is_short<T>(r))
+            short_rows_of_logits<T><<<(unsigned)r->rows, short_row<T>::threads, 0, q->stream>>>(*r);
+        else
+            rows_of_logits<T><<<(unsigned)r->rows, THREADS, 0, q->stream>>>(*r);
     });
 }
 

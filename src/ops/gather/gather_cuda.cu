@@ -60,12 +60,14 @@ static bool few(shape table, int64_t ids)
     return row_elements(table) <= SCAN_THREADS * SCAN_COLUMNS && table.dim[0] * ids <= MOST_LOOKS;
 }
 
-// A block for each row of the table: base's row, and in the order of their places the rows whose id it is.
+// A block for each row of the table: base's row, and in the order of their places the rows whose id it is. Threads look at
+// a page of ids at once.
 template <typename T>
 __global__ void __launch_bounds__(SCAN_THREADS)
     add_by_scan(T *y, const T *base, const T *rows, const int32_t *ids, int row, int n)
 {
-    __shared__ unsigned found[SCAN_THREADS / 32];
+    constexpr int WARPS = SCAN_THREADS / 32, LOOKS = 8;
+    __shared__ unsigned found[LOOKS][WARPS];
     wait_for_inputs();
     int64_t id = blockIdx.x;
     float sum[SCAN_COLUMNS] = {};
@@ -74,16 +76,24 @@ __global__ void __launch_bounds__(SCAN_THREADS)
         int column = threadIdx.x + k * SCAN_THREADS;
         if (column < row) sum[k] = to_float(base[id * row + column]);
     }
-    for (int first = 0; first < n; first += SCAN_THREADS) {
-        int at = first + (int)threadIdx.x;
-        bool hit = at < n && ids[at] == id;
-        if (!__syncthreads_or(hit)) continue;
-        unsigned hits = __ballot_sync(0xffffffffu, hit);
-        if (threadIdx.x % 32 == 0) found[threadIdx.x / 32] = hits;
+    for (int first = 0; first < n; first += LOOKS * SCAN_THREADS) {
+        bool hit[LOOKS], any = false;
+#pragma unroll
+        for (int i = 0; i < LOOKS; i++) {
+            int at = first + i * SCAN_THREADS + (int)threadIdx.x;
+            hit[i] = at < n && ids[at] == id;
+            any |= hit[i];
+        }
+        if (!__syncthreads_or(any)) continue;
+#pragma unroll
+        for (int i = 0; i < LOOKS; i++) {
+            unsigned hits = __ballot_sync(0xffffffffu, hit[i]);
+            if (threadIdx.x % 32 == 0) found[i][threadIdx.x / 32] = hits;
+        }
         __syncthreads();
-        for (int warp = 0; warp < SCAN_THREADS / 32; warp++)
-            for (unsigned left = found[warp]; left; left &= left - 1) {
-                int64_t place = first + warp * 32 + __ffs((int)left) - 1;
+        for (int i = 0; i < LOOKS * WARPS; i++)
+            for (unsigned left = found[i / WARPS][i % WARPS]; left; left &= left - 1) {
+                int64_t place = first + i * 32 + __ffs((int)left) - 1;
 #pragma unroll
                 for (int k = 0; k < SCAN_COLUMNS; k++) {
                     int column = threadIdx.x + k * SCAN_THREADS;

@@ -2,35 +2,6 @@
 #include "kit/cuda/rows.cuh"
 #include "ops/table.h"
 
-// e^x, of 16-bit numbers by the instruction for powers of two: what it loses is below their last digit.
-template <typename T> __device__ __forceinline__ float power(float x)
-{
-    return sizeof(T) == 2 ? __expf(x) : expf(x);
-}
-
-// The largest of a row, and the sum of e^(x - largest), from what its threads have: one wait for both. NaN is handed on by
-// the sum. Where all is -inf so is the largest, and the sum no number.
-template <typename T, typename P> __device__ __forceinline__ void join_powers(float &max, float &sum)
-{
-    float of_warp = max;
-#pragma unroll
-    for (int offset = 16; offset; offset /= 2) of_warp = fmaxf(of_warp, __shfl_xor_sync(0xffffffffu, of_warp, offset));
-    sum = warp_join<add_floats>(of_warp == -INFINITY ? sum : sum * power<T>(max - of_warp));
-    max = of_warp;
-    if constexpr (P::threads > 32) {
-        constexpr int WARPS = P::threads / 32;
-        __shared__ float2 part[P::block / P::threads][WARPS];
-        const float2 *mine = part[threadIdx.x / P::threads];
-        if (threadIdx.x % 32 == 0) part[threadIdx.x / P::threads][threadIdx.x / 32 % WARPS] = make_float2(max, sum);
-        wait_for_row<P>();
-#pragma unroll
-        for (int w = 0; w < WARPS; w++) max = fmaxf(max, mine[w].x);
-        sum = 0;
-#pragma unroll
-        for (int w = 0; w < WARPS; w++) sum += mine[w].y * power<T>(mine[w].x - max);
-    }
-}
-
 // A thread takes powers above its own largest element, so that each is taken once.
 template <bool LOG, typename P, typename T>
 __global__ __launch_bounds__(P::block) void softmax_rows(T *y, const T *x, int64_t rows, int columns)
