@@ -3,7 +3,7 @@
 #ifndef KIT_CUDA_FLASH_CUH
 #define KIT_CUDA_FLASH_CUH
 
-#include "kit/cuda/wgmma.cuh"
+#include "kit/cuda/mma.cuh"
 
 constexpr float LOG2_E = 1.4426950408889634f;
 
@@ -27,7 +27,7 @@ template <int WIDTH, int MT> struct attended {
 };
 
 // Scores of BN keys, -INFINITY where one is not seen, and their values' tile. c: what scores are multiplied by, times LOG2_E.
-// P: by_warps or by_group.
+// P: by_warps.
 template <typename P, int WIDTH, int BN, int MT, typename T>
 __device__ __forceinline__ void attend_keys(attended<WIDTH, MT> &r, float (&s)[MT][BN / 8][4], const T *values, float c)
 {

@@ -50,7 +50,7 @@ template <typename T> struct rows_in {
 };
 
 // Rows [first, first + ROWS) into a tile; rows and columns beyond the matrix become zeros.
-template <int ROWS, int WIDTH, int THREADS, bool PANELS = false, typename T>
+template <int ROWS, int WIDTH, int THREADS, typename T>
 __device__ __forceinline__ void load_tile(T *tile, const rows_in<T> &from, int first)
 {
     constexpr int CHUNKS = WIDTH / 8, ITEMS = ROWS * CHUNKS;
@@ -60,7 +60,7 @@ __device__ __forceinline__ void load_tile(T *tile, const rows_in<T> &from, int f
         if (ITEMS % THREADS && item >= ITEMS) break;
         bool inside = first + row < from.rows && chunk * 8 < from.columns;
         const T *source = from.at + (inside ? (int64_t)(first + row) * from.stride + chunk * 8 : 0);
-        T *to_tile = tile + (PANELS ? panel_at<ROWS>(row, chunk) : tile_at<WIDTH>(row, chunk));
+        T *to_tile = tile + tile_at<WIDTH>(row, chunk);
         if (from.wide) {
             copy_async(to_tile, source, inside);
         } else {
@@ -193,11 +193,10 @@ __device__ __forceinline__ void multiply_by(float (&y)[MT][WIDTH / 8][4], const 
     }
 }
 
-// How kernels that are written for warps and for groups of them multiply: here each warp for itself, M * 16 rows. Rows from
-// `row` on of `left`, a tile of LEFT rows, by the BN rows of `right`; and a result in registers by BN rows that are summed over.
+// How a warp multiplies by itself, M * 16 rows: rows from `row` on of `left`, a tile of LEFT rows, by the BN rows of `right`; and
+// a result in registers by BN rows that are summed over.
 template <int M> struct by_warps {
     static constexpr int MT = M, ROWS = M * 16;
-    static constexpr bool PANELS = false;
 
     template <int WIDTH, int BN, int LEFT, typename T>
     static __device__ __forceinline__ void rows(float (&y)[M][BN / 8][4], const T *left, int row, const T *right)
@@ -210,9 +209,6 @@ template <int M> struct by_warps {
                                               const T *tile)
     {
         multiply_by<T, WIDTH, M, BN>(y, p, tile);
-    }
-    static __device__ __forceinline__ void settle()
-    {
     }
 };
 

@@ -93,6 +93,15 @@ __device__ __forceinline__ void copy_box(void *to, const CUtensorMap &map, uint6
                  "l"(&map), "r"(shared_address(barrier)), "r"(column), "r"(head), "r"(row), "r"(batch)
                  : "memory");
 }
+// ROWS rows of WIDTH columns, as panels.
+template <int ROWS, int WIDTH, typename T>
+__device__ __forceinline__ void copy_panels(T *tile, const CUtensorMap &map, uint64_t *barrier, int head, int row,
+                                            int batch)
+{
+#pragma unroll
+    for (int p = 0; p < WIDTH / 64; p++) copy_box(tile + p * ROWS * 64, map, barrier, p * 64, head, row, batch);
+}
+
 // The way back. The threads that wrote the box settle (settle_for_products) and meet first; then one thread stores it.
 __device__ __forceinline__ void store_box(const CUtensorMap &map, const void *from, int column, int head, int row,
                                           int batch)

@@ -28,7 +28,20 @@ __device__ __forceinline__ uint64_t describe_tile(const void *at, int across)
            (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62;
 }
 
+// A tile that begins `bytes` later.
+__device__ __forceinline__ uint64_t tile_further(uint64_t tile, int bytes)
+{
+    return tile >> 32 << 32 | ((uint32_t)tile + (uint32_t)(bytes >> 4));
+}
+
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
+
+// A tile that is the same for all threads of a warp, which the compiler cannot see where it depends on what was read: so the
+// products' descriptions need not be moved from each thread's registers to the warp's, one by one, between products.
+__device__ __forceinline__ uint64_t same_in_warp(uint64_t tile)
+{
+    return tile >> 32 << 32 | __reduce_max_sync(0xffffffffu, (uint32_t)tile);
+}
 
 // Writes of this thread to shared memory, before the barrier behind which products read them.
 __device__ __forceinline__ void settle_for_products()
@@ -81,22 +94,6 @@ __device__ __forceinline__ void finish_products()
 #define NAMES_64                                                                                                       \
     NAMES_32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,"   \
              "%57,%58,%59,%60,%61,%62,%63"
-
-// y (64 x 64) = left right^T, or y += where `adds`: 16 columns of both, which are the tiles' own.
-#define ROWS_BY_ROWS(type)                                                                                             \
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"                                                          \
-                 "wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type " {" NAMES_32                             \
-                 "}, %32, %33, p, 1, 1, 0, 0;\n}"                                                                      \
-                 : EIGHT(y, 0)                                                                                         \
-                 : "l"(left), "l"(right), "r"((int)adds))
-template <typename T>
-__device__ __forceinline__ void issue_rows(float (&y)[8][4], uint64_t left, uint64_t right, bool adds)
-{
-    if constexpr (std::is_same_v<T, f16>)
-        ROWS_BY_ROWS("f16");
-    else
-        ROWS_BY_ROWS("bf16");
-}
 
 // y = left right, 16 deep, both in shared memory; y += where it ADDS. Both are rows of y's rows and columns, or, COLUMNS, rows
 // that are summed over. y's registers are not read where it does not add: they need hold nothing before.
@@ -153,78 +150,12 @@ template <typename T> __device__ __forceinline__ void issue_by(float (&y)[16][4]
         REGISTERS_BY_TILE("bf16", "m64n128k16", NAMES_64, "%64", "%65", "%66", "%67", "%68", EIGHT(y, 0), EIGHT(y, 8));
 }
 
-// y = left right^T: rows [first, first + 64) of a tile of LEFT rows, all 64 of the other; WIDTH columns.
-template <typename T, int WIDTH, int LEFT>
-__device__ __forceinline__ void group_multiply_rows(float (&y)[8][4], const T *left, int first, const T *right)
-{
-    pin(y);
-    begin_products();
-#pragma unroll
-    for (int k = 0; k < WIDTH / 16; k++) {
-        int inside = k % 4 * 16;
-        issue_rows<T>(y, describe_tile(left + k / 4 * LEFT * 64 + first * 64 + inside, 16),
-                      describe_tile(right + k / 4 * 64 * 64 + inside, 16), k > 0);
-    }
-    finish_products();
-    pin(y);
-}
-
-// y += p tile, p as it lies in the registers, the tile's 64 rows summed over.
-template <typename T, int WIDTH>
-__device__ __forceinline__ void group_multiply_by(float (&y)[WIDTH / 8][4], const float (&p)[8][4], const T *tile)
-{
-    uint32_t a[4][4];
-#pragma unroll
-    for (int j = 0; j < 4; j++) as_left_side<T>(a[j], p[2 * j], p[2 * j + 1]);
-    pin(a);
-    pin(y);
-    begin_products();
-#pragma unroll
-    for (int j = 0; j < 4; j++) issue_by<T>(y, a[j], describe_tile(tile + j * 16 * 64, 64 * 64 * (int)sizeof(T)));
-    finish_products();
-    pin(y);
-}
-
 #else
 
 __device__ __forceinline__ void settle_for_products()
 {
 }
-template <typename T, int WIDTH, int LEFT>
-__device__ __forceinline__ void group_multiply_rows(float (&)[8][4], const T *, int, const T *)
-{
-    __trap();
-}
-template <typename T, int WIDTH>
-__device__ __forceinline__ void group_multiply_by(float (&)[WIDTH / 8][4], const float (&)[8][4], const T *)
-{
-    __trap();
-}
 
 #endif
-
-// As by_warps, four warps together; their rows begin at a multiple of 64.
-struct by_group {
-    static constexpr int MT = 1, ROWS = 64;
-    static constexpr bool PANELS = true;
-
-    template <int WIDTH, int BN, int LEFT, typename T>
-    static __device__ __forceinline__ void rows(float (&y)[1][BN / 8][4], const T *left, int row, const T *right)
-    {
-        static_assert(BN == 64);
-        group_multiply_rows<T, WIDTH, LEFT>(y[0], left, row / 64 * 64, right);
-    }
-    template <int WIDTH, int BN, typename T>
-    static __device__ __forceinline__ void by(float (&y)[1][WIDTH / 8][4], const float (&p)[1][BN / 8][4],
-                                              const T *tile)
-    {
-        static_assert(BN == 64);
-        group_multiply_by<T, WIDTH>(y[0], p[0], tile);
-    }
-    static __device__ __forceinline__ void settle()
-    {
-        settle_for_products();
-    }
-};
 
 #endif

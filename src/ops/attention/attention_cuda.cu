@@ -25,9 +25,9 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) attend(attention_forward f
     int last = first + BM < a.tokens ? first + BM : a.tokens;
     key_range starts = first_keys<THREADS>(a, batch, first, last);
     int from = starts.low / BN * BN, until = a.causal ? last : a.tokens;
-    load_tile<BM, WIDTH, THREADS, P::PANELS>(t.q, q, first);
-    load_tile<BN, WIDTH, THREADS, P::PANELS>(t.k[0], k, from);
-    load_tile<BN, WIDTH, THREADS, P::PANELS>(t.v[0], v, from);
+    load_tile<BM, WIDTH, THREADS>(t.q, q, first);
+    load_tile<BN, WIDTH, THREADS>(t.k[0], k, from);
+    load_tile<BN, WIDTH, THREADS>(t.v[0], v, from);
     copy_commit();
 
     attended<WIDTH, MT> r;
@@ -42,11 +42,10 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) attend(attention_forward f
         }
     for (int at = from, turn = 0; at < until; at += BN, turn ^= 1) {
         copy_wait<0>();
-        P::settle();
         __syncthreads();
         if (at + BN < until) {
-            load_tile<BN, WIDTH, THREADS, P::PANELS>(t.k[turn ^ 1], k, at + BN);
-            load_tile<BN, WIDTH, THREADS, P::PANELS>(t.v[turn ^ 1], v, at + BN);
+            load_tile<BN, WIDTH, THREADS>(t.k[turn ^ 1], k, at + BN);
+            load_tile<BN, WIDTH, THREADS>(t.v[turn ^ 1], v, at + BN);
         }
         copy_commit();
         if (a.causal && at > first + group + P::ROWS - 1) continue; // nothing here for those who multiply together
@@ -96,32 +95,18 @@ template <typename T> static void launch_warps(const attention_forward &f, int b
         launch_width<T, 128, by_warps<2>, 32, 4, 2>(f, batch, q);
 }
 
-template <typename T> static void launch_groups(const attention_forward &f, int batch, queue *q)
-{
-    if (f.a.dim <= 64)
-        launch_width<T, 64, by_group, 64, 8, 2>(f, batch, q);
-    else
-        launch_width<T, 128, by_group, 64, 12, 1>(f, batch, q);
-}
-
-template <bool GROUPS> static status launch(const step *s, queue *q)
+status attention_by_warps(const step *s, queue *q)
 {
     attention_forward f = attention_forward_of(s);
     int batch = (int)s->in[0].shape.dim[0];
-    auto run = [&](auto t) {
-        if constexpr (GROUPS)
-            launch_groups<decltype(t)>(f, batch, q);
-        else
-            launch_warps<decltype(t)>(f, batch, q);
-    };
     if (s->in[0].dtype == INGOT_BF16)
-        run(bf16());
+        launch_warps<bf16>(f, batch, q);
     else
-        run(f16());
+        launch_warps<f16>(f, batch, q);
     return INGOT_OK;
 }
 
-static bool match(const node *n, const device_caps *caps)
+bool attention_matches(const node *n, const device_caps *caps)
 {
     ingot_dtype d = n->in[0]->dtype;
     return caps->major >= 8 && (d == INGOT_BF16 || d == INGOT_F16) && n->in[1]->dtype == d && n->in[2]->dtype == d &&
@@ -129,27 +114,14 @@ static bool match(const node *n, const device_caps *caps)
            (!n->out[ATTENTION_LSE] || n->out[ATTENTION_LSE]->dtype == INGOT_F32);
 }
 
-static bool match_groups(const node *n, const device_caps *caps)
-{
-    return wgmma_runs(caps) && match(n, caps) && n->in[0]->shape.dim[3] > 32;
-}
-
 extern "C" const kernel_def attention_cuda[] = {
-    {.op = &op_attention_def,
-     .name = "attention.wgmma",
-     .level = LEVEL_BEST,
-     .traits = KERNEL_WAITS,
-     .match = match_groups,
-     .wants = ATTENTION_WANTS,
-     .launch = launch<true>,
-     .error = ERROR_SUM},
     {.op = &op_attention_def,
      .name = "attention.mma",
      .level = LEVEL_BEST,
      .traits = KERNEL_WAITS,
-     .match = match,
+     .match = attention_matches,
      .wants = ATTENTION_WANTS,
-     .launch = launch<false>,
+     .launch = attention_by_warps,
      .error = ERROR_SUM},
     {},
 };

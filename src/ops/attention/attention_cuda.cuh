@@ -3,6 +3,7 @@
 #define OPS_ATTENTION_ATTENTION_CUDA_CUH
 
 #include "kit/cuda/flash.cuh"
+#include "kit/cuda/tma.cuh"
 #include "ops/attention/attention.h"
 
 struct heads_of {
@@ -30,6 +31,14 @@ static inline attention_numbers attention_numbers_of(const step *s, int q, int s
 {
     attention_shape a = attention_shape_of(s, q, starts);
     return {(int)a.tokens, (int)a.heads, (int)a.kv_heads, (int)a.group, (int)a.dim, a.scale, a.causal, a.starts};
+}
+
+// For the copy engine: boxes of `rows` tokens of a head. False where it cannot.
+static inline bool map_heads(CUtensorMap *map, const heads_of &v, const attention_numbers &a, int64_t batches,
+                             int heads, bool half, int rows)
+{
+    box_source s = {v.at, {batches, a.tokens, heads, a.dim}, {v.batch, v.token, v.head}, half};
+    return boxes_fit(s) && map_boxes(map, s, rows);
 }
 
 template <typename T>
@@ -126,7 +135,10 @@ static inline int64_t attention_backward_scratch(const node *n, const device_cap
     return shape_count(n->in[5]->shape) * (int64_t)sizeof(float);
 }
 
-// The gradient by mma (attention_grad_cuda.cu), and whether it takes a node: what others fall back to.
+// Attention by mma (attention_cuda.cu), and whether it takes a node: what others fall back to. And its gradient
+// (attention_grad_cuda.cu), and whether it takes a node: what others fall back to.
+bool attention_matches(const node *n, const device_caps *caps);
+status attention_by_warps(const step *s, queue *q);
 bool attention_grad_matches(const node *n, const device_caps *caps);
 status attention_grad_by_warps(const step *s, queue *q);
 

@@ -64,10 +64,10 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) grad_queries(attention_bac
     int last = first + BM < a.tokens ? first + BM : a.tokens;
     key_range starts = first_keys<THREADS>(a, batch, first, last);
     int from = starts.low / BN * BN, until = a.causal ? last : a.tokens;
-    load_tile<BM, WIDTH, THREADS, P::PANELS>(t.q, q, first);
-    load_tile<BM, WIDTH, THREADS, P::PANELS>(t.dout, dout, first);
-    load_tile<BN, WIDTH, THREADS, P::PANELS>(t.k[0], k, from);
-    load_tile<BN, WIDTH, THREADS, P::PANELS>(t.v[0], v, from);
+    load_tile<BM, WIDTH, THREADS>(t.q, q, first);
+    load_tile<BM, WIDTH, THREADS>(t.dout, dout, first);
+    load_tile<BN, WIDTH, THREADS>(t.k[0], k, from);
+    load_tile<BN, WIDTH, THREADS>(t.v[0], v, from);
     copy_commit();
 
     float dq[MT][WIDTH / 8][4], lse[MT][2], delta[MT][2], c = a.scale * LOG2_E;
@@ -86,11 +86,10 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) grad_queries(attention_bac
         }
     for (int at = from, turn = 0; at < until; at += BN, turn ^= 1) {
         copy_wait<0>();
-        P::settle();
         __syncthreads();
         if (at + BN < until) {
-            load_tile<BN, WIDTH, THREADS, P::PANELS>(t.k[turn ^ 1], k, at + BN);
-            load_tile<BN, WIDTH, THREADS, P::PANELS>(t.v[turn ^ 1], v, at + BN);
+            load_tile<BN, WIDTH, THREADS>(t.k[turn ^ 1], k, at + BN);
+            load_tile<BN, WIDTH, THREADS>(t.v[turn ^ 1], v, at + BN);
         }
         copy_commit();
         if (a.causal && at > first + group + P::ROWS - 1) continue; // nothing here for those who multiply together
@@ -149,15 +148,15 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) grad_keys(attention_backwa
     int kv_head = blockIdx.y, batch = blockIdx.z, lane = threadIdx.x % 32;
     int first = (int)blockIdx.x * BM, row = (int)threadIdx.x / 32 * MT * 16;
     int group = row / P::ROWS * P::ROWS; // long columns first
-    load_tile<BM, WIDTH, THREADS, P::PANELS>(t.k, rows_of_head<T>(f.k, a, batch, kv_head), first);
-    load_tile<BM, WIDTH, THREADS, P::PANELS>(t.v, rows_of_head<T>(f.v, a, batch, kv_head), first);
+    load_tile<BM, WIDTH, THREADS>(t.k, rows_of_head<T>(f.k, a, batch, kv_head), first);
+    load_tile<BM, WIDTH, THREADS>(t.v, rows_of_head<T>(f.v, a, batch, kv_head), first);
 
     int from = a.causal ? first / BN * BN : 0, tiles_a_head = (a.tokens - from + BN - 1) / BN;
     int count = tiles_a_head * a.group;
     auto load = [&](int index, int turn) {
         int head = kv_head * a.group + index / tiles_a_head, at = from + index % tiles_a_head * BN;
-        load_tile<BN, WIDTH, THREADS, P::PANELS>(t.q[turn], rows_of_head<T>(f.q, a, batch, head), at);
-        load_tile<BN, WIDTH, THREADS, P::PANELS>(t.dout[turn], rows_of_head<T>(f.dout, a, batch, head), at);
+        load_tile<BN, WIDTH, THREADS>(t.q[turn], rows_of_head<T>(f.q, a, batch, head), at);
+        load_tile<BN, WIDTH, THREADS>(t.dout[turn], rows_of_head<T>(f.dout, a, batch, head), at);
         load_numbers<BN>(t.lse[turn], t.delta[turn], t.start[turn], t.latest[turn], f, batch, head, at);
     };
     load(0, 0);
@@ -168,7 +167,6 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) grad_keys(attention_backwa
     for (int index = 0; index < count; index++) {
         int turn = index & 1, at = from + index % tiles_a_head * BN;
         copy_wait<0>();
-        P::settle();
         __syncthreads();
         if (index + 1 < count) load(index + 1, turn ^ 1);
         copy_commit();

@@ -19,7 +19,7 @@
 #ifndef OPS_ATTENTION_ATTENTION_GRAD_WGMMA_CUH
 #define OPS_ATTENTION_ATTENTION_GRAD_WGMMA_CUH
 
-#include "kit/cuda/tma.cuh"
+#include "kit/cuda/wgmma.cuh"
 #include "ops/attention/attention_cuda.cuh"
 
 constexpr int GRAD_KEYS = 128;
@@ -105,14 +105,6 @@ template <int QUERIES> struct grad_walk {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
 // ---- who asks for tiles: one thread ----
-
-template <int ROWS, int WIDTH, typename T>
-__device__ __forceinline__ void copy_panels(T *tile, const CUtensorMap &map, uint64_t *barrier, int head, int row,
-                                            int batch)
-{
-#pragma unroll
-    for (int p = 0; p < WIDTH / 64; p++) copy_box(tile + p * ROWS * 64, map, barrier, p * 64, head, row, batch);
-}
 
 template <typename T, int WIDTH>
 __device__ __forceinline__ void grad_loads(grad_tiles<T, WIDTH> &t, const wgmma_backward &w, const grad_maps &maps)

@@ -111,13 +111,6 @@ static int64_t lay_out(wgmma_backward &w, int64_t batches, bool segments, void *
     return p.bytes;
 }
 
-static bool map_heads(CUtensorMap *map, const heads_of &v, const attention_numbers &a, int64_t batches, int heads,
-                      bool half, int rows)
-{
-    box_source s = {v.at, {batches, a.tokens, heads, a.dim}, {v.batch, v.token, v.head}, half};
-    return boxes_fit(s) && map_boxes(map, s, rows);
-}
-
 template <typename T, int WIDTH> static bool launch_width(const wgmma_backward &w, int64_t batches, queue *q)
 {
     constexpr int QUERIES = GRAD_QUERIES<WIDTH>, BYTES = (int)sizeof(grad_tiles<T, WIDTH>) + 1024;
