@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # sanitize_cuda.sh INGOT [TOOL...]: compute-sanitizer's memcheck, racecheck, initcheck and synccheck over the small samples of every op,
-# in float32 and bfloat16; OPS="softmax matmul" are only those. Ops go in slices of SLICE, several processes on the GPU at a time. Says what it could not
-# run: no compute-sanitizer, no GPU.
+# in float32 and bfloat16; OPS="softmax matmul" are only those. Ops go in slices of SLICE, JOBS processes on the GPU at a time. Says
+# what it could not run: no compute-sanitizer, no GPU.
 set -uo pipefail
 ingot=$(realpath "$1")
 shift
