@@ -22,15 +22,18 @@ __device__ __forceinline__ void begin_scores(float (&s)[N][4], const T *keys, in
     commit_products();
 }
 
-// y (64 keys x WIDTH) += left, in registers, by the tile whose rows are the queries.
-template <int WIDTH, typename T, int N>
+// y (64 keys x WIDTH) += left, in registers, by the tile whose rows are the queries; queries as below.
+template <int FROM, int TO, int WIDTH, typename T, int N>
 __device__ __forceinline__ void begin_sum(float (&y)[WIDTH / 8][4], uint32_t (&left)[N][4], const T *tile)
 {
-    pin(left);
-    pin(y);
+#pragma unroll
+    for (int j = FROM; j < TO; j++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) asm volatile("" : "+r"(left[j][i])::"memory"); // as pin
+    if (!FROM) pin(y);
     begin_products();
 #pragma unroll
-    for (int j = 0; j < N; j++)
+    for (int j = FROM; j < TO; j++)
         issue_by<T>(y, left[j], describe_tile(tile + j * 16 * 64, N * 16 * 64 * (int)sizeof(T)));
     commit_products();
 }
@@ -58,49 +61,63 @@ template <typename T, int N> __device__ __forceinline__ void store_matrices(T *t
                      : "memory");
 }
 
-// s becomes p: 2^(s c - lse), 0 where a key is not seen. This group's keys begin `first` behind those of the work.
-template <int N, int QUERIES>
-__device__ __forceinline__ void probabilities(float (&s)[N][4], const float *lse, const wgmma_backward &w,
-                                              const grad_walk<QUERIES> &at, int first, int row)
+// The first query that sees a key.
+__device__ __forceinline__ int first_query(const attention_numbers &a, int key)
+{
+    return key >= a.tokens ? 0x7fffffff : a.causal ? key : 0;
+}
+
+// Whether 64 keys and a block of queries all see each other. The keys begin `first` behind those of the work.
+template <int QUERIES>
+__device__ __forceinline__ bool sees_all(const wgmma_backward &w, const grad_walk<QUERIES> &at, int first)
 {
     const attention_numbers &a = w.f.a;
-    int column = (int)threadIdx.x % 4 * 2, query = at.m * QUERIES, group = at.n * GRAD_KEYS + first;
+    int key = at.n * GRAD_KEYS + first;
+    return key + 64 <= a.tokens && (!a.causal || at.m * QUERIES >= key + 63) && !(at.seen && at.seen[at.m].y > key);
+}
+
+// s becomes p: 2^(s c - lse), 0 where a key is not seen; of queries [16 FROM, 16 TO).
+template <int FROM, int TO, int N, int QUERIES>
+__device__ __forceinline__ void probabilities(float (&s)[N][4], const float *lse, const wgmma_backward &w,
+                                              const grad_walk<QUERIES> &at, bool whole, int row)
+{
+    const attention_numbers &a = w.f.a;
+    int column = (int)threadIdx.x % 4 * 2, query = at.m * QUERIES;
     float c = a.scale * LOG2_E;
 #pragma unroll
-    for (int j = 0; j < N; j++) {
+    for (int j = 2 * FROM; j < 2 * TO; j++) {
         float2 sum = *reinterpret_cast<const float2 *>(lse + j * 8 + column);
 #pragma unroll
         for (int i = 0; i < 4; i++) s[j][i] = power_of_two(s[j][i] * c - (i % 2 ? sum.y : sum.x));
     }
-    bool whole = group + 64 <= a.tokens && (!a.causal || query >= group + 63) && (!at.seen || at.seen[at.m].y <= group);
     if (whole) return;
-    const int *start = at.seen ? w.start + (int64_t)at.batch * w.padded : nullptr;
+    const int *start = at.seen ? w.start + (int64_t)at.batch * w.padded + query + column : nullptr;
+    int key = at.n * GRAD_KEYS + row + (int)threadIdx.x % 32 / 4;
+    int from[] = {first_query(a, key) - query - column, first_query(a, key + 8) - query - column};
 #pragma unroll
-    for (int j = 0; j < N; j++)
+    for (int j = 2 * FROM; j < 2 * TO; j++)
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            int key = at.n * GRAD_KEYS + row + (int)threadIdx.x % 32 / 4 + i / 2 * 8,
-                other = query + j * 8 + column + i % 2;
-            bool seen = key < a.tokens && (!a.causal || key <= other) && (!start || key >= start[other]);
-            if (!seen) s[j][i] = 0;
+            if (j * 8 + i % 2 < from[i / 2]) s[j][i] = 0;
+            if (start && key + i / 2 * 8 < start[j * 8 + i % 2]) s[j][i] = 0;
         }
 }
 
-template <typename T, int N>
+template <int FROM, int TO, typename T, int N>
 __device__ __forceinline__ void as_left_sides(uint32_t (&a)[N / 2][4], const float (&s)[N][4])
 {
 #pragma unroll
-    for (int j = 0; j < N / 2; j++) as_left_side<T>(a[j], s[2 * j], s[2 * j + 1]);
+    for (int j = FROM; j < TO; j++) as_left_side<T>(a[j], s[2 * j], s[2 * j + 1]);
 }
 
 // ds = p (dp - delta). Where registers are few p is read as the product has it, rounded.
-template <typename T, int N>
+template <int FROM, int TO, typename T, int N>
 __device__ __forceinline__ void slopes(uint32_t (&ds)[N / 2][4], const uint32_t (&packed)[N / 2][4],
                                        const float (&p)[N][4], const float (&dp)[N][4], const float *delta)
 {
     int column = (int)threadIdx.x % 4 * 2;
 #pragma unroll
-    for (int j = 0; j < N; j++) {
+    for (int j = 2 * FROM; j < 2 * TO; j++) {
         float2 d = *reinterpret_cast<const float2 *>(delta + j * 8 + column);
 #pragma unroll
         for (int h = 0; h < 2; h++) {
@@ -113,6 +130,40 @@ __device__ __forceinline__ void slopes(uint32_t (&ds)[N / 2][4], const uint32_t 
     }
 }
 
+// Four words of each of four neighbouring threads, turned: thread i of them gets word i of all.
+__device__ __forceinline__ void turn_words(uint32_t (&w)[4])
+{
+#pragma unroll
+    for (int step = 1; step < 4; step *= 2) {
+        bool upper = threadIdx.x & step;
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            if (i & step) continue;
+            uint32_t other = __shfl_xor_sync(0xffffffffu, upper ? w[i] : w[i + step], step);
+            (upper ? w[i] : w[i + step]) = other;
+        }
+    }
+}
+
+// The rows that a warp has of a result, 16 bytes a thread. `to` is this thread's first row, the other one is `further` behind.
+template <typename T, int N>
+__device__ __forceinline__ void store_rows_wide(T *to, int64_t further, const float (&y)[N][4], int dim, float scale,
+                                                bool first, bool second)
+{
+#pragma unroll
+    for (int h = 0; h < 2; h++)
+#pragma unroll
+        for (int j = 0; j < N; j += 4) {
+            uint32_t w[4];
+#pragma unroll
+            for (int i = 0; i < 4; i++) w[i] = pair<T>(y[j + i][2 * h] * scale, y[j + i][2 * h + 1] * scale);
+            turn_words(w);
+            int column = (j + (int)threadIdx.x % 4) * 8;
+            if ((h ? second : first) && column < dim)
+                *reinterpret_cast<uint4 *>(to + h * further + column) = make_uint4(w[0], w[1], w[2], w[3]);
+        }
+}
+
 // dq of this warp group's part: to those who come after, or with what is there to its place.
 template <typename T, int WIDTH>
 __device__ __forceinline__ void hand_on(grad_tiles<T, WIDTH> &t, float (&dq)[8][4], const wgmma_backward &w,
@@ -120,12 +171,12 @@ __device__ __forceinline__ void hand_on(grad_tiles<T, WIDTH> &t, float (&dq)[8][
 {
     constexpr int QUERIES = GRAD_QUERIES<WIDTH>;
     float4 *mine = reinterpret_cast<float4 *>(t.dq) + group * 8 * 128 + (int)threadIdx.x % 128;
-    bool last = at.n == at.first_keys(), alone = at.n == at.last_keys(w);
+    bool last = at.ends(), alone = !at.turn_of_keys(w);
     barrier_wait(&t.dq_ready, count & 1);
     if (!last) {
 #pragma unroll
         for (int j = 0; j < 8; j++) mine[j * 128] = make_float4(dq[j][0], dq[j][1], dq[j][2], dq[j][3]);
-        settle_for_copies();
+        settle_for_products();
     } else if (!alone) {
 #pragma unroll
         for (int j = 0; j < 8; j++) {
@@ -133,27 +184,22 @@ __device__ __forceinline__ void hand_on(grad_tiles<T, WIDTH> &t, float (&dq)[8][
             dq[j][0] += sum.x, dq[j][1] += sum.y, dq[j][2] += sum.z, dq[j][3] += sum.w;
         }
     }
-    barrier_arrive(&t.dq_done);
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) barrier_arrive(&t.dq_done);
     if (!last) return;
     const attention_numbers &a = w.f.a;
     int column = WIDTH == 64 ? 0 : group * 64, row = (WIDTH == 64 ? group * 64 : 0) + (int)threadIdx.x % 128 / 32 * 16;
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-        int token = at.m * QUERIES + row + (int)threadIdx.x % 32 / 4 + h * 8;
-        if (token < a.tokens)
-            store_row<T, 64>(row_of_token<T>(w.f.dq, at.batch, token, at.head(w)) + column, dq, h, a.dim - column,
-                             a.scale);
-    }
+    int token = at.m * QUERIES + row + (int)threadIdx.x % 32 / 4;
+    store_rows_wide(row_of_token<T>(w.f.dq, at.batch, token, at.head(w)) + column, 8 * w.f.dq.token, dq, a.dim - column,
+                    a.scale, token < a.tokens, token + 8 < a.tokens);
 }
 
 template <typename T, int WIDTH>
 __device__ __forceinline__ void store_keys(const heads_of &all, const float (&y)[WIDTH / 8][4],
                                            const attention_numbers &a, int batch, int head, int key, float scale)
 {
-#pragma unroll
-    for (int h = 0; h < 2; h++)
-        if (key + h * 8 < a.tokens)
-            store_row<T, WIDTH>(row_of_token<T>(all, batch, key + h * 8, head), y, h, a.dim, scale);
+    store_rows_wide(row_of_token<T>(all, batch, key, head), 8 * all.token, y, a.dim, scale, key < a.tokens,
+                    key + 8 < a.tokens);
 }
 
 template <int N> __device__ __forceinline__ void clear_sums(float (&y)[N][4])
@@ -164,39 +210,50 @@ template <int N> __device__ __forceinline__ void clear_sums(float (&y)[N][4])
         for (int i = 0; i < 4; i++) y[j][i] = 0;
 }
 
-// One block of queries: the five products. The last but one and the last group of what is on its way are named where they are
-// waited for: dV, dK, dQ.
+// 0 or 1, the same in a warp, as the compiler cannot know.
+__device__ __forceinline__ int warp_group()
+{
+    return __shfl_sync(0xffffffffu, (int)threadIdx.x / 128 - 1, 0);
+}
+
+// One block of queries: the five products, in groups that are waited for in the order in which they are begun.
 template <typename T, int WIDTH>
 __device__ __forceinline__ void grad_pair(grad_tiles<T, WIDTH> &t, const wgmma_backward &w,
                                           const grad_walk<GRAD_QUERIES<WIDTH>> &at, unsigned count, bool last,
                                           float (&dk)[WIDTH / 8][4], float (&dv)[WIDTH / 8][4])
 {
-    constexpr int QUERIES = GRAD_QUERIES<WIDTH>;
-    int group = (int)threadIdx.x / 128 - 1, row = group * 64 + (int)threadIdx.x % 128 / 32 * 16;
+    constexpr int QUERIES = GRAD_QUERIES<WIDTH>, STEPS = QUERIES / 16, HALF = STEPS / 2;
+    int group = warp_group(), row = group * 64 + (int)threadIdx.x % 128 / 32 * 16;
     int place = count & 1, phase = count >> 1 & 1;
     bool one = threadIdx.x % 32 == 0;
     float s[QUERIES / 8][4], dp[QUERIES / 8][4], dq[8][4];
-    uint32_t p[QUERIES / 16][4], ds[QUERIES / 16][4];
+    uint32_t p[STEPS][4], ds[STEPS][4];
 
     barrier_wait(&t.q_full[place], phase);
     begin_scores<WIDTH>(s, t.k, group * 64, t.q[place]);
     barrier_wait(&t.dout_full[place], phase);
     begin_scores<WIDTH>(dp, t.v, group * 64, t.dout[place]);
-    wait_products<1>();
+    wait_products<1>(); // s
     pin(s);
-    probabilities(s, t.lse[place], w, at, group * 64, row);
-    as_left_sides<T>(p, s);
-    wait_products<0>();
+    bool whole = sees_all(w, at, group * 64);
+    probabilities<0, HALF>(s, t.lse[place], w, at, whole, row);
+    as_left_sides<0, HALF, T>(p, s);
+    begin_sum<0, HALF, WIDTH>(dv, p, t.dout[place]);
+    probabilities<HALF, STEPS>(s, t.lse[place], w, at, whole, row);
+    as_left_sides<HALF, STEPS, T>(p, s);
+    begin_sum<HALF, STEPS, WIDTH>(dv, p, t.dout[place]);
+    wait_products<2>(); // dp
     pin(dp);
-    begin_sum<WIDTH>(dv, p, t.dout[place]);
-    slopes<T>(ds, p, s, dp, t.delta[place]);
-    begin_sum<WIDTH>(dk, ds, t.q[place]);
+    slopes<0, HALF, T>(ds, p, s, dp, t.delta[place]);
+    begin_sum<0, HALF, WIDTH>(dk, ds, t.q[place]);
+    slopes<HALF, STEPS, T>(ds, p, s, dp, t.delta[place]);
+    begin_sum<HALF, STEPS, WIDTH>(dk, ds, t.q[place]);
     store_matrices(t.ds[place], row, ds);
     settle_for_products();
-    meet(1, 256); // ds of the step before last has been read by both: each waited for its dQ
+    meet(1, 256); // what was in this place has been read by both groups: each waited for its dQ of the step before
     constexpr int PANEL = GRAD_KEYS * 64;
     begin_queries(dq, t.ds[place] + (WIDTH == 64 ? group * PANEL : 0), t.k + (WIDTH == 64 ? 0 : group * PANEL));
-    wait_products<2>();
+    wait_products<3>(); // dv
     pin(p);
     if (one) barrier_arrive(&t.dout_free[place]);
     wait_products<0>();

@@ -86,15 +86,20 @@ template <int QUERIES> struct grad_walk {
     {
         return kv_head * w.f.a.group + turn;
     }
-    // The first and the last block of keys that these queries see, the last one first in the order of additions.
+    // The first block of keys that these queries see, the last one in the order of additions.
     __device__ __forceinline__ int first_keys() const
     {
         return seen ? seen[m].x / GRAD_KEYS : 0;
     }
-    __device__ __forceinline__ int last_keys(const wgmma_backward &w) const
+    __device__ __forceinline__ bool ends() const
+    {
+        return n == first_keys();
+    }
+    // How many blocks of keys add theirs before this one.
+    __device__ __forceinline__ int turn_of_keys(const wgmma_backward &w) const
     {
         int last = (m * QUERIES + QUERIES - 1) / GRAD_KEYS;
-        return w.f.a.causal && last < w.key_blocks ? last : w.key_blocks - 1;
+        return (w.f.a.causal && last < w.key_blocks ? last : w.key_blocks - 1) - n;
     }
     __device__ __forceinline__ int64_t index(const wgmma_backward &w) const
     {
@@ -159,29 +164,30 @@ __device__ __forceinline__ void grad_sums(grad_tiles<T, WIDTH> &t, const wgmma_b
         int work = t.work[round & 1];
         barrier_arrive(&t.work_free[round & 1]);
         if (work < 0) break;
-        for (grad_walk<QUERIES> at(w, work); at.there(w); at.next(w), count++) {
-            int turn = at.last_keys(w) - at.n;
-            bool last = at.n == at.first_keys();
-            int *done = w.done + at.index(w);
+        bool ready = false; // the place has been given for this block already
+        for (grad_walk<QUERIES> at(w, work); at.there(w); count++) {
+            int turn = at.turn_of_keys(w), *done = w.done + at.index(w);
             float *sum = w.sum + at.index(w) * QUERIES * WIDTH;
+            bool last = at.ends();
+            if (!ready && !(last && turn)) barrier_arrive(&t.dq_ready);
+            if (turn) wait_for_turn(done, turn);
             if (last && turn) {
-                wait_for_turn(done, turn);
                 barrier_expect(&t.dq_ready, BYTES);
                 copy_bytes(t.dq, sum, BYTES, &t.dq_ready);
-            } else {
-                barrier_arrive(&t.dq_ready);
             }
             barrier_wait(&t.dq_done, count & 1);
+            at.next(w);
+            ready = false;
             if (last) continue;
-            if (turn) {
-                wait_for_turn(done, turn);
+            if (turn)
                 add_bytes(sum, t.dq, BYTES);
-            } else {
+            else
                 store_bytes(sum, t.dq, BYTES);
-            }
             store_commit();
+            stores_read();
+            ready = at.there(w) && !(at.ends() && at.turn_of_keys(w));
+            if (ready) barrier_arrive(&t.dq_ready);
             stores_done();
-            settle_for_copies();
             write_count(done, turn + 1);
         }
     }

@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(GRAD_THREADS, 1)
         barrier_begin(&t.v_full, 1);
         barrier_begin(&t.keys_free, WARPS);
         barrier_begin(&t.dq_ready, 1);
-        barrier_begin(&t.dq_done, WARPS * 32);
+        barrier_begin(&t.dq_done, WARPS);
         barriers_ready();
     }
     __syncthreads();
@@ -136,7 +136,8 @@ static status launch(const step *s, queue *q)
     wgmma_backward w = {attention_backward_of(s)};
     int64_t batches = s->in[1].shape.dim[0];
     lay_out(w, batches, w.f.a.starts, s->scratch);
-    bool half = s->in[0].dtype == INGOT_F16, narrow = w.f.a.dim <= 64, ran = w.f.o.wide && w.f.dout.wide;
+    bool half = s->in[0].dtype == INGOT_F16, narrow = w.f.a.dim <= 64;
+    bool ran = w.f.o.wide && w.f.dout.wide && w.f.dq.wide && w.f.dk.wide && w.f.dv.wide;
     if (ran && half)
         ran = narrow ? launch_width<f16, 64>(w, batches, q) : launch_width<f16, 128>(w, batches, q);
     else if (ran)
