@@ -1,5 +1,5 @@
 /* A sum becomes part of the op that makes one of its addends, where that op can add the other one while it writes: what comes
- * past a norm, along the residual stream, into the norm's gradient.
+ * past a norm, along the residual stream, into the norm's gradient. So do the sums of its rows.
  */
 #include "ops/layer_norm/layer_norm.h"
 #include "ops/pointwise/pointwise.h"
@@ -78,10 +78,25 @@ static bool is_sum(const node *n)
                                     p->code[0].code == PW_ADD && p->code[0].a != p->code[0].b);
 }
 
+/* The gradient of a bias in front of a norm: the rows of dx are summed while they are made. */
+static void sum_while_made(build *b, const kernel_choice *choice, node *n)
+{
+    node *sum = sum_of_rows(n->out[LAYER_NORM_GRAD_DX]);
+    const kernel_def *kernel = sum ? choice->kernel(choice->device, n) : NULL;
+    if (!kernel || sum->in[0]->shape.dim[1] != n->in[2]->shape.dim[0]) return;
+    value *sums = node_output(b, n, LAYER_NORM_GRAD_SUMS);
+    if (sums && sums->dtype == sum->out[0]->dtype && choice->kernel(choice->device, n) == kernel)
+        value_replace(b, sum->out[0], sums);
+    else
+        n->out[LAYER_NORM_GRAD_SUMS] = NULL;
+}
+
 status pass_absorb(build *b, const kernel_choice *choice)
 {
     for (node *n = b->first; n && !b->status; n = n->after)
         if (is_sum(n) && !absorb(b, choice, n, n->in[1], n->in[0])) absorb(b, choice, n, n->in[0], n->in[1]);
+    for (node *n = b->first; n && !b->status; n = n->after)
+        if (n->op == &op_layer_norm_grad_def && !n->out[LAYER_NORM_GRAD_SUMS]) sum_while_made(b, choice, n);
     drop_dead_nodes(b);
     return ingot_build_status(b);
 }

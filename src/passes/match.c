@@ -50,11 +50,10 @@ static value *unshaped(value *v)
     return v;
 }
 
-/* The sum of the rows of dh, the gradient of a bias. */
-static node *sum_of_rows(const node *gelu_grad)
+node *sum_of_rows(const value *v)
 {
-    for (node *n = gelu_grad->after; n; n = n->after) {
-        if (n->op != &op_reduce_def || unshaped(n->in[0]) != gelu_grad->out[0]) continue;
+    for (node *n = v->node->after; n; n = n->after) {
+        if (n->op != &op_reduce_def || unshaped(n->in[0]) != v) continue;
         const reduce_attrs *a = n->attrs;
         if (a->kind == REDUCE_SUM && a->axis == 0 && !a->keep && n->in[0]->shape.rank == 2 &&
             n->out[0]->dtype == dtype_statistic(n->in[0]->dtype))
@@ -81,7 +80,7 @@ static void match_linear_gelu_grad(build *b, const kernel_choice *choice, node *
     value *dh = made ? ingot_reshape(b, made->out[LINEAR_GELU_GRAD_DH], n->out[0]->shape) : NULL;
     done(b);
     if (!dh) return;
-    node *sum = sum_of_rows(n);
+    node *sum = sum_of_rows(n->out[0]); /* the gradient of a bias */
     if (sum) node_output(b, made, LINEAR_GELU_GRAD_SUMS);
     made->recomputed = n->recomputed;
     if (!choice->kernel(choice->device, made)) return; /* dead nodes are dropped */

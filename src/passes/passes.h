@@ -37,7 +37,9 @@ status pass_hoist(build *b);                               /* marks what depends
 status pass_updates(build *b); /* new values of states are written in place, or copied there */
 status pass_layout(build *b, const kernel_choice *choice); /* views share storage, copies where kernels want them */
 
-int drop_dead_nodes(build *b);           /* how many went */
+int drop_dead_nodes(build *b); /* how many went */
+/* The node that sums the rows of v, however its leading dims are written; NULL: none. */
+node *sum_of_rows(const value *v);
 bool merge_concats(build *b, node *sum); /* for simplify: a + b of parts among zeros */
 
 #endif

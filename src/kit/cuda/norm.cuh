@@ -64,7 +64,7 @@ template <bool CENTRED, typename P, typename T> __global__ __launch_bounds__(P::
 
 template <typename T> struct norm_grad_rows {
     T *dx;                      // may lie over dy: a thread has read its elements before it writes them
-    float *partial;             // (blocks, columns) of dw, then of dbias; or NULL
+    float *partial;             // (blocks, columns) of dw, then of dbias, then of dx; or NULL
     const T *dy, *x, *residual; // residual: is added to dx; or NULL
     weights w;
     const float *rstds;
@@ -172,10 +172,10 @@ __device__ __forceinline__ pack<T, P::width> take_residual(const norm_grad_rows<
 }
 
 // dx = rstd (g - mean(g) - unit mean(g unit)) with g = dy w and unit = (x - mean) rstd; not CENTRED: without the means of x
-// and g. The second sums begin from a mean whose rounding they correct.
-template <bool CENTRED, typename T, typename P, typename SUMS>
+// and g. The second sums begin from a mean whose rounding they correct. SUMMED: dx is added to `all`.
+template <bool CENTRED, bool SUMMED, typename T, typename P, typename SUMS>
 __device__ __forceinline__ void grad_of_row(const norm_grad_rows<T> &k, const grad_inputs<T, P> &in, int stage,
-                                            int64_t row, SUMS &dw, SUMS &dbias)
+                                            int64_t row, SUMS &dw, SUMS &dbias, SUMS &all)
 {
     float n = (float)k.columns, w[P::width], mean = 0, level = 0;
     if constexpr (CENTRED) {
@@ -207,7 +207,9 @@ __device__ __forceinline__ void grad_of_row(const norm_grad_rows<T> &k, const gr
         float unit = (to_float(in.x.at[p].at[i]) - mean) * in.rstd;
         dw[p][i] += g * unit;
         float d = in.rstd * (g * w[i] - level - unit * along);
-        return k.residual ? d + to_float(more.at[i]) : d;
+        if (k.residual) d += to_float(more.at[i]);
+        if (SUMMED) all[p][i] += d;
+        return d;
     });
 }
 
@@ -238,11 +240,11 @@ __device__ __forceinline__ void write_partial(float *partial, float (&sum)[P::pa
     __syncthreads();
 }
 
-template <bool CENTRED, typename P, typename T>
+template <bool CENTRED, bool SUMMED, typename P, typename T>
 __global__ __launch_bounds__(P::block) void norm_grad(norm_grad_rows<T> k)
 {
     wait_for_inputs();
-    float dw[P::packs][P::width] = {}, dbias[P::packs][P::width] = {};
+    float dw[P::packs][P::width] = {}, dbias[P::packs][P::width] = {}, all[P::packs][P::width] = {};
     grad_inputs<T, P> in = {{k.columns}, {k.columns}, 0};
     int64_t row = row_of_thread<P>(), step = gridDim.x * (int64_t)(blockDim.x / P::threads);
     float next = row < k.rows ? k.rstds[row] : 0;
@@ -258,23 +260,24 @@ __global__ __launch_bounds__(P::block) void norm_grad(norm_grad_rows<T> k)
         } else {
             ask_for_row(k, in, 0, row);
         }
-        grad_of_row<CENTRED>(k, in, stage, row, dw, dbias);
+        grad_of_row<CENTRED, SUMMED>(k, in, stage, row, dw, dbias, all);
     }
     if (!k.partial) return;
     write_partial<P>(k.partial, dw, k.columns);
     if (CENTRED) write_partial<P>(k.partial + (int64_t)gridDim.x * k.columns, dbias, k.columns);
+    if (SUMMED) write_partial<P>(k.partial + 2 * (int64_t)gridDim.x * k.columns, all, k.columns);
 }
 
-// partial (count, columns) -> y (columns), for two gradients at once: blockIdx.y says which. 32 columns a block, 32 threads
-// share a column's partial sums.
+// partial (count, columns) -> y (columns), for up to three at once: blockIdx.y says which, the third is float32. 32 columns a
+// block, 32 threads share a column's partial sums.
 template <typename W>
 __global__ void __launch_bounds__(1024)
-    add_partials(W *first, W *second, const float *partial, int64_t count, int64_t columns)
+    add_partials(W *first, W *second, float *third, const float *partial, int64_t count, int64_t columns)
 {
     wait_for_inputs();
     __shared__ float part[32][33];
     W *y = blockIdx.y ? second : first;
-    if (!y) return;
+    if (blockIdx.y == 2 ? !third : !y) return;
     int64_t column = blockIdx.x * 32 + threadIdx.x;
     const float *from = partial + blockIdx.y * count * columns + column;
     float v = 0;
@@ -285,13 +288,17 @@ __global__ void __launch_bounds__(1024)
     __syncthreads();
     v = warp_join<add_floats>(part[threadIdx.x][threadIdx.y]);
     column = blockIdx.x * 32 + threadIdx.y;
-    if (threadIdx.x == 0 && column < columns) y[column] = to<W>(v);
+    if (threadIdx.x || column >= columns) return;
+    if (blockIdx.y == 2)
+        third[column] = v;
+    else
+        y[column] = to<W>(v);
 }
 
 // ---- what the ops' kernels launch: the inputs, outputs and attributes of both norms lie in the same places ----
 
 enum { NORM_Y, NORM_RSTD };
-enum { NORM_GRAD_DX, NORM_GRAD_DW, NORM_GRAD_DBIAS };
+enum { NORM_GRAD_DX, NORM_GRAD_DW, NORM_GRAD_DBIAS, NORM_GRAD_SUMS };
 
 template <bool CENTRED> static status launch_norm(const step *s, queue *q, double eps)
 {
@@ -334,7 +341,8 @@ template <bool CENTRED> static status launch_norm_grad(const step *s, queue *q)
     void *dbias = CENTRED ? s->out[NORM_GRAD_DBIAS].data : nullptr;
     int64_t columns = x->shape.dim[x->shape.rank - 1], rows = shape_count(x->shape) / columns;
     unsigned blocks = 0;
-    float *partial = dw->data || dbias ? (float *)s->scratch : nullptr;
+    float *sums = CENTRED ? (float *)s->out[NORM_GRAD_SUMS].data : nullptr;
+    float *partial = dw->data || dbias || sums ? (float *)s->scratch : nullptr;
     by_dtype(x->dtype, [&](auto t) {
         using T = decltype(t);
         norm_grad_rows<T> k = {(T *)s->out[NORM_GRAD_DX].data,
@@ -349,7 +357,9 @@ template <bool CENTRED> static status launch_norm_grad(const step *s, queue *q)
         by_columns<T>(columns, [&](auto plan) {
             using P = decltype(plan);
             constexpr int bytes = row_ring<T, P>::bytes, groups = P::block / P::threads;
-            auto kernel = norm_grad<CENTRED, P, T>;
+            auto kernel = norm_grad<CENTRED, false, P, T>;
+            if constexpr (CENTRED)
+                if (sums) kernel = norm_grad<true, true, P, T>;
             if (bytes > 48 << 10) cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
             blocks = partial_blocks(kernel, (rows + groups - 1) / groups, P::block, bytes, q);
             kernel<<<blocks, P::block, bytes, q->stream>>>(k);
@@ -359,9 +369,9 @@ template <bool CENTRED> static status launch_norm_grad(const step *s, queue *q)
     queue_first_output_made(q);
     by_dtype(s->in[2].dtype, [&](auto w) {
         using W = decltype(w);
-        dim3 grid((unsigned)((columns + 31) / 32), dbias ? 2 : 1);
-        launch_waiting(add_partials<W>, grid, dim3(32, 32), 0, q, (W *)dw->data, (W *)dbias, partial, (int64_t)blocks,
-                       columns);
+        dim3 grid((unsigned)((columns + 31) / 32), sums ? 3 : dbias ? 2 : 1);
+        launch_waiting(add_partials<W>, grid, dim3(32, 32), 0, q, (W *)dw->data, (W *)dbias, sums, partial,
+                       (int64_t)blocks, columns);
     });
     return INGOT_OK;
 }
@@ -379,13 +389,14 @@ static inline bool match_norm(const node *n, const device_caps *)
 
 static inline bool match_norm_grad(const node *n, const device_caps *)
 {
-    return norm_fits(n, 1) && n->in[0]->dtype == n->in[1]->dtype && n->in[3]->dtype == INGOT_F32;
+    return norm_fits(n, 1) && n->in[0]->dtype == n->in[1]->dtype && n->in[3]->dtype == INGOT_F32 &&
+           (!n->out[NORM_GRAD_SUMS] || n->out[NORM_GRAD_SUMS]->dtype == INGOT_F32);
 }
 
 static inline int64_t norm_grad_scratch(const node *n, const device_caps *caps)
 {
-    bool sums = n->out[NORM_GRAD_DW] || n->out[NORM_GRAD_DBIAS];
-    return sums ? 2 * MOST_PARTIALS * caps->multiprocessors * shape_count(n->in[2]->shape) * (int64_t)sizeof(float) : 0;
+    bool sums = n->out[NORM_GRAD_DW] || n->out[NORM_GRAD_DBIAS] || n->out[NORM_GRAD_SUMS];
+    return sums ? 3 * MOST_PARTIALS * caps->multiprocessors * shape_count(n->in[2]->shape) * (int64_t)sizeof(float) : 0;
 }
 
 #endif

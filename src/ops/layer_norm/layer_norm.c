@@ -1,6 +1,7 @@
 /* Layer normalisation, the norm of GPT-2. The forward pass keeps one number a row. */
 #include "ops/layer_norm/layer_norm.h"
 #include "ops/layer_norm/norm.h"
+#include "ops/reduce/reduce.h"
 
 static shape kept(shape s)
 {
@@ -97,7 +98,8 @@ static status grad_infer(build *b, const node *n, inferred *out)
     if (!shape_equal(dy->shape, x->shape) || shape_count(n->in[3]->shape) != rows)
         return infer_fail(b, n, "dy is %s, x is %s", shape_print(one, dy->shape), shape_print(other, x->shape));
     out[LAYER_NORM_GRAD_DW] = (inferred){.dtype = n->in[2]->dtype, .shape = n->in[2]->shape};
-    out[LAYER_NORM_GRAD_DBIAS] = out[LAYER_NORM_GRAD_DW];
+    out[LAYER_NORM_GRAD_DBIAS] = out[LAYER_NORM_GRAD_SUMS] = out[LAYER_NORM_GRAD_DW];
+    out[LAYER_NORM_GRAD_SUMS].dtype = dtype_statistic(x->dtype);
     return INGOT_OK;
 }
 
@@ -118,6 +120,10 @@ static void grad_lower(build *b, const node *n, value **out)
     if (n->inputs > 4 && n->in[4]) out[LAYER_NORM_GRAD_DX] = ingot_add(b, out[LAYER_NORM_GRAD_DX], n->in[4]);
     if (n->out[LAYER_NORM_GRAD_DW]) out[LAYER_NORM_GRAD_DW] = sum_rows(b, ingot_mul(b, dy, unit), w);
     if (n->out[LAYER_NORM_GRAD_DBIAS]) out[LAYER_NORM_GRAD_DBIAS] = sum_rows(b, dy, w);
+    if (n->out[LAYER_NORM_GRAD_SUMS]) {
+        value *rows = ingot_reshape(b, out[LAYER_NORM_GRAD_DX], INGOT_SHAPE(-1, w->shape.dim[0]));
+        out[LAYER_NORM_GRAD_SUMS] = ingot_cast(b, sum_wide(b, rows, 0, 0), dtype_statistic(x->dtype));
+    }
 }
 
 static op_cost grad_cost(const node *n)
@@ -129,13 +135,17 @@ static op_cost grad_cost(const node *n)
 const op_def op_layer_norm_grad_def = {
     .name = "layer_norm_grad",
     .doc = "The gradient of layer_norm: u = (x - mean(x)) rstd, g = dy w, dx = rstd (g - mean(g) - u mean(g u)) (+ "
-           "residual), dw = sum over rows of dy u, dbias = sum over rows of dy.",
+           "residual), dw = sum over rows of dy u, dbias = sum over rows of dy, sums = sum over rows of dx: of a bias "
+           "before the norm.",
     .inputs = {{"dy", FLOAT},
                {"x", FLOAT},
                {"w", FLOAT, .wide = true},
                {"rstd", FLOAT, .wide = true},
                {"residual", FLOAT, .optional = true}},
-    .outputs = {{"dx", .like = INPUT(1), .may_reuse = INPUT(0)}, {"dw", .optional = true}, {"dbias", .optional = true}},
+    .outputs = {{"dx", .like = INPUT(1), .may_reuse = INPUT(0)},
+                {"dw", .optional = true},
+                {"dbias", .optional = true},
+                {"sums", .optional = true}},
     .traits = OP_WIDE | OP_INTERNAL,
     .infer = grad_infer,
     .lower = grad_lower,

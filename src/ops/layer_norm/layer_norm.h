@@ -8,8 +8,8 @@ typedef struct layer_norm_attrs {
 } layer_norm_attrs;
 
 /* layer_norm: x, w, bias (optional) -> y, rstd (optional). layer_norm_grad: dy, x, w, rstd, residual
- * (optional) -> dx, dw, dbias. */
+ * (optional) -> dx, dw, dbias, sums. */
 enum { LAYER_NORM_Y, LAYER_NORM_RSTD };
-enum { LAYER_NORM_GRAD_DX, LAYER_NORM_GRAD_DW, LAYER_NORM_GRAD_DBIAS };
+enum { LAYER_NORM_GRAD_DX, LAYER_NORM_GRAD_DW, LAYER_NORM_GRAD_DBIAS, LAYER_NORM_GRAD_SUMS };
 
 #endif

@@ -148,11 +148,16 @@ static status grad_launch(const step *s, queue *q)
     return INGOT_OK;
 }
 
+static bool match_grad(const node *n, const device_caps *caps)
+{
+    return !n->out[LAYER_NORM_GRAD_SUMS] && cpu_match_narrow(n, caps);
+}
+
 #define FORWARD                                                                                                        \
     .op = &op_layer_norm_def, .match = cpu_match_narrow, .scratch = scratch, .wants = {STORAGE_LAST_CONTIGUOUS},       \
     .traits = KERNEL_ROW_INVARIANT, .launch = launch, .error = ERROR_SUM
 #define BACKWARD                                                                                                       \
-    .op = &op_layer_norm_grad_def, .match = cpu_match_narrow, .wants = {[1] = STORAGE_LAST_CONTIGUOUS},                \
+    .op = &op_layer_norm_grad_def, .match = match_grad, .wants = {[1] = STORAGE_LAST_CONTIGUOUS},                      \
     .scratch = grad_scratch, .launch = grad_launch, .error = ERROR_SUM
 const kernel_def ISA_NAME(layer_norm_cpu)[] = {
     {.name = "layer_norm.simd", .level = LEVEL_SIMD, FORWARD},

@@ -4,7 +4,7 @@
 
 static_assert((int)LAYER_NORM_Y == NORM_Y && (int)LAYER_NORM_RSTD == NORM_RSTD, "outputs");
 static_assert((int)LAYER_NORM_GRAD_DX == NORM_GRAD_DX && (int)LAYER_NORM_GRAD_DW == NORM_GRAD_DW &&
-                  (int)LAYER_NORM_GRAD_DBIAS == NORM_GRAD_DBIAS,
+                  (int)LAYER_NORM_GRAD_DBIAS == NORM_GRAD_DBIAS && (int)LAYER_NORM_GRAD_SUMS == NORM_GRAD_SUMS,
               "gradients");
 
 static status launch(const step *s, queue *q)

@@ -85,12 +85,17 @@ static status grad_launch(const step *s, queue *q)
     return INGOT_OK;
 }
 
+static bool match_grad(const node *n, const device_caps *caps)
+{
+    return !n->out[LAYER_NORM_GRAD_SUMS] && match_f32(n, caps);
+}
+
 #define FORWARD                                                                                                        \
     .op = &op_layer_norm_def, .wants = {STORAGE_LAST_CONTIGUOUS}, .traits = KERNEL_ROW_INVARIANT, .launch = launch,    \
     .error = ERROR_SUM
 #define BACKWARD                                                                                                       \
-    .op = &op_layer_norm_grad_def, .wants = {[1] = STORAGE_LAST_CONTIGUOUS}, .scratch = grad_scratch,                  \
-    .launch = grad_launch, .error = ERROR_SUM
+    .op = &op_layer_norm_grad_def, .match = match_grad, .wants = {[1] = STORAGE_LAST_CONTIGUOUS},                      \
+    .scratch = grad_scratch, .launch = grad_launch, .error = ERROR_SUM
 const kernel_def layer_norm_naive[] = {
     {.name = "layer_norm.parallel", .level = LEVEL_PARALLEL, FORWARD},
     {.name = "layer_norm.naive", .level = LEVEL_NAIVE, FORWARD},
