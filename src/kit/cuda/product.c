@@ -59,34 +59,38 @@ static void set_alignment(cublasLtMatmulPreference_t preference, cublasLtMatmulP
 
 enum { PROPOSALS = 8, SHORT_SUM = 4096 };
 
-/* Tiles whose sums one group of warps holds, and that are not small. */
-static bool suits_one_group(const cublasLtMatmulAlgo_t *algorithm)
+typedef uint32_t tile_ids[14]; /* end with 0 */
+
+static int first_with_tile(const tile_ids wanted, const cublasLtMatmulHeuristicResult_t *found, int count)
 {
-    static const cublasLtMatmulTile_t known[] = {
-        CUBLASLT_MATMUL_TILE_128x128, CUBLASLT_MATMUL_TILE_136x128, CUBLASLT_MATMUL_TILE_128x136,
-        CUBLASLT_MATMUL_TILE_144x128, CUBLASLT_MATMUL_TILE_128x144, CUBLASLT_MATMUL_TILE_152x128,
-        CUBLASLT_MATMUL_TILE_128x152, CUBLASLT_MATMUL_TILE_160x128, CUBLASLT_MATMUL_TILE_128x160,
-        CUBLASLT_MATMUL_TILE_168x128, CUBLASLT_MATMUL_TILE_128x168, CUBLASLT_MATMUL_TILE_176x128,
-        CUBLASLT_MATMUL_TILE_128x176,
-    };
-    uint32_t tile = 0;
-    size_t size;
-    cublasLtMatmulAlgoConfigGetAttribute(algorithm, CUBLASLT_ALGO_CONFIG_TILE_ID, &tile, sizeof tile, &size);
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if ((uint32_t)known[i] == tile) return true;
-    return false;
+    for (int i = 0; i < count; i++) {
+        uint32_t tile = 0;
+        size_t size;
+        if (found[i].state != CUBLAS_STATUS_SUCCESS) continue;
+        cublasLtMatmulAlgoConfigGetAttribute(&found[i].algo, CUBLASLT_ALGO_CONFIG_TILE_ID, &tile, sizeof tile, &size);
+        for (int t = 0; wanted[t]; t++)
+            if (wanted[t] == tile) return i;
+    }
+    return 0;
 }
 
 /* The library's first choice has the largest tiles. Where sums are short and tiles many, smaller ones are faster, by 3 to 20 %
- * on an H200: one group of warps multiplies while the other writes its result (docs/performance.md). */
+ * on an H200: one group of warps multiplies while the other writes its result. Which ones depends on what is written, as
+ * measured (docs/performance.md). */
 static int pick_proposal(const product_shape *p, const struct device_caps *caps,
                          const cublasLtMatmulHeuristicResult_t *found, int count)
 {
+    static const tile_ids plain = {
+        CUBLASLT_MATMUL_TILE_136x128, CUBLASLT_MATMUL_TILE_128x136, CUBLASLT_MATMUL_TILE_144x128,
+        CUBLASLT_MATMUL_TILE_128x144, CUBLASLT_MATMUL_TILE_152x128, CUBLASLT_MATMUL_TILE_128x152,
+        CUBLASLT_MATMUL_TILE_160x128, CUBLASLT_MATMUL_TILE_128x160, CUBLASLT_MATMUL_TILE_168x128,
+        CUBLASLT_MATMUL_TILE_128x168, CUBLASLT_MATMUL_TILE_176x128, CUBLASLT_MATMUL_TILE_128x176};
+    static const tile_ids bias = {CUBLASLT_MATMUL_TILE_128x128}, kept = {CUBLASLT_MATMUL_TILE_96x128};
     double tiles = (double)p->m * (double)p->n * (double)MAX(p->batch, 1) / (128 * 128);
     if (caps->major != 9 || p->in == INGOT_F32 || p->k > SHORT_SUM || tiles < 4 * caps->multiprocessors) return 0;
-    for (int i = 0; i < count; i++)
-        if (found[i].state == CUBLAS_STATUS_SUCCESS && suits_one_group(&found[i].algo)) return i;
-    return 0;
+    if (p->adds || p->end == PRODUCT_GELU_GRAD) return 0;
+    if (p->end == PRODUCT_GELU_KEPT) return first_with_tile(kept, found, count);
+    return first_with_tile(p->end == PRODUCT_PLAIN ? plain : bias, found, count);
 }
 
 static cublasStatus_t pick_algorithm(product_plan *plan, const struct device_caps *caps)

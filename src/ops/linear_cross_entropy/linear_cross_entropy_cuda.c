@@ -45,10 +45,11 @@ static void unprepare(void *prepared)
     free(r);
 }
 
-/* Rows a chunk: what fills 1/32 of the memory, 2 GiB at most, in even chunks. */
+/* Rows a chunk: what fills 1/32 of the memory, 7/8 GiB at most, in even chunks. GPT-2's three products of 8192 rows take 2.52 ms
+ * on an H200, those of 16384 rows 5.49. */
 static int64_t chunk_of(int64_t rows, int64_t row_bytes, const device_caps *caps)
 {
-    int64_t most = MAX(MIN((int64_t)2 << 30, caps->memory_bytes / 32) / row_bytes, 1);
+    int64_t most = MAX(MIN((int64_t)7 << 27, caps->memory_bytes / 32) / row_bytes, 1);
     int64_t chunks = (rows + most - 1) / most, chunk = (rows + chunks - 1) / chunks;
     return chunks == 1 ? rows : (chunk + 127) / 128 * 128;
 }

@@ -1,5 +1,5 @@
-// Small products: matmul with any side transposed, and a linear layer with what it is added to.
-#include "ops/matmul/matmul_small_f32_cuda.cuh"
+// Small products of float32: matmul with any side transposed, and a linear layer with what it is added to.
+#include "ops/matmul/matmul_small_cuda.cuh"
 #include "ops/linear/linear.h"
 #include "ops/matmul/matmul.h"
 
@@ -28,66 +28,38 @@ static sides sides_of(const node *n)
     return s;
 }
 
-template <typename T, typename U> static small_product<T, U> product_of(const step *s, const sides &d)
+template <bool EXACT> static cudaError_t launch_exact(const step *s, cudaStream_t stream)
 {
+    sides d = sides_of(s->node);
     int c = s->node->op == &op_matmul_def ? 2 : LINEAR_ADD_C;
-    return {(const T *)s->in[0].data,
-            (const T *)s->in[1].data,
-            d.c ? (const U *)s->in[c].data : nullptr,
-            d.bias ? (const float *)s->in[2].data : nullptr,
-            (U *)s->out[0].data,
-            (int)d.m,
-            (int)d.n,
-            (int)d.k,
-            d.turn_a ? d.m : d.k,
-            d.turn_b ? d.k : d.n};
-}
-
-template <typename T, typename U> static cudaError_t launch_type(const step *s, cudaStream_t stream)
-{
-    sides d = sides_of(s->node);
-    small_product<T, U> p = product_of<T, U>(s, d);
+    small_product p = {(const float *)s->in[0].data,
+                       (const float *)s->in[1].data,
+                       d.c ? (const float *)s->in[c].data : nullptr,
+                       d.bias ? (const float *)s->in[2].data : nullptr,
+                       (float *)s->out[0].data,
+                       (int)d.m,
+                       (int)d.n,
+                       (int)d.k,
+                       d.turn_a ? d.m : d.k,
+                       d.turn_b ? d.k : d.n};
     if (d.turn_a)
-        return d.turn_b ? small_launch<T, U, true, true>(p, stream) : small_launch<T, U, true, false>(p, stream);
-    return d.turn_b ? small_launch<T, U, false, true>(p, stream) : small_launch<T, U, false, false>(p, stream);
-}
-
-template <bool EXACT> static cudaError_t launch_f32(const step *s, cudaStream_t stream)
-{
-    sides d = sides_of(s->node);
-    small_product<float, float> p = product_of<float, float>(s, d);
-    if (d.turn_a)
-        return d.turn_b ? small_launch_f32<true, true, EXACT>(p, stream)
-                        : small_launch_f32<true, false, EXACT>(p, stream);
-    return d.turn_b ? small_launch_f32<false, true, EXACT>(p, stream)
-                    : small_launch_f32<false, false, EXACT>(p, stream);
+        return d.turn_b ? small_launch<true, true, EXACT>(p, stream) : small_launch<true, false, EXACT>(p, stream);
+    return d.turn_b ? small_launch<false, true, EXACT>(p, stream) : small_launch<false, false, EXACT>(p, stream);
 }
 
 static status launch(const step *s, queue *q)
 {
-    bool wide = s->out[0].dtype == INGOT_F32;
-    cudaError_t e;
-    if (s->in[0].dtype == INGOT_F32)
-        e = q->caps->tf32 ? launch_f32<false>(s, q->stream) : launch_f32<true>(s, q->stream);
-    else if (s->in[0].dtype == INGOT_BF16)
-        e = wide ? launch_type<bf16, float>(s, q->stream) : launch_type<bf16, bf16>(s, q->stream);
-    else
-        e = wide ? launch_type<f16, float>(s, q->stream) : launch_type<f16, f16>(s, q->stream);
+    cudaError_t e = q->caps->tf32 ? launch_exact<false>(s, q->stream) : launch_exact<true>(s, q->stream);
     return e ? INGOT_ERROR_DEVICE : INGOT_OK;
 }
 
-// Where a library's tiles would leave most of the GPU idle; sums that eight blocks can share.
+// Where a library's tiles would leave most of the GPU idle; sums that a cluster can share.
 static bool match(const node *n, const device_caps *caps)
 {
-    ingot_dtype d = n->in[0]->dtype, out = n->out[0]->dtype;
-    if (caps->major != 9 || !cuda_float(d) || n->in[1]->dtype != d) return false;
-    if ((out != d && out != INGOT_F32) || n->in[1]->shape.rank != 2) return false;
+    if (caps->major != 9 || !match_f32(n, caps) || n->in[1]->shape.rank != 2) return false;
     if (n->op == &op_matmul_def && n->in[0]->shape.rank != 2) return false;
     sides s = sides_of(n);
-    if (s.bias && s.bias->dtype != INGOT_F32) return false;
-    if ((s.turn_a && s.m % 8) || s.n % 8 || s.k % 8 ||
-        small_parts(s.k, d == INGOT_F32 ? SMALL_DEPTH_F32 : SMALL_DEPTH) > SMALL_PARTS)
-        return false;
+    if ((s.turn_a && s.m % 8) || s.n % 8 || s.k % 8 || small_parts(s.k) > SMALL_PARTS) return false;
     return (double)s.m * (double)s.n * (double)s.k <= 1.5e8 && s.m <= 1 << 20;
 }
 

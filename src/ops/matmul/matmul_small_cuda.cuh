@@ -1,5 +1,8 @@
-// Small products of 16-bit numbers on CUDA: what takes the time is to begin. A block asks for all that it will read at once
-// and multiplies as it comes; long sums are shared by the blocks of a cluster and added in the order of their parts.
+// Small products of float32 on CUDA: what takes the time is to begin. A block asks for all that it will read at once and
+// multiplies as it comes; long sums are shared by the blocks of a cluster and added in the order of their parts.
+//
+// Tensor cores take 11 bits of a factor: a number is split in two such, and three of the four products of the parts are added,
+// which is as near as float32 sums are (Ootomo & Yokota 2022). With TF32 allowed, the first one alone.
 #ifndef OPS_MATMUL_MATMUL_SMALL_CUDA_CUH
 #define OPS_MATMUL_MATMUL_SMALL_CUDA_CUH
 
@@ -10,66 +13,32 @@
 enum {
     SMALL_ROWS = 64,
     SMALL_COLUMNS = 32,
-    SMALL_DEPTH = 64,     // of 16-bit numbers
-    SMALL_DEPTH_F32 = 32, // the same bytes
+    SMALL_DEPTH = 32,
     SMALL_STAGES = 4,
     SMALL_THREADS = 128,
     SMALL_PARTS = 8 // a cluster
 };
 
 // y (m, n) = op(a) (m, k) op(b) (k, n) (+ c) (+ bias); a (m, k) or, TA, (k, m); b (k, n) or, TB, (n, k).
-template <typename T, typename U> struct small_product {
-    const T *a, *b;
-    const U *c;        // or NULL
-    const float *bias; // or NULL
-    U *y;
+struct small_product {
+    const float *a, *b;
+    const float *c, *bias; // or NULL
+    float *y;
     int m, n, k;
     int64_t a_row, b_row; // between rows as they lie
 };
 
-// Sixteen rows of op(a) from a tile of rows of k.
-template <int WIDTH, typename T>
-__device__ __forceinline__ void left_side_of_columns(uint32_t (&a)[4], const T *tile, int k, int row)
-{
-    int lane = threadIdx.x % 32;
-    load_matrices_transposed(a, tile + tile_at<WIDTH>(k + lane / 16 * 8 + lane % 8, row / 8 + (lane / 8 & 1)));
-}
-
-template <typename T, bool TA, bool TB>
-__device__ __forceinline__ void small_multiply(float (&y)[SMALL_COLUMNS / 8][4], const T *left, const T *right, int row)
-{
-#pragma unroll
-    for (int d = 0; d < SMALL_DEPTH / 16; d++) {
-        uint32_t a[4];
-        if constexpr (TA)
-            left_side_of_columns<SMALL_ROWS>(a, left, d * 16, row);
-        else
-            left_side<SMALL_DEPTH>(a, left, row, d);
-#pragma unroll
-        for (int j = 0; j < SMALL_COLUMNS / 16; j++) {
-            uint32_t b[4];
-            if constexpr (TB)
-                right_sides<SMALL_DEPTH>(b, right, j * 16, d);
-            else
-                right_sides_of_rows<SMALL_COLUMNS>(b, right, d * 16, j);
-            multiply_add<T>(y[2 * j], a, b[0], b[1]);
-            multiply_add<T>(y[2 * j + 1], a, b[2], b[3]);
-        }
-    }
-}
-
 // Two neighbours of a row of the result.
-template <typename T, typename U>
-__device__ __forceinline__ void small_put(const small_product<T, U> &p, int row, int column, float x, float y)
+__device__ __forceinline__ void small_put(const small_product &p, int row, int column, float x, float y)
 {
     if (row >= p.m || column >= p.n) return; // n is even
     int64_t at = (int64_t)row * p.n + column;
     if (p.bias) x += p.bias[column], y += p.bias[column + 1];
     if (p.c) {
-        pack<U, 2> c = load_pack<2>(p.c + at);
-        x += to_float(c.at[0]), y += to_float(c.at[1]);
+        float2 c = *reinterpret_cast<const float2 *>(p.c + at);
+        x += c.x, y += c.y;
     }
-    store_pack<2>(p.y + at, pack<U, 2>{to<U>(x), to<U>(y)});
+    *reinterpret_cast<float2 *>(p.y + at) = make_float2(x, y);
 }
 
 // Until stage i has come, for all threads.
@@ -85,8 +54,8 @@ __device__ __forceinline__ void wait_for_stage(int i)
 
 // The tile's sums to the result. SHARED: each block leaves its own where the others of the cluster find them, and adds up some
 // rows of all, in the order of the blocks. `room` is the tiles' memory.
-template <bool SHARED, typename T, typename U>
-__device__ __forceinline__ void small_finish(const small_product<T, U> &p, const float (&y)[SMALL_COLUMNS / 8][4],
+template <bool SHARED>
+__device__ __forceinline__ void small_finish(const small_product &p, const float (&y)[SMALL_COLUMNS / 8][4],
                                              float *room, int row, int column, int mine)
 {
     int lane = threadIdx.x % 32;
@@ -124,11 +93,79 @@ __device__ __forceinline__ void small_finish(const small_product<T, U> &p, const
     }
 }
 
-template <typename T, typename U, bool TA, bool TB, bool SHARED>
-__global__ void __launch_bounds__(SMALL_THREADS) small_tile(small_product<T, U> p)
+// Rows of a tile lie so that the 32 lanes of a fragment find their elements in 32 banks: rows of k, and rows of m or n.
+constexpr int SMALL_LINE_K = SMALL_DEPTH + 4, SMALL_LINE_A = SMALL_ROWS + 8, SMALL_LINE_B = SMALL_COLUMNS + 8;
+
+template <int ROWS, int COLUMNS, int LINE>
+__device__ __forceinline__ void small_load(float *tile, const float *from, int64_t stride, int rows, int columns)
 {
-    constexpr int A = SMALL_ROWS * SMALL_DEPTH, B = SMALL_COLUMNS * SMALL_DEPTH;
-    __shared__ __align__(128) T tiles[SMALL_STAGES][A + B];
+    constexpr int CHUNKS = COLUMNS / 4, ITEMS = ROWS * CHUNKS;
+#pragma unroll
+    for (int i = 0; i < ITEMS / SMALL_THREADS; i++) {
+        int item = i * SMALL_THREADS + (int)threadIdx.x, row = item / CHUNKS, column = item % CHUNKS * 4;
+        bool inside = row < rows && column < columns;
+        copy_async(tile + row * LINE + column, from + (inside ? row * stride + column : 0), inside);
+    }
+}
+
+struct split {
+    uint32_t high, low;
+};
+
+template <bool EXACT> __device__ __forceinline__ split split_of(float x)
+{
+    split s = {};
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(s.high) : "f"(x));
+    if (EXACT) asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(s.low) : "f"(x - __uint_as_float(s.high)));
+    return s;
+}
+
+__device__ __forceinline__ void multiply_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
+{
+    asm volatile(
+        "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+template <bool TA, bool TB, bool EXACT>
+__device__ __forceinline__ void small_multiply(float (&y)[SMALL_COLUMNS / 8][4], const float *left, const float *right,
+                                               int row)
+{
+    int group = threadIdx.x % 32 / 4, one = threadIdx.x % 4;
+#pragma unroll
+    for (int d = 0; d < SMALL_DEPTH; d += 8) {
+        uint32_t high[4], low[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            int m = row + group + i % 2 * 8, k = d + one + i / 2 * 4;
+            split s = split_of<EXACT>(TA ? left[k * SMALL_LINE_A + m] : left[m * SMALL_LINE_K + k]);
+            high[i] = s.high, low[i] = s.low;
+        }
+#pragma unroll
+        for (int j = 0; j < SMALL_COLUMNS / 8; j++) {
+            uint32_t b_high[2], b_low[2];
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+                int n = j * 8 + group, k = d + one + i * 4;
+                split s = split_of<EXACT>(TB ? right[n * SMALL_LINE_K + k] : right[k * SMALL_LINE_B + n]);
+                b_high[i] = s.high, b_low[i] = s.low;
+            }
+            if (EXACT) {
+                multiply_tf32(y[j], low, b_high);
+                multiply_tf32(y[j], high, b_low);
+            }
+            multiply_tf32(y[j], high, b_high);
+        }
+    }
+}
+
+template <bool TA, bool TB, bool EXACT, bool SHARED>
+__global__ void __launch_bounds__(SMALL_THREADS) small_tile(small_product p)
+{
+    constexpr int A = TA ? SMALL_DEPTH * SMALL_LINE_A : SMALL_ROWS * SMALL_LINE_K;
+    constexpr int B = TB ? SMALL_COLUMNS * SMALL_LINE_K : SMALL_DEPTH * SMALL_LINE_B;
+    extern __shared__ __align__(128) float small_tiles[];
     int row = blockIdx.y * SMALL_ROWS, column = blockIdx.x * SMALL_COLUMNS;
     int depth = (p.k + SMALL_DEPTH * (int)gridDim.z - 1) / (SMALL_DEPTH * (int)gridDim.z) * SMALL_DEPTH;
     int first = blockIdx.z * depth, last = min(first + depth, p.k);
@@ -136,19 +173,20 @@ __global__ void __launch_bounds__(SMALL_THREADS) small_tile(small_product<T, U> 
 #pragma unroll
     for (int i = 0; i < SMALL_STAGES; i++) {
         int at = first + i * SMALL_DEPTH;
+        float *left = small_tiles + i * (A + B), *right = left + A;
         if (at < last) {
             if constexpr (TA)
-                load_tile<SMALL_DEPTH, SMALL_ROWS, SMALL_THREADS>(
-                    tiles[i], rows_in<T>{p.a + row, p.a_row, last, p.m - row, true}, at);
+                small_load<SMALL_DEPTH, SMALL_ROWS, SMALL_LINE_A>(left, p.a + at * p.a_row + row, p.a_row, last - at,
+                                                                  p.m - row);
             else
-                load_tile<SMALL_ROWS, SMALL_DEPTH, SMALL_THREADS>(
-                    tiles[i], rows_in<T>{p.a + at, p.a_row, p.m, last - at, true}, row);
+                small_load<SMALL_ROWS, SMALL_DEPTH, SMALL_LINE_K>(left, p.a + row * p.a_row + at, p.a_row, p.m - row,
+                                                                  last - at);
             if constexpr (TB)
-                load_tile<SMALL_COLUMNS, SMALL_DEPTH, SMALL_THREADS>(
-                    tiles[i] + A, rows_in<T>{p.b + at, p.b_row, p.n, last - at, true}, column);
+                small_load<SMALL_COLUMNS, SMALL_DEPTH, SMALL_LINE_K>(right, p.b + column * p.b_row + at, p.b_row,
+                                                                     p.n - column, last - at);
             else
-                load_tile<SMALL_DEPTH, SMALL_COLUMNS, SMALL_THREADS>(
-                    tiles[i] + A, rows_in<T>{p.b + column, p.b_row, last, p.n - column, true}, at);
+                small_load<SMALL_DEPTH, SMALL_COLUMNS, SMALL_LINE_B>(right, p.b + at * p.b_row + column, p.b_row,
+                                                                     last - at, p.n - column);
         }
         copy_commit();
     }
@@ -157,21 +195,22 @@ __global__ void __launch_bounds__(SMALL_THREADS) small_tile(small_product<T, U> 
 #pragma unroll
     for (int i = 0; i < SMALL_STAGES; i++) {
         wait_for_stage(i);
-        if (first + i * SMALL_DEPTH < last) small_multiply<T, TA, TB>(y, tiles[i], tiles[i] + A, mine);
+        const float *left = small_tiles + i * (A + B);
+        if (first + i * SMALL_DEPTH < last) small_multiply<TA, TB, EXACT>(y, left, left + A, mine);
     }
-    small_finish<SHARED>(p, y, reinterpret_cast<float *>(tiles), row, column, mine);
+    small_finish<SHARED>(p, y, small_tiles, row, column, mine);
 }
 
 // The blocks that share a sum: each has at most SMALL_STAGES tiles of it.
-static inline int small_parts(int64_t k, int depth)
+static inline int small_parts(int64_t k)
 {
     int parts = 1;
-    while (parts * SMALL_STAGES * depth < k) parts *= 2;
+    while (parts * SMALL_STAGES * SMALL_DEPTH < k) parts *= 2;
     return parts;
 }
 
-template <typename K, typename P>
-static cudaError_t small_start(K kernel, const P &p, int parts, int bytes, cudaStream_t stream)
+template <typename K>
+static cudaError_t small_start(K kernel, const small_product &p, int parts, int bytes, cudaStream_t stream)
 {
     cudaLaunchAttribute cluster = {};
     cluster.id = cudaLaunchAttributeClusterDimension;
@@ -185,12 +224,15 @@ static cudaError_t small_start(K kernel, const P &p, int parts, int bytes, cudaS
     return cudaLaunchKernelEx(&how, kernel, p);
 }
 
-template <typename T, typename U, bool TA, bool TB>
-static cudaError_t small_launch(const small_product<T, U> &p, cudaStream_t stream)
+template <bool TA, bool TB, bool EXACT> static cudaError_t small_launch(const small_product &p, cudaStream_t stream)
 {
-    int parts = small_parts(p.k, SMALL_DEPTH);
-    return parts > 1 ? small_start(small_tile<T, U, TA, TB, true>, p, parts, 0, stream)
-                     : small_start(small_tile<T, U, TA, TB, false>, p, parts, 0, stream);
+    constexpr int A = TA ? SMALL_DEPTH * SMALL_LINE_A : SMALL_ROWS * SMALL_LINE_K;
+    constexpr int B = TB ? SMALL_COLUMNS * SMALL_LINE_K : SMALL_DEPTH * SMALL_LINE_B;
+    constexpr int BYTES = SMALL_STAGES * (A + B) * (int)sizeof(float);
+    int parts = small_parts(p.k);
+    auto kernel = parts > 1 ? small_tile<TA, TB, EXACT, true> : small_tile<TA, TB, EXACT, false>;
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, BYTES);
+    return small_start(kernel, p, parts, BYTES, stream);
 }
 
 #endif
