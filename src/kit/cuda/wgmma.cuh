@@ -150,6 +150,29 @@ template <typename T> __device__ __forceinline__ void issue_by(float (&y)[16][4]
         REGISTERS_BY_TILE("bf16", "m64n128k16", NAMES_64, "%64", "%65", "%66", "%67", "%68", EIGHT(y, 0), EIGHT(y, 8));
 }
 
+// y = a tile^T, 16 columns of both, or y += where it ADDS: a in registers, the tile's rows are y's columns.
+#define REGISTERS_BY_ROWS(type, shape, names, a0, a1, a2, a3, d, adds, ...)                                            \
+    asm volatile("wgmma.mma_async.sync.aligned." shape ".f32." type "." type " {" names "}, {" a0 "," a1 "," a2 "," a3 \
+                 "}, " d ", " adds ", 1, 1, 0;"                                                                        \
+                 : __VA_ARGS__                                                                                         \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(tile))
+#define REGISTERS_BY_128(type, as, adds)                                                                               \
+    REGISTERS_BY_ROWS(type, "m64n128k16", NAMES_64, "%64", "%65", "%66", "%67", "%68", adds, EIGHT_AS(as, y, 0),       \
+                      EIGHT_AS(as, y, 8))
+template <typename T, bool ADDS>
+__device__ __forceinline__ void issue_by_rows(float (&y)[16][4], const uint32_t (&a)[4], uint64_t tile)
+{
+    constexpr bool HALF = std::is_same_v<T, f16>;
+    if constexpr (HALF && ADDS)
+        REGISTERS_BY_128("f16", "+f", "1");
+    else if constexpr (HALF)
+        REGISTERS_BY_128("f16", "=f", "0");
+    else if constexpr (ADDS)
+        REGISTERS_BY_128("bf16", "+f", "1");
+    else
+        REGISTERS_BY_128("bf16", "=f", "0");
+}
+
 #else
 
 __device__ __forceinline__ void settle_for_products()

@@ -10,8 +10,8 @@
 // that is seen to the first, so that what is masked comes first.
 //
 // A group asks the tensor cores for the scores of a tile and, behind them, for the sums of the values of the tile before. While
-// the latter are on their way it makes probabilities of the scores. Groups wait for each other only through the ring, so one's
-// softmax runs beside the others' products.
+// the latter are on their way it makes probabilities of the scores. Groups ask in turns, so that one's softmax runs beside the
+// others' products and not beside their softmax.
 //
 // Works of many keys come first among those of a set of heads, whose keys and values fit in the L2 cache together. Which block
 // takes which work changes nothing in the results.
@@ -36,6 +36,9 @@ template <typename TYPE, int WIDTH_, int GROUPS_, int SLOTS_, int QUERIES_> stru
     using T = TYPE;
     static constexpr int WIDTH = WIDTH_, GROUPS = GROUPS_, SLOTS = SLOTS_, QUERIES = QUERIES_;
     static constexpr int BM = GROUPS * 64, BN = 128, THREADS = GROUPS * 128 + 128;
+    // Wide heads: a group keeps its queries in registers, which products read faster than shared memory; and results are
+    // multiplied only where a new maximum is 2^8 above the old one. Narrow heads: half a tile is done where no more is seen.
+    static constexpr bool KEEPS_QUERIES = WIDTH == 128, LAZY = WIDTH == 128, HALVES = WIDTH == 64;
     static constexpr int LOADER_REGISTERS = GROUPS == 3 ? 32 : 40, GROUP_REGISTERS = GROUPS == 3 ? 160 : 232;
 
     struct memory {

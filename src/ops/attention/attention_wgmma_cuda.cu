@@ -29,24 +29,35 @@ struct two_rows {
                     if ((unsigned)(at + j * 8 + i) >= (unsigned)keys[h]) s[j][2 * h + i] = -INFINITY;
         }
     }
-    // Scores become probabilities, not yet divided by their sum. c: what scores are multiplied by, times LOG2_E.
-    template <int N> __device__ __forceinline__ void soften(float (&s)[N][4], float c)
+    template <int N> __device__ __forceinline__ float largest(const float (&s)[N][4], int h) const
     {
+        float top[4] = {max[h], max[h], max[h], max[h]};
+#pragma unroll
+        for (int j = 0; j < N; j++)
+#pragma unroll
+            for (int i = 0; i < 2; i++) top[j % 2 * 2 + i] = fmaxf(top[j % 2 * 2 + i], s[j][2 * h + i]);
+        return quad_max(fmaxf(fmaxf(top[0], top[1]), fmaxf(top[2], top[3])));
+    }
+    // Scores become probabilities, not yet divided by their sum. c: what scores are multiplied by, times LOG2_E. False where LAZY
+    // and maxima stay what they were, so that `shrink` is 1 in the whole warp.
+    template <bool LAZY, int N> __device__ __forceinline__ bool soften(float (&s)[N][4], float c)
+    {
+        float top[2] = {largest(s, 0), largest(s, 1)};
+        bool grows = !LAZY || __any_sync(0xffffffffu, (top[0] - max[0]) * c > 8 || (top[1] - max[1]) * c > 8);
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            float top = max[h], part[2] = {0, 0};
-#pragma unroll
-            for (int j = 0; j < N; j++) top = fmaxf(top, fmaxf(s[j][2 * h], s[j][2 * h + 1]));
-            top = quad_max(top);
-            float base = top == -INFINITY ? 0 : top * c;
+            if (!grows) top[h] = max[h];
+            float base = top[h] == -INFINITY ? 0 : top[h] * c, part[4] = {};
             shrink[h] = power_of_two(max[h] * c - base);
-            max[h] = top;
+            max[h] = top[h];
 #pragma unroll
             for (int j = 0; j < N; j++)
 #pragma unroll
-                for (int i = 0; i < 2; i++) part[i] += s[j][2 * h + i] = power_of_two(s[j][2 * h + i] * c - base);
-            sum[h] = sum[h] * shrink[h] + (part[0] + part[1]);
+                for (int i = 0; i < 2; i++)
+                    part[j % 2 * 2 + i] += s[j][2 * h + i] = power_of_two(s[j][2 * h + i] * c - base);
+            sum[h] = sum[h] * shrink[h] + ((part[0] + part[1]) + (part[2] + part[3]));
         }
+        return grows;
     }
 };
 
@@ -62,8 +73,12 @@ template <typename S> struct query_group {
     ring_place<S::SLOTS> at;
     ring_place<S::QUERIES> q;
     float s[S::BN / 8][4], o[S::WIDTH / 8][4];
-    uint32_t p[S::BN / 16][4];
+    uint32_t p[S::BN / 16][4], queries[S::KEEPS_QUERIES ? S::WIDTH / 16 : 1][4];
 
+    __device__ __forceinline__ static int row_of_thread()
+    {
+        return (int)threadIdx.x % 128 / 32 * 16 + (int)threadIdx.x % 32 / 4;
+    }
     __device__ __forceinline__ static void release(uint64_t *barrier)
     {
         __syncwarp();
@@ -79,20 +94,39 @@ template <typename S> struct query_group {
         release(&m.free[at.slot]);
         at.next();
     }
-    // The scores of the keys that are next in the ring; on their way.
-    __device__ __forceinline__ void begin_scores()
+    __device__ __forceinline__ void wait_turn()
     {
-        uint64_t left = describe_tile(m.q[q.slot] + group * 64 * 64, 16),
-                 right = same_in_warp(describe_tile(m.ring[at.slot], 16));
+        meet(1 + S::GROUPS + group, 256);
+    }
+    __device__ __forceinline__ void pass_turn()
+    {
+        pass(1 + S::GROUPS + (group + 1) % S::GROUPS, 256);
+    }
+    __device__ __forceinline__ void take_queries()
+    {
+        barrier_wait(&m.q_full[q.slot], q.parity);
+        if (!S::KEEPS_QUERIES) return;
+        int lane = threadIdx.x % 32, row = group * 64 + (int)threadIdx.x % 128 / 32 * 16 + lane % 16;
+#pragma unroll
+        for (int k = 0; k < S::WIDTH / 16; k++)
+            load_matrices(queries[k], m.q[q.slot] + panel_at<S::BM>(row, k * 2 + lane / 16));
+        release(&m.q_free[q.slot]);
+    }
+    // The scores of the first N keys of the tile that is next in the ring; on their way.
+    template <int N> __device__ __forceinline__ void begin_scores(float (&y)[N / 8][4])
+    {
+        uint64_t left = describe_tile(m.q[q.slot] + group * 64 * 64, 16);
+        uint64_t right = same_in_warp(describe_tile(m.ring[at.slot], 16));
+        if (S::KEEPS_QUERIES) pin(queries);
         begin_products();
 #pragma unroll
         for (int k = 0; k < S::WIDTH / 16; k++) {
-            uint64_t queries = tile_further(left, (k / 4 * S::BM * 64 + k % 4 * 16) * (int)sizeof(T));
+            uint64_t rows = tile_further(left, (k / 4 * S::BM * 64 + k % 4 * 16) * (int)sizeof(T));
             uint64_t keys = tile_further(right, (k / 4 * S::BN * 64 + k % 4 * 16) * (int)sizeof(T));
-            if (k == 0)
-                issue_tiles<T, false>(s, queries, keys);
+            if constexpr (S::KEEPS_QUERIES)
+                k ? issue_by_rows<T, true>(y, queries[k], keys) : issue_by_rows<T, false>(y, queries[k], keys);
             else
-                issue_tiles<T, true>(s, queries, keys);
+                k ? issue_tiles<T, true>(y, rows, keys) : issue_tiles<T, false>(y, rows, keys);
         }
         commit_products();
     }
@@ -112,18 +146,37 @@ template <typename S> struct query_group {
 #pragma unroll
         for (int j = 0; j < S::BN / 16; j++) as_left_side<T>(p[j], s[2 * j], s[2 * j + 1]);
     }
-    // Tiles of a work that only later groups see. Then the first tile of this group's own, which is to be `tile`.
-    __device__ __forceinline__ void begin_tiles(int skipped)
+    __device__ __forceinline__ void shrink_results(const two_rows &rows)
     {
-        for (int i = 0; i < 2 * skipped - 1; i++) skip_tile();
-        barrier_wait(&m.q_full[q.slot], q.parity);
-        wait_tile();
-        begin_scores();
+#pragma unroll
+        for (int j = 0; j < S::WIDTH / 8; j++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) o[j][i] *= rows.shrink[i / 2];
+    }
+    // Tiles that only later groups see, in the order K0 K1 V0 K2 V1 ..: all keys, and all values but those of the last one, which
+    // come behind the keys of this group's first tile.
+    __device__ __forceinline__ void skip_tiles(int count)
+    {
+        for (int i = 0; i < count; i++) {
+            wait_turn();
+            pass_turn();
+            skip_tile();
+            if (i) skip_tile();
+        }
+    }
+    // The probabilities of the N first keys of a tile, those behind them 0. With queries at hand, and products of no other tile
+    // on their way.
+    template <int N> __device__ __forceinline__ void begin_tile(two_rows &rows, bool whole, int first_key, float c)
+    {
+        auto &y = reinterpret_cast<float(&)[N / 8][4]>(s);
+        begin_scores<N>(y);
+        pass_turn();
         wait_products<0>();
-        pin(s);
-        release(&m.free[at.slot]);
-        at.next();
-        if (skipped) skip_tile();
+        pin(y);
+        if (!whole) rows.hide(y, first_key);
+        rows.template soften<S::LAZY>(y, c);
+#pragma unroll
+        for (int j = N / 8; j < S::BN / 8; j++) s[j][0] = s[j][1] = s[j][2] = s[j][3] = 0;
     }
     __device__ __forceinline__ void attend(const work_place &place)
     {
@@ -132,48 +185,55 @@ template <typename S> struct query_group {
         tile_span span = tiles_seen<S::BM, S::BN>(a, place);
         int first = place.first + group * 64, tile = span.until - 1, skipped = 0;
         two_rows rows(a, place.batch, first + row_of_thread());
-        auto hide = [&] {
-            int key = tile * S::BN;
-            bool whole = key >= span.high && key + S::BN <= a.tokens && (!a.causal || key + S::BN - 1 <= first);
-            if (!whole) rows.hide(s, key);
+        auto whole = [&](int key) {
+            return key >= span.high && key + S::BN <= a.tokens && (!a.causal || key + S::BN - 1 <= first);
         };
         if (a.causal && S::BM > S::BN) {
             int until = first >= a.tokens ? span.from + 1 : (min(first + 64, a.tokens) + S::BN - 1) / S::BN;
             skipped = span.until - until, tile -= skipped;
         }
-        begin_tiles(skipped);
-        hide();
-        rows.soften(s, c);
+        skip_tiles(skipped);
+        take_queries();
+        wait_tile();
+        wait_turn();
+        int key = tile * S::BN;
+        bool half = S::HALVES && key + S::BN / 2 >= (a.causal ? min(first + 64, a.tokens) : a.tokens);
+        if (half)
+            begin_tile<S::HALVES ? S::BN / 2 : S::BN>(rows, false, key, c);
+        else
+            begin_tile<S::BN>(rows, whole(key), key, c);
+        release(&m.free[at.slot]);
+        at.next();
+        if (skipped) skip_tile();
         take_probabilities();
 #pragma unroll
         for (int j = 0; j < S::WIDTH / 8; j++) o[j][0] = o[j][1] = o[j][2] = o[j][3] = 0;
         wait_tile();
         while (--tile >= span.from) {
-            int keys = at.slot;
-            begin_scores();
+            int keys = at.slot, values;
+            wait_turn();
+            begin_scores<S::BN>(s);
             at.next();
             wait_tile();
             begin_values();
+            pass_turn();
             wait_products<1>();
             pin(s);
             release(&m.free[keys]);
-            hide();
-            rows.soften(s, c);
+            if (!whole(tile * S::BN)) rows.hide(s, tile * S::BN);
+            bool grows = rows.template soften<S::LAZY>(s, c);
             pin(s);
-            int values = at.slot;
+            values = at.slot;
             at.next();
             wait_tile(); // here, where the compiler moves no softmax behind what follows
             wait_products<0>();
             pin(o);
             pin(p);
             release(&m.free[values]);
-#pragma unroll
-            for (int j = 0; j < S::WIDTH / 8; j++)
-#pragma unroll
-                for (int i = 0; i < 4; i++) o[j][i] *= rows.shrink[i / 2];
+            if (grows) shrink_results(rows);
             take_probabilities();
         }
-        release(&m.q_free[q.slot]);
+        if (!S::KEEPS_QUERIES) release(&m.q_free[q.slot]);
         q.next();
         begin_values();
         wait_products<0>();
@@ -181,10 +241,6 @@ template <typename S> struct query_group {
         release(&m.free[at.slot]);
         at.next();
         store(place, rows);
-    }
-    __device__ __forceinline__ static int row_of_thread()
-    {
-        return (int)threadIdx.x % 128 / 32 * 16 + (int)threadIdx.x % 32 / 4;
     }
     // By the copy engine, from this group's own place.
     __device__ __forceinline__ void store(const work_place &place, const two_rows &rows)
@@ -216,6 +272,7 @@ template <typename S> struct query_group {
     }
     __device__ __forceinline__ void run()
     {
+        if (group == S::GROUPS - 1) pass_turn();
         for (int all = w.blocks * w.columns;;) {
             barrier_wait(&m.q_full[q.slot], q.parity);
             int work = (int)__reduce_max_sync(0xffffffffu, (unsigned)m.work[q.slot]);
@@ -296,7 +353,7 @@ template <typename S> static bool launch_plan(attention_works w, int batches, qu
 
 template <typename T> static bool launch_type(const attention_works &w, int batches, queue *q)
 {
-    return w.f.a.dim <= 64 ? launch_plan<forward_plan<T, 64, 3, 6, 2>>(w, batches, q)
+    return w.f.a.dim <= 64 ? launch_plan<forward_plan<T, 64, 3, 9, 2>>(w, batches, q)
                            : launch_plan<forward_plan<T, 128, 2, 4, 1>>(w, batches, q);
 }
 
