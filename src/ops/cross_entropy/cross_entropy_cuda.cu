@@ -1,5 +1,7 @@
-// Cross-entropy on CUDA: a block for each row of logits, which is read once; the gradient reads and writes it once. Rows of
-// an odd vocabulary begin anywhere, so the elements before the first whole 16 bytes and after the last go one by one.
+// Cross-entropy on CUDA: a block for each row of logits, which is read once and written once. Short rows are kept in
+// registers, longer ones in shared memory where two fit into a multiprocessor; others are read again. Rows of an odd
+// vocabulary begin anywhere, so the elements before the first whole 16 bytes and after the last go one by one.
+#include "kit/cuda/mma.cuh"
 #include "kit/cuda/rows.cuh"
 #include "ops/cross_entropy/cross_entropy_cuda.h"
 
@@ -31,7 +33,8 @@ struct running {
     }
 };
 
-template <typename T> __device__ __forceinline__ running scan_row(const T *row, int columns)
+// packs: where the whole packs of the row are read.
+template <typename T> __device__ __forceinline__ running scan_row(const T *row, const T *packs, int columns)
 {
     running r;
     row_split split = split_row(row, columns);
@@ -39,7 +42,7 @@ template <typename T> __device__ __forceinline__ running scan_row(const T *row, 
     for (int i = threadIdx.x; i < split.head; i += THREADS) r.join(to_float(row[i]), 1);
     for (int i = tail + threadIdx.x; i < columns; i += THREADS) r.join(to_float(row[i]), 1);
     for (int i = threadIdx.x; i < split.packs; i += THREADS) {
-        pack<T, WIDE<T>> v = load_pack<WIDE<T>>(row + split.head + (int64_t)i * WIDE<T>);
+        pack<T, WIDE<T>> v = load_pack<WIDE<T>>(packs + split.head + (int64_t)i * WIDE<T>);
         float max = -INFINITY, sum = 0;
 #pragma unroll
         for (int k = 0; k < WIDE<T>; k++) max = max_floats::join(max, to_float(v.at[k]));
@@ -70,8 +73,10 @@ __device__ __forceinline__ running join_block(running r)
 
 // Losses, and gradients where `dlogits` is given. lses is what the losses leave, and, without `losses`, what they left.
 // dlogits may lie over the logits: a thread reads its elements before it writes them.
-template <typename T> __global__ void __launch_bounds__(THREADS) rows_of_logits(cross_entropy_rows r)
+// KEPT: rows begin at 16 bytes, and each thread copies the packs that it will read itself to shared memory.
+template <bool KEPT, typename T> __global__ void __launch_bounds__(THREADS) rows_of_logits(cross_entropy_rows r)
 {
+    extern __shared__ uint4 kept[];
     __shared__ float shared_lse;
     wait_for_inputs();
     int64_t row = blockIdx.x;
@@ -79,8 +84,16 @@ template <typename T> __global__ void __launch_bounds__(THREADS) rows_of_logits(
     int columns = (int)r.columns;
     int32_t target = r.targets[row];
     bool counts = target >= 0 && target < columns;
+    row_split split = split_row(x, columns);
+    int tail = split.head + split.packs * WIDE<T>;
+    const T *packs = KEPT ? (const T *)kept : x;
+    if (KEPT && counts) {
+        for (int i = threadIdx.x; i < split.packs; i += THREADS) copy_async(kept + i, x + i * WIDE<T>, true);
+        copy_commit();
+        copy_wait<0>();
+    }
     if (r.losses) {
-        running all = counts ? join_block(scan_row(x, columns)) : running();
+        running all = counts ? join_block(scan_row(x, packs, columns)) : running();
         if (threadIdx.x == 0) {
             float log_sum = logf(all.sum), lse = counts ? all.max + log_sum : 0;
             r.losses[row] = counts ? all.max - to_float(x[target]) + log_sum : 0;
@@ -95,13 +108,11 @@ template <typename T> __global__ void __launch_bounds__(THREADS) rows_of_logits(
     auto gradient = [&](T v, int column) {
         return to<T>(counts ? (__expf(to_float(v) - lse) - (column == target ? 1.0f : 0.0f)) * d : 0.0f);
     };
-    row_split split = split_row(x, columns);
-    int tail = split.head + split.packs * WIDE<T>;
     for (int i = threadIdx.x; i < split.head; i += THREADS) dx[i] = gradient(x[i], i);
     for (int i = tail + threadIdx.x; i < columns; i += THREADS) dx[i] = gradient(x[i], i);
     for (int i = threadIdx.x; i < split.packs; i += THREADS) {
         int from = split.head + i * WIDE<T>;
-        pack<T, WIDE<T>> v = load_pack<WIDE<T>>(x + from);
+        pack<T, WIDE<T>> v = load_pack<WIDE<T>>(packs + from);
 #pragma unroll
         for (int k = 0; k < WIDE<T>; k++) v.at[k] = gradient(v.at[k], from + k);
         store_pack<WIDE<T>>(dx + from, v);
@@ -162,14 +173,28 @@ __global__ void __launch_bounds__(short_row<T>::threads) short_rows_of_logits(cr
     });
 }
 
+// Shared memory for a row that is looked at twice; 0 where two do not fit, or rows begin anywhere.
+template <typename T> static int kept_bytes(const cross_entropy_rows *r, const device_caps *caps)
+{
+    const int64_t most =
+        caps->major == 9 || (caps->major == 8 && caps->minor == 0) ? 112 << 10 : 48 << 10; // KB of a block
+    bool aligned = (uintptr_t)r->logits % 16 == 0 && (uintptr_t)r->dlogits % 16 == 0 && r->stride % WIDE<T> == 0;
+    int64_t bytes = r->columns / WIDE<T> * 16;
+    return aligned && r->losses && r->dlogits && bytes <= most ? (int)bytes : 0;
+}
+
 extern "C" void cross_entropy_cuda_rows(const cross_entropy_rows *r, const queue *q)
 {
     by_dtype(r->dtype, [&](auto t) {
         using T = decltype(t);
         if (is_short<T>(r))
             short_rows_of_logits<T><<<(unsigned)r->rows, short_row<T>::threads, 0, q->stream>>>(*r);
-        else
-            rows_of_logits<T><<<(unsigned)r->rows, THREADS, 0, q->stream>>>(*r);
+        else if (int bytes = kept_bytes<T>(r, q->caps)) {
+            auto kernel = rows_of_logits<true, T>;
+            if (bytes > 48 << 10) cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+            kernel<<<(unsigned)r->rows, THREADS, (size_t)bytes, q->stream>>>(*r);
+        } else
+            rows_of_logits<false, T><<<(unsigned)r->rows, THREADS, 0, q->stream>>>(*r);
     });
 }
 
