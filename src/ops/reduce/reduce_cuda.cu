@@ -32,7 +32,7 @@ __global__ void reduce_columns(U *y, const T *x, int64_t n, int64_t inner, int64
     float v[N];
     for (int i = 0; i < N; i++) v[i] = J::none();
     if (column < inner)
-#pragma unroll 8
+#pragma unroll 4
         for (int64_t k = first + threadIdx.y; k < last; k += 8) {
             pack<T, N> row = load_pack<N>(x + (outer * n + k) * inner + column);
 #pragma unroll
@@ -75,17 +75,10 @@ static reduce_shape shape_of(const node *node)
     return r;
 }
 
-// Columns a thread: 16 bytes of rows that are whole packs, or 4 elements.
-static int width_of(ingot_dtype d, reduce_shape r)
-{
-    if (ingot_dtype_bytes(d) == 2 && r.inner % 8 == 0) return 8;
-    return r.inner % 4 == 0 ? 4 : 1;
-}
-
 // Parts of the rows of each column: enough blocks for a large GPU, 64 rows a part at least.
-static int64_t parts_of(reduce_shape r, int width)
+static int64_t parts_of(reduce_shape r)
 {
-    int64_t blocks = (r.inner + 32 * width - 1) / (32 * width) * r.outer, wanted = 512 / blocks, most = r.n / 64;
+    int64_t blocks = (r.inner + 127) / 128 * r.outer, wanted = 512 / blocks, most = r.n / 64;
     int64_t parts = wanted < most ? wanted : most;
     return parts < 2 ? 1 : parts;
 }
@@ -94,14 +87,14 @@ static int64_t scratch(const node *n, const device_caps *)
 {
     reduce_shape r = shape_of(n);
     if (r.inner == 1) return r.outer == 1 && r.n > 16384 ? PARTS * (int64_t)sizeof(float) : 0;
-    int64_t parts = parts_of(r, width_of(n->in[0]->dtype, r));
+    int64_t parts = parts_of(r);
     return parts > 1 ? r.outer * parts * r.inner * (int64_t)sizeof(float) : 0;
 }
 
 template <bool SUM, int N, typename T, typename U>
 static void launch_columns(const step *s, queue *q, const T *x, U *y, reduce_shape r)
 {
-    int64_t parts = parts_of(r, N);
+    int64_t parts = parts_of(r);
     float *partial = (float *)s->scratch;
     dim3 threads(32, 8);
     unsigned blocks = (unsigned)((r.inner + 32 * N - 1) / (32 * N));
@@ -136,9 +129,7 @@ template <bool SUM, typename T, typename U> static void reduce_to(const step *s,
     U *y = (U *)s->out[0].data;
     if (r.inner == 1)
         launch_rows<SUM>(s, q, x, y, r);
-    else if (width_of(s->in[0].dtype, r) == 8)
-        launch_columns<SUM, sizeof(T) == 2 ? 8 : 4>(s, q, x, y, r);
-    else if (width_of(s->in[0].dtype, r) == 4)
+    else if (r.inner % 4 == 0)
         launch_columns<SUM, 4>(s, q, x, y, r);
     else
         launch_columns<SUM, 1>(s, q, x, y, r);
