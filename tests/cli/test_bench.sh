@@ -47,6 +47,9 @@ check 'samples' "$ingot" bench ops --ops softmax --samples --seconds 0.001 -o js
 check 'more of them' test "$(wc -l < ops.jsonl)" -gt 5
 check 'own shapes' "$ingot" bench ops --ops matmul --shape 8x9,9x7 --shape 16x16,16x16,16x16 --seconds 0.001 > out
 check 'each a row' test "$(grep -c '^| matmul ' out)" = 2
+check 'a chain' "$ingot" bench ops --ops softmax --chain 3 --shape 4x9 --seconds 0.001 -o jsonl > out
+check 'of three' grep -q '"chain": *3.*"kernels": *"[a-z_.]*",' out
+refuses 'no chain' "$ingot" bench ops --ops matmul --chain 2 --shape 8x9,9x7 --seconds 0.001
 refuses 'shapes are written' "$ingot" bench ops --ops matmul --shape 8by9
 refuses 'of one op' "$ingot" bench ops --shape 8x9
 refuses 'matmul' "$ingot" bench ops --ops matmul --shape 8x9,8x7

@@ -8,6 +8,8 @@ says '3 ops, .* 0 failures' table.txt
 check 'as JSON' "$ingot" check --cpu-level naive --ops rms_norm --json > check.json
 says '"failures": 0' check.json
 says '"op": "rms_norm"' check.json
+check 'small samples only' "$ingot" check --small --ops softmax,matmul > small.txt
+says '^2 ops, 1[0-9] samples, .* 0 failures' small.txt
 refuses 'did you mean softmax' "$ingot" check --ops sofmax
 refuses 'did you mean cpu' "$ingot" check --device cpuu
 exit "$failed"
