@@ -105,9 +105,11 @@ static status twice(const step *s, queue *q)
 }
 
 extern const op_def op_twice;
-static const kernel_def twice_kernel = {
-    .op = &op_twice, .name = "twice", .match = match_any, .launch = twice, .traits = KERNEL_STRIDED_OUTPUT};
-static const kernel_def *const twice_kernels[] = {&twice_kernel, NULL};
+static const kernel_def twice_kernel[] = {
+    {.op = &op_twice, .name = "twice", .match = match_any, .launch = twice, .traits = KERNEL_STRIDED_OUTPUT},
+    {0},
+};
+static const kernel_def *const twice_kernels[] = {twice_kernel, NULL};
 const op_def op_twice = {.name = "twice",
                          .inputs = {{"x", FLOAT}},
                          .outputs = {{"y", .like = INPUT(0)}},
