@@ -178,8 +178,9 @@ static status measure_flow(subject *x, profile *f, profile_result *out)
         x->train.ahead = STEPS_AHEAD;
         TRY(stepper_run_ahead(x->train.stepper, STEPS_AHEAD));
     }
-    int64_t runs = MAX(x->plan->train.effort.repetitions, (int64_t)20);
-    return flow_measure(x->d, runs, one_run, wait_for_all, x, &out->flow, &out->trace);
+    int64_t runs = MAX(x->plan->train.effort.repetitions, (int64_t)50);
+    const flow_subject flow = {one_run, wait_for_all, x, x->s ? 0 : STEPS_AHEAD};
+    return flow_measure(x->d, runs, &flow, &out->flow, &out->trace);
 }
 
 static void add_model(json_t *rows, const ingot_model *m, const profile_plan *plan)

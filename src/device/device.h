@@ -29,7 +29,9 @@ typedef struct staging_pair {
 /* Host buffers beside a piece of device memory. What goes between them travels while runs go on, so that the host may fill
  * the next batch, or look at the last loss, without waiting for what it has submitted (device/staging.h). */
 typedef struct staging_def {
-    status (*open)(device *d, const allocation *memory, int64_t offset, int64_t bytes, int slots, void **out);
+    /* inputs: host to device, by fill and send; else device to host, by fetch and wait. */
+    status (*open)(device *d, const allocation *memory, int64_t offset, int64_t bytes, bool inputs, int slots,
+                   void **out);
     void (*close)(device *d, void *staging);
     /* The next buffer of `bytes`, free to be filled: it waits for what was sent from it `slots` calls ago. */
     status (*fill)(device *d, void *staging, void **host);
@@ -49,7 +51,7 @@ typedef struct staging_def {
 /* What a device did, by its own clock. */
 typedef struct device_event {
     char name[96]; /* of the kernel, or the copy */
-    bool is_copy;  /* between host and device, or within the device by a copy engine */
+    bool is_copy;  /* between host and device */
     int lane;      /* events of one lane follow each other */
     int64_t begin_ns, end_ns;
 } device_event;

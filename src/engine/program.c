@@ -177,6 +177,7 @@ void ingot_program_free(ingot_program *p)
 {
     if (!p) return;
     device *d = p->device;
+    chain_free(p->alone);
     program_unstage(p);
     d->def->drop(d, p->compiled);
     for (int64_t i = 0; p->main.steps && i < p->main.count + p->prepare.count; i++) {
@@ -219,7 +220,6 @@ status device_write_as(device *d, const allocation *to, int64_t offset, dtype st
 status device_read_as(device *d, const allocation *from, int64_t offset, dtype storage, void *data, dtype wanted,
                       int64_t count)
 {
-    TRY(d->def->sync(d));
     if (storage == wanted) return d->def->read(d, from, offset, data, count * ingot_dtype_bytes(wanted));
     int64_t bytes = count * ingot_dtype_bytes(storage);
     void *converted = malloc((size_t)MAX(bytes, 1));

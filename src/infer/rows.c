@@ -1,5 +1,8 @@
 /* Rows of tokens put together and run; the pages that sequences have in the cache. */
+#include "engine/program.h"
 #include "infer/session.h"
+
+enum { MOST_STAGED = 4 << 20 }; /* bytes of logits that come back by staging: those of a few rows */
 
 static int log2_of(int64_t power)
 {
@@ -26,7 +29,8 @@ status session_program(session *s, int64_t rows, int64_t wanted, ingot_program *
     TRY(ingot_compile(b, s->device, &(ingot_compile_options){.store = s->store}, known));
     s->stats.programs++;
     *out = *known;
-    return INGOT_OK;
+    bool small = wanted * s->info.vocab_size * (int64_t)sizeof(float) <= MOST_STAGED;
+    return small && s->device->def->staging ? program_stage(*known, 2) : INGOT_OK;
 }
 
 /* ---- the cache ---- */
@@ -101,11 +105,28 @@ static status write_rows(session *s, ingot_program *p, int64_t rows, int64_t wan
 static status reserve_logits(session *s, int64_t rows)
 {
     if (rows <= s->logits_rows) return INGOT_OK;
-    float *larger = realloc(s->logits, (size_t)(rows * s->info.vocab_size) * sizeof *larger);
+    float *larger = realloc(s->own_logits, (size_t)(rows * s->info.vocab_size) * sizeof *larger);
     if (!larger) return fail_memory(s->ctx, "logits", (uint64_t)(rows * s->info.vocab_size) * sizeof *larger);
-    s->logits = larger;
+    s->own_logits = larger;
     s->logits_rows = rows;
     return INGOT_OK;
+}
+
+/* Logits are read where the device has put them; the sampler may write there until the next run. */
+static status run_staged(session *s, ingot_program *p)
+{
+    const void *host;
+    TRY(program_run_staged(p, &host));
+    s->logits = (float *)(uintptr_t)host;
+    return INGOT_OK;
+}
+
+static status run_and_read(session *s, ingot_program *p, int64_t wanted)
+{
+    TRY(ingot_run(p, NULL));
+    s->logits = s->own_logits;
+    if (!s->wanted_rows) return INGOT_OK;
+    return ingot_read(p, "logits", s->logits, wanted * s->info.vocab_size * (int64_t)sizeof *s->logits);
 }
 
 status rows_run(session *s)
@@ -113,13 +134,11 @@ status rows_run(session *s)
     int64_t rows = INT64_C(1) << log2_of(s->rows), wanted = INT64_C(1) << log2_of(s->wanted_rows);
     ingot_program *p;
     TRY(session_program(s, rows, wanted, &p));
-    TRY(reserve_logits(s, wanted));
+    if (!p->results.slots) TRY(reserve_logits(s, wanted));
     pad(s, rows, wanted);
     double began = session_seconds();
     TRY(write_rows(s, p, rows, wanted));
-    TRY(ingot_run(p, NULL));
-    if (s->wanted_rows)
-        TRY(ingot_read(p, "logits", s->logits, wanted * s->info.vocab_size * (int64_t)sizeof *s->logits));
+    TRY(p->results.slots ? run_staged(s, p) : run_and_read(s, p, wanted));
     s->ran = p;
     s->run_seconds = session_seconds() - began;
     s->stats.runs++;

@@ -185,7 +185,7 @@ void ingot_session_free(ingot_session *s)
     free(s->wanted);
     free(s->block_table);
     free(s->free_tables);
-    free(s->logits);
+    free(s->own_logits);
     free(s->room);
     free(s);
 }
