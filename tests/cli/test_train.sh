@@ -75,6 +75,15 @@ for ahead in 0 3; do
     refuses 'step 2 gave a loss of' "$ingot" train "${llama[@]}" --steps 20 --lr 1e30 --clip 0 --ahead $ahead --output bad-ahead
 done
 
+# A cap on memory is kept: what does not fit is refused before it runs, with what would fit, and that does.
+capped=(--preset tiny-1m --data data --context 64 --seed 1 --no-plot --steps 2 --most-memory 24M --output capped)
+refuses 'a smaller --batch-size' "$ingot" train "${capped[@]}" --batch-size 64
+fits=$(grep -o -- '--batch-size [0-9]* --accumulate [0-9]* needs' err | sed 's/ needs//')
+check 'it says what fits' test -n "$fits"
+read -ra fits <<< "$fits"
+runs 'what it says that fits' "$ingot" train "${capped[@]}" "${fits[@]}" --report-memory
+says 'the device handed out .* bytes, +0 of the plan' out
+
 # The line of a resumed step is that of a run that never stopped, but for its times: z-scores look back over the stop.
 lines() { sed -n 's/^\(step 1[0-9].*| lr [^|]*\)|.*/\1/p' out; }
 runs '12 steps at once' "$ingot" train "${llama[@]}" --steps 12 --output twelve
