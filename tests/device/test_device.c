@@ -581,5 +581,6 @@ int main(int argc, char **argv)
     }
     ingot_device_close(d);
     context_close(NULL);
+    if (getenv("INGOT_TEST_FILTER")) cmocka_set_test_filter(getenv("INGOT_TEST_FILTER")); /* "test_flat*" */
     return cmocka_run_group_tests(tests, context_open, context_close);
 }
