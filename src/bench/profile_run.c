@@ -197,6 +197,26 @@ static void add_model(json_t *rows, const ingot_model *m, const profile_plan *pl
     }
 }
 
+/* Of the whole run, so the same in every row. */
+static void add_flow(json_t *rows, const profile_flow *f)
+{
+    size_t i;
+    json_t *row;
+    if (!f->runs) return;
+    json_array_foreach(rows, i, row)
+    {
+        row_set_number(row, "run_ms", f->ms);
+        row_set_number(row, "submissions", f->submissions);
+        row_set_number(row, "launches", f->launches);
+        row_set_number(row, "transfers", f->transfers);
+        row_set_number(row, "waits", f->waits);
+        if (!f->traced) continue;
+        row_set_number(row, "busy", f->busy);
+        row_set_number(row, "idle_ms", f->idle_ms);
+        row_set_number(row, "idle_gaps", f->gaps);
+    }
+}
+
 static void close_subject(subject *x)
 {
     if (x->train.task) bench_run_close(&x->train);
@@ -219,6 +239,7 @@ status profile_measure(ingot_device *d, const ingot_model *m, const char *name, 
     if (!s) s = measure(&x, f, name, on, out);
     if (!s) s = measure_flow(&x, f, out);
     if (!s) add_model(out->rows, m, plan);
+    if (!s) add_flow(out->rows, &out->flow);
     close_subject(&x);
     profile_free(f);
     return s;
