@@ -576,8 +576,8 @@ int main(int argc, char **argv)
     ingot_device *d;
     if (context_open(NULL)) return 4;
     if (ingot_device_open(ctx, device_name, NULL, &d)) {
-        printf("NOT RUN: %s\n", ingot_message(ctx));
-        return 0;
+        printf("FAILED: %s\n", ingot_message(ctx)); /* who names a device has seen that it is there */
+        return 1;
     }
     ingot_device_close(d);
     context_close(NULL);
