@@ -13,7 +13,8 @@ struct paged {
     int64_t pool;
     int rows, heads, kv_heads, group, dim, sequences, pages, page_size, shares, head_groups;
     float scale;
-    bool wide; // rows are whole packs of 8 elements
+    int64_t q_row, q_head; // between rows and heads of q, which may be a part of a longer row
+    bool wide, q_wide;     // rows are whole packs of 8 elements; of q as well
 };
 
 static inline paged paged_of(const step *s)
@@ -26,7 +27,10 @@ static inline paged paged_of(const step *s)
     p.dim = (int)a.dim, p.sequences = (int)a.sequences, p.pages = (int)a.pages, p.page_size = (int)a.page_size;
     p.shares = p.head_groups = 1;
     p.scale = a.scale;
+    const tensor *q = &s->in[ROWS_Q];
+    p.q_row = q->stride[0], p.q_head = q->stride[1];
     p.wide = a.dim % 8 == 0;
+    p.q_wide = p.wide && p.q_row % 8 == 0 && p.q_head % 8 == 0 && q->byte_offset % 16 == 0;
     return p;
 }
 

@@ -35,7 +35,7 @@ template <typename T, int WIDTH, int BLOCKS> __global__ void __launch_bounds__(T
     auto &t = *reinterpret_cast<prompt_tiles<T, WIDTH> *>(memory);
     int head = blockIdx.y, lane = threadIdx.x % 32, row = (int)threadIdx.x / 32 * 16;
     int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * BM; // long rows first, mostly
-    rows_in<T> q = {(const T *)p.q + (int64_t)head * p.dim, (int64_t)p.heads * p.dim, p.rows, p.dim, true};
+    rows_in<T> q = {(const T *)p.q + head * p.q_head, p.q_row, p.rows, p.dim, p.q_wide};
     load_tile<BM, WIDTH, THREADS>(t.q, q, first);
     copy_commit();
     for (int i = threadIdx.x; i < BM; i += THREADS) {
@@ -137,6 +137,7 @@ extern "C" const kernel_def prompt_rows_cuda[] = {
      .name = "attention_rows.mma",
      .level = LEVEL_BEST,
      .match = match,
+     .wants = {STORAGE_LAST_CONTIGUOUS},
      .launch = launch,
      .error = ERROR_SUM},
     {},
