@@ -225,6 +225,19 @@ check "its exit code is 130, not $code" test $code = 130
 says 'train --resume stopped' stop
 runs 'resumes' "$ingot" train --resume stopped --steps $(($(readlink stopped/last | tr -dc 0-9 | sed 's/^0*//') + 2))
 
+# What was under way at a Ctrl-C is told of and saved: the run goes on as one that was not stopped.
+ahead=("${llama[@]}" --schedule-steps 4000 --eval-batches 1)
+"$ingot" train "${ahead[@]}" --ahead 4 --steps 4000 --output halted > steps 2> stop &
+pid=$!
+for _ in $(seq 100); do grep -q 'step 5/' steps && break || sleep 0.05; done
+kill -INT $pid
+wait $pid
+at=$(readlink halted/last | tr -dc 0-9 | sed 's/^0*//')
+check 'its last line is the step that was saved' test "$(grep -c "^step $at/4000 | loss" steps)" = 1
+runs 'goes on' "$ingot" train --resume halted --ahead 3 --steps $((at + 4))
+runs 'not stopped' "$ingot" train "${ahead[@]}" --ahead 0 --steps $((at + 4)) --output unhalted
+check 'the same weights' cmp halted/last/model.safetensors unhalted/last/model.safetensors
+
 # kill -9 at random moments of many saves: what is there always resumes, and ends where an undisturbed run ends.
 kills=(--steps 60 --save-every 1 --keep 2 --eval-batches 1)
 begin=$(date +%s%N)
