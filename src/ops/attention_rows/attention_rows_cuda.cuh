@@ -51,4 +51,8 @@ __device__ __forceinline__ int keys_of_row(const paged &p, int row)
     return keys < 0 ? 0 : keys;
 }
 
+// Prompts by mma (prompt_rows_cuda.cu), and whether that takes a node: what others fall back to.
+bool prompt_rows_match(const node *n, const device_caps *caps);
+status prompt_rows_by_warps(const step *s, queue *q);
+
 #endif
