@@ -247,7 +247,7 @@ template <typename S, typename A> struct query_group {
             float sum = quad_sum(rows.sum[h]), scale = sum > 0 ? 1 / sum : 0;
             if (threadIdx.x % 4 == 0) a.keep(k, first + row, rows.max[h], sum);
             if constexpr (A::PARTS)
-                if (!box && first + row >= k.begin && first + row < k.end)
+                if (!box && first + row >= k.begin && first + row < min(k.end, a.count()))
                     store_row<T, S::WIDTH>((T *)a.result(k, first + row), o, h, a.columns(), scale);
 #pragma unroll
             for (int j = 0; j < S::WIDTH / 8; j++)

@@ -1,6 +1,8 @@
 // attention_rows.wgmma: attention of many token rows of few sequences over a paged cache, as a prompt is read, on sm_90a.
 // kit/cuda/flash_works.cuh has the schedule; here is where works come from and what their rows see.
 //
+// Not the default: it follows attention_rows.mma in the table until `ingot check --prefer attention_rows.wgmma` has passed.
+//
 // A work is what a block of rows of one head has of one sequence: mostly all of it. Tiles of keys are copied by boxes that lie
 // within a page, or whole where a sequence has one page.
 #include "kit/cuda/flash_groups.cuh"
@@ -127,6 +129,10 @@ struct paged_rows {
     __device__ __forceinline__ void *result(const flash_work &k, int row) const
     {
         return (char *)w.p.o + ((int64_t)row * w.p.heads + k.head) * w.p.dim * 2;
+    }
+    __device__ __forceinline__ int count() const
+    {
+        return w.p.rows;
     }
     __device__ __forceinline__ int columns() const
     {
