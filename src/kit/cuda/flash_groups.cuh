@@ -63,8 +63,8 @@ struct two_rows {
 };
 
 // A group of four warps. Scores, probabilities as the left side of the next products, results. A says which keys rows see (rows,
-// most) and where results go (store_part; where PARTS of a group's rows may be asked for, result), and is told the maximum and the
-// sum of each row (keep).
+// most) and where results go (store_part; where PARTS of a group's rows may be asked for, result, count and columns), and is told
+// the maximum and the sum of each row (keep).
 template <typename S, typename A> struct query_group {
     using T = typename S::T;
     typename S::memory &m;
