@@ -169,13 +169,16 @@ template <typename S> static bool launch_plan(prompt_works w, queue *q)
     static_assert(BYTES <= 227 * 1024);
     constexpr bool HALF = std::is_same_v<typename S::T, f16>;
     const paged &p = w.p;
-    auto map = [&](CUtensorMap *m, const void *at, int64_t rows, int heads, int box) {
-        box_source s = {at, {1, rows, heads, p.dim}, {rows * heads * p.dim, (int64_t)heads * p.dim, p.dim}, HALF};
+    auto map = [&](CUtensorMap *m, const void *at, int64_t rows, int heads, int64_t row, int64_t head, int box) {
+        box_source s = {at, {1, rows, heads, p.dim}, {row * rows, row, head}, HALF};
         return boxes_fit(s) && map_boxes(m, s, box);
     };
+    auto whole = [&](CUtensorMap *m, const void *at, int64_t rows, int heads, int box) {
+        return map(m, at, rows, heads, (int64_t)heads * p.dim, p.dim, box);
+    };
     prompt_maps maps;
-    if (!map(&maps.q, p.q, p.rows, p.heads, S::BM) || !map(&maps.k, p.k, p.pool, p.kv_heads, w.box) ||
-        !map(&maps.v, p.v, p.pool, p.kv_heads, w.box) || !map(&maps.o, p.o, p.rows, p.heads, 64))
+    if (!map(&maps.q, p.q, p.rows, p.heads, p.q_row, p.q_head, S::BM) || !whole(&maps.o, p.o, p.rows, p.heads, 64) ||
+        !whole(&maps.k, p.k, p.pool, p.kv_heads, w.box) || !whole(&maps.v, p.v, p.pool, p.kv_heads, w.box))
         return false;
     w.blocks = (p.rows + S::BM - 1) / S::BM;
     int works = w.blocks * p.heads, blocks = q->caps->multiprocessors;
@@ -212,6 +215,7 @@ extern "C" const kernel_def prompt_rows_wgmma_cuda[] = {
      .level = LEVEL_BEST,
      .traits = KERNEL_WAITS,
      .match = match,
+     .wants = {STORAGE_LAST_CONTIGUOUS},
      .prepare = counter_new,
      .unprepare = counter_free,
      .launch = launch,
