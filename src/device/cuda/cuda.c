@@ -284,7 +284,7 @@ static status make_ready(device *d, const work *w, bool overlap, ready *r)
 static status make_any(device *d, const work *w, bool overlap, ready *r)
 {
     const gpu *g = d->self;
-    if (g->caps.persistent) TRY(persistent_find(d, w, &r->persistent));
+    if (g->caps.persistent) TRY(persistent_find(d, w, g->queue.stream, &r->persistent));
     status s = make_ready(d, w, overlap, r);
     if (!s || !r->persistent.runs.count) return s;
     log_line(d->ctx, INGOT_LOG_WARNING, "program %s: %s; its steps are launches of their own", w->name,
@@ -377,6 +377,20 @@ static status run(device *d, const work *w, void *compiled)
     return s;
 }
 
+static void *host_alloc(device *d, int64_t bytes)
+{
+    void *memory = NULL;
+    (void)d;
+    if (cudaMallocHost(&memory, (size_t)MAX(bytes, 1)) != cudaSuccess) (void)cudaGetLastError();
+    return memory;
+}
+
+static void host_free(device *d, void *memory)
+{
+    (void)d;
+    cudaFreeHost(memory);
+}
+
 static int64_t memory_in_use(const device *d)
 {
     (void)d;
@@ -428,5 +442,7 @@ const device_def ingot_cuda_device = {
     .memory_in_use = memory_in_use,
     .memory_left = memory_left,
     .describe = describe,
+    .host_alloc = host_alloc,
+    .host_free = host_free,
 };
 #pragma GCC visibility pop

@@ -35,7 +35,8 @@ static void point_at_counters(stage_builder *b, unsigned *counters)
 
 static void fill_image(image *m, stage_builder *b, stage_launch *l)
 {
-    l->barrier = append(m, NULL, 2 * sizeof(unsigned));
+    l->barrier = append(m, NULL, 3 * sizeof(unsigned));
+    l->tagged = append(m, NULL, (size_t)b->tagged * STAGE_TAGGED);
     point_at_counters(b, append(m, NULL, sizeof(unsigned) * (size_t)b->counted));
     l->intervals = append(m, b->intervals.at, sizeof(stage_interval) * (size_t)b->intervals.count);
     l->weights = append(m, b->weights.at, sizeof(stage_weights) * (size_t)b->weights.count);
@@ -45,11 +46,22 @@ static void fill_image(image *m, stage_builder *b, stage_launch *l)
     l->weight_count = (int32_t)b->weights.count;
     l->code_count = (int32_t)b->code.count;
     l->constant_count = (int32_t)b->constants.count;
+    l->dtype = b->dtype_known ? b->dtype : INGOT_F32;
 }
 
-static status upload(device *d, stage_builder *b, persistent_run *run)
+/* The copy is waited for: one from memory that is not pinned may still be on its way when cudaMemcpy returns, and the stream of
+ * programs does not wait for others. */
+static status bring(device *d, const image *m, size_t bytes, cudaStream_t stream)
 {
-    size_t bytes = aligned(2 * sizeof(unsigned)) + aligned(sizeof(unsigned) * (size_t)b->counted) +
+    TRY(cuda_check(d->ctx, cudaMemcpyAsync(m->device, m->host, bytes, cudaMemcpyHostToDevice, stream),
+                   "writing memory"));
+    return cuda_check(d->ctx, cudaStreamSynchronize(stream), "writing memory");
+}
+
+static status upload(device *d, stage_builder *b, cudaStream_t stream, persistent_run *run)
+{
+    size_t bytes = aligned(3 * sizeof(unsigned)) + aligned((size_t)b->tagged * STAGE_TAGGED) +
+                   aligned(sizeof(unsigned) * (size_t)b->counted) +
                    aligned(sizeof(stage_interval) * (size_t)b->intervals.count) +
                    aligned(sizeof(stage_weights) * (size_t)b->weights.count) +
                    aligned(sizeof(stage_code) * (size_t)b->code.count) +
@@ -59,38 +71,45 @@ static status upload(device *d, stage_builder *b, persistent_run *run)
     status s = cuda_check(d->ctx, cudaMalloc(&run->memory, bytes), "taking memory");
     m.device = run->memory;
     if (!s) fill_image(&m, b, &run->launch);
-    if (!s) s = cuda_check(d->ctx, cudaMemcpy(m.device, m.host, bytes, cudaMemcpyHostToDevice), "writing memory");
+    if (!s) s = bring(d, &m, bytes, stream);
     free(m.host);
     return s;
 }
 
 /* As many steps from `first` on as one launch takes; kept where they are enough. */
-static status find_run(device *d, const work *w, int64_t first, int blocks, persistent *p, int64_t *taken)
+static status find_run(device *d, const work *w, int64_t first, cudaStream_t stream, persistent *p, int64_t *taken)
 {
     stage_builder b;
+    int blocks = d->caps->multiprocessors;
     stage_builder_begin(&b, d->caps, blocks);
     while (first + b.steps < w->count && stage_builder_add(&b, &w->steps[first + b.steps])) {}
     status s = b.failed ? fail_memory(d->ctx, "a persistent launch", sizeof(stage_interval)) : INGOT_OK;
     *taken = b.steps;
-    if (!s && b.steps >= d->caps->persistent) {
+    /* Without a product there is nothing to read ahead of; that is for tests. */
+    bool enough = b.steps >= d->caps->persistent && (b.weights.count || d->caps->persistent == 1);
+    if (!s && enough) {
         persistent_run run = {.first = first, .count = b.steps, .blocks = blocks};
-        s = upload(d, &b, &run);
+        s = upload(d, &b, stream, &run);
         if (!ARRAY_PUSH(&p->runs, run)) s = fail_memory(d->ctx, "a persistent launch", sizeof run);
     }
     stage_builder_free(&b);
     return s;
 }
 
-status persistent_find(device *d, const work *w, persistent *out)
+static bool has_room(void)
 {
-    int room = 0;
+    static const ingot_dtype dtypes[] = {INGOT_F32, INGOT_BF16, INGOT_F16};
+    bool has = true;
+    for (int i = 0, room; i < 3 && has; i++) has = persistent_room(dtypes[i], &room) == cudaSuccess && room > 0;
+    if (!has) (void)cudaGetLastError();
+    return has;
+}
+
+status persistent_find(device *d, const work *w, cudaStream_t stream, persistent *out)
+{
     persistent_free(out);
-    if (persistent_room(&room) != cudaSuccess || room < 1) {
-        (void)cudaGetLastError();
-        return INGOT_OK;
-    }
-    for (int64_t i = 0, taken; i < w->count; i += MAX(taken, 1))
-        TRY(find_run(d, w, i, d->caps->multiprocessors, out, &taken));
+    if (!has_room()) return INGOT_OK;
+    for (int64_t i = 0, taken; i < w->count; i += MAX(taken, 1)) TRY(find_run(d, w, i, stream, out, &taken));
     return INGOT_OK;
 }
 

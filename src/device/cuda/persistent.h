@@ -21,15 +21,15 @@ typedef struct persistent {
     ARRAY(persistent_run) runs; /* in order */
 } persistent;
 
-/* Those of `w`; none where the GPU has no room for such blocks. Frees and refills *out. */
-status persistent_find(device *d, const work *w, persistent *out);
+/* Those of `w`, which will run in `stream`; none where the GPU has no room for such blocks. Frees and refills *out. */
+status persistent_find(device *d, const work *w, cudaStream_t stream, persistent *out);
 void persistent_free(persistent *p);
 /* The run that begins at a step, or that a step is in; NULL: none. */
 const persistent_run *persistent_beginning(const persistent *p, int64_t step);
 const persistent_run *persistent_with(const persistent *p, int64_t step);
 
 /* persistent_kernel.cu: blocks that fit on a multiprocessor, 0 where the kernel does not; the launch itself. */
-cudaError_t persistent_room(int *blocks);
+cudaError_t persistent_room(int dtype, int *blocks);
 cudaError_t persistent_start(const stage_launch *l, int blocks, cudaStream_t stream);
 
 #ifdef __cplusplus

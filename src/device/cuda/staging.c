@@ -42,19 +42,17 @@ static void close_staging(device *d, void *of)
     free(s);
 }
 
-static status make_buffers(device *d, staging *s, bool inputs)
+static status make_buffers(device *d, staging *s)
 {
     size_t bytes = (size_t)s->at.slots * (size_t)s->at.stride, numbers = MOST_SLOTS * sizeof(int);
     TRY(gpu_check(d, cudaHostAlloc((void **)&s->at.host, bytes + numbers, cudaHostAllocDefault),
                   "taking page-locked memory"));
     device_count(&d->counts.allocations, 1);
-    size_t beside = inputs ? bytes : 0; /* results are written into the host's memory */
-    TRY(device_alloc(d, (int64_t)(beside + numbers), &s->beside));
+    TRY(device_alloc(d, (int64_t)(bytes + numbers), &s->beside));
     s->at.beside = s->beside.address;
     s->places = (int *)(void *)(s->at.host + bytes);
-    s->at.counter = (int *)(void *)(s->at.beside + beside);
+    s->at.counter = (int *)(void *)(s->at.beside + bytes);
     for (int i = 0; i < MOST_SLOTS; i++) s->places[i] = i;
-    TRY(gpu_check(d, cudaMemset(s->at.counter, 0, numbers), "making staging"));
     for (int i = 0; i < s->at.slots; i++) {
         TRY(gpu_check(d, cudaEventCreateWithFlags(&s->arrived[i], cudaEventDisableTiming), "making an event"));
         TRY(gpu_check(d, cudaEventCreateWithFlags(&s->consumed[i], cudaEventDisableTiming), "making an event"));
@@ -62,8 +60,7 @@ static status make_buffers(device *d, staging *s, bool inputs)
     return INGOT_OK;
 }
 
-static status open_staging(device *d, const allocation *memory, int64_t offset, int64_t bytes, bool inputs, int slots,
-                           void **out)
+static status open_staging(device *d, const allocation *memory, int64_t offset, int64_t bytes, int slots, void **out)
 {
     *out = NULL;
     TRY(gpu_still_good(d));
@@ -79,7 +76,7 @@ static status open_staging(device *d, const allocation *memory, int64_t offset, 
                    .bytes = bytes,
                    .next = slots - 1,
                    .counter = -1};
-    status failed = make_buffers(d, s, inputs);
+    status failed = make_buffers(d, s);
     if (failed) {
         close_staging(d, s);
         return failed;

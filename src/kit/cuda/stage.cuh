@@ -2,8 +2,8 @@
 //
 // Weights never depend on what the launch computes. So each warp reads its own tiles of all products of the launch, in
 // their order, through a ring of its own in shared memory, STAGE_SLOTS tiles ahead of the one it multiplies by: while the
-// block waits at a barrier, and while it makes a norm, the memory goes on. A lane reads back only what it asked for itself
-// (cp.async, sm_80 on), so nobody waits for anybody.
+// block waits for others, and while it makes a norm, the memory goes on. A lane reads back only what it asked for itself
+// (cp.async, sm_80 on), so nobody waits for anybody. The copy engine of sm_90 in its place was 1 to 2 % slower.
 //
 //     tile  a piece of a row, of which there are a power of two, up to 128 packs of 16 bytes; lane l has packs l, l + 32,
 //           l + 64, l + 96 of it
@@ -30,8 +30,11 @@ struct stage_block {
     char *memory;
     int block, blocks, warp, lane;
     unsigned part; // 2^32 / blocks
-    int turn;      // which warp has the first tile of the next product that is multiplied
-    int oldest;    // slot of the tile that comes next
+    unsigned tag;  // of this launch
+    char *tagged;
+    int matrix; // of the list: the next that is multiplied by
+    int turn;   // which warp has its first tile
+    int oldest; // slot of the tile that comes next
     stage_feed feed;
 };
 
@@ -48,6 +51,12 @@ __device__ __forceinline__ stage_slice slice_of(const stage_block &b, int n)
     return {first, first + each + (b.block < rest)};
 }
 
+// a / b for a below 2^20 and b below 2^12: a few instructions, where dividing integers takes dozens.
+__device__ __forceinline__ int quotient(int a, int b)
+{
+    return (int)__fdividef((float)a + 0.5f, (float)b);
+}
+
 // ---- operands ----
 
 __device__ __forceinline__ int size_of(int dtype)
@@ -55,72 +64,81 @@ __device__ __forceinline__ int size_of(int dtype)
     return dtype == INGOT_F32 || dtype == INGOT_I32 ? 4 : 2;
 }
 
-__device__ __forceinline__ float element(const void *p, int dtype, int64_t i)
+// Of T, the launch's dtype, or float32.
+template <typename T> __device__ __forceinline__ float element(const void *p, int dtype, int64_t i)
 {
-    if (dtype == INGOT_BF16) return to_float(((const bf16 *)p)[i]);
-    if (dtype == INGOT_F16) return to_float(((const f16 *)p)[i]);
-    if (dtype == INGOT_I32) return (float)((const int32_t *)p)[i];
-    return ((const float *)p)[i];
+    return dtype == INGOT_F32 ? ((const float *)p)[i] : to_float(((const T *)p)[i]);
 }
 
-__device__ __forceinline__ void put(void *p, int dtype, int64_t i, float v)
+template <typename T> __device__ __forceinline__ void put(void *p, int dtype, int64_t i, float v)
 {
-    if (dtype == INGOT_BF16)
-        ((bf16 *)p)[i] = to<bf16>(v);
-    else if (dtype == INGOT_F16)
-        ((f16 *)p)[i] = to<f16>(v);
-    else
+    if (dtype == INGOT_F32)
         ((float *)p)[i] = v;
+    else
+        ((T *)p)[i] = to<T>(v);
 }
 
-// Where element 0 of an operand of n elements lies, or would lie if the whole of it were there.
-__device__ __forceinline__ const void *operand_at(const stage_block &b, const stage_operand &o, int n)
+// Where element 0 of an operand lies, or would lie if more of it than the slice from `first` on were there.
+__device__ __forceinline__ const void *operand_at(const stage_block &b, const stage_operand &o, int first = 0)
 {
     if (o.local == STAGE_GLOBAL) return o.at;
-    const char *p = b.memory + o.local;
-    return o.sliced ? p - (int64_t)slice_of(b, n).first * size_of(o.dtype) : p;
+    return b.memory + (int)o.local - (o.sliced ? first * size_of(o.dtype) : 0);
 }
 
 __device__ __forceinline__ int32_t integer(const stage_block &b, const stage_operand &o)
 {
-    return *(const int32_t *)operand_at(b, o, 1);
+    return *(const int32_t *)operand_at(b, o);
 }
 
-// Calls f with a value of the dtype's type.
-template <typename F> __device__ __forceinline__ void with_type(int dtype, F f)
+// An element and the launch's tag in one word, so that whoever finds the tag has the element: no barrier stands between them.
+// Each word is written once a launch; the tags of 65,535 launches are different.
+template <typename T> __device__ __forceinline__ void publish(char *at, unsigned tag, int i, float v)
 {
-    if (dtype == INGOT_BF16)
-        f(bf16());
-    else if (dtype == INGOT_F16)
-        f(f16());
-    else
-        f(float());
+    if constexpr (sizeof(T) == 2) {
+        T x = to<T>(v);
+        unsigned word = *reinterpret_cast<const unsigned short *>(&x) | tag << 16;
+        asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(at + i * 4), "r"(word) : "memory");
+    } else {
+        unsigned long long word = __float_as_uint(v) | (unsigned long long)tag << 32;
+        asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(at + i * 8), "l"(word) : "memory");
+    }
 }
 
-// Writes elements of an output of n: into shared memory, and to global memory where somebody wants it there, once.
-struct stage_writer {
-    void *local, *global;
-    int dtype, first, end;
+__device__ __forceinline__ char *tagged_at(const stage_block &b, const stage_operand &o)
+{
+    return o.tagged ? b.tagged + (int64_t)o.tagged * STAGE_TAGGED : nullptr;
+}
 
-    __device__ __forceinline__ stage_writer(const stage_block &b, const stage_operand &o, int n)
-        : local(o.local == STAGE_GLOBAL ? nullptr : (void *)operand_at(b, o, n)), global(o.at), dtype(o.dtype)
+// Writes elements of this block's slice, or, of a value that is whole here, any: to shared memory, to global memory, and
+// with tags where somebody waits for it.
+template <typename T> struct stage_writer {
+    void *local, *global;
+    char *tagged;
+    unsigned tag;
+    int dtype;
+    stage_slice slice;
+
+    __device__ __forceinline__ stage_writer(const stage_block &b, const stage_operand &o, stage_slice s)
+        : local(o.local == STAGE_GLOBAL ? nullptr : (void *)operand_at(b, o, s.first)), global(o.at),
+          tagged(tagged_at(b, o)), tag(b.tag), dtype(o.dtype), slice(s)
     {
-        stage_slice s = slice_of(b, n);
-        first = s.first, end = s.end;
     }
     __device__ __forceinline__ void operator()(int i, float v) const
     {
-        if (local) put(local, dtype, i, v);
-        if (global && i >= first && i < end) put(global, dtype, i, v);
+        if (tagged) publish<T>(tagged, tag, i, v);
+        if (local) put<T>(local, dtype, i, v);
+        put<T>(global, dtype, i, v);
     }
-    // Of a value that is whole here.
-    template <typename T> __device__ __forceinline__ void eight(int i, const pack<T, 8> &v) const
+    __device__ __forceinline__ void whole(int i, float v) const
+    {
+        put<T>(local, dtype, i, v);
+        if (i >= slice.first && i < slice.end) put<T>(global, dtype, i, v);
+    }
+    __device__ __forceinline__ void whole_eight(int i, const pack<T, 8> &v) const
     {
         store_pack<8>((T *)local + i, v);
-        if (!global || i + 8 <= first || i >= end) return;
-#pragma unroll
-        for (int k = 0; k < 8; k++)
-            if (i + k >= first && i + k < end) ((T *)global)[i + k] = v.at[k];
+#pragma unroll 1
+        for (int k = max(i, slice.first); k < min(i + 8, slice.end); k++) ((T *)global)[k] = ((const T *)local)[k];
     }
 };
 
@@ -151,9 +169,28 @@ __device__ __forceinline__ void fetch_ahead(const void *p)
 
 // ---- weights ----
 
-__device__ __forceinline__ void copy_pack(unsigned to, const char *from)
+__device__ __forceinline__ char *slot_at(const stage_block &b, int slot)
 {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+    return b.memory + STAGE_AT_WEIGHTS + (b.warp * STAGE_SLOTS + slot) * STAGE_SLOT;
+}
+
+// Asks for the packs of a tile; there may be none. Every lane for those that it will read.
+__device__ __forceinline__ void ring_ask(const stage_block &b, int slot, const char *from, int packs)
+{
+    unsigned to = (unsigned)__cvta_generic_to_shared(slot_at(b, slot)) + (unsigned)b.lane * 16;
+#pragma unroll
+    for (int u = 0; u < TILE_PACKS / 32; u++)
+        if (b.lane + 32 * u < packs)
+            asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to + (unsigned)u * 512),
+                         "l"(from + (b.lane + 32 * u) * 16)
+                         : "memory");
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+// The oldest tile is there.
+__device__ __forceinline__ void ring_wait()
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(STAGE_SLOTS - 1) : "memory");
 }
 
 __device__ __forceinline__ int piece_packs(int packs, int shift)
@@ -161,11 +198,17 @@ __device__ __forceinline__ int piece_packs(int packs, int shift)
     return (packs + (1 << shift) - 1) >> shift;
 }
 
+// This block's rows of a matrix of the list.
+__device__ __forceinline__ stage_slice rows_of(const stage_block &b, int matrix)
+{
+    return ((const stage_slice *)(b.memory + STAGE_AT_ROWS))[matrix];
+}
+
 __device__ __forceinline__ void feed_matrix(stage_feed &f, const stage_block &b)
 {
     if (f.matrix >= f.count) return;
     stage_weights w = f.list[f.matrix];
-    stage_slice s = slice_of(b, w.rows);
+    stage_slice s = rows_of(b, f.matrix);
     f.packs = w.packs;
     f.shift = w.shift;
     f.tiles = (s.end - s.first) << w.shift;
@@ -182,18 +225,15 @@ __device__ __forceinline__ void feed_next(stage_block &b)
         f.matrix++;
         feed_matrix(f, b);
     }
+    const char *from = f.rows;
+    int packs = 0;
     if (f.matrix < f.count) {
-        int row = f.tile >> f.shift, each = piece_packs(f.packs, f.shift);
-        int first = (f.tile - (row << f.shift)) * each, end = min(first + each, f.packs), pack = first + b.lane;
-        const char *from = f.rows + ((int64_t)row * f.packs + pack) * 16;
-        unsigned to = (unsigned)__cvta_generic_to_shared(b.memory + STAGE_AT_WEIGHTS) +
-                      (unsigned)((b.warp * STAGE_SLOTS + f.slot) * STAGE_SLOT + b.lane * 16);
-#pragma unroll
-        for (int u = 0; u < TILE_PACKS / 32; u++)
-            if (pack + 32 * u < end) copy_pack(to + (unsigned)u * 512, from + u * 512);
+        int row = f.tile >> f.shift, each = piece_packs(f.packs, f.shift), first = (f.tile - (row << f.shift)) * each;
+        from += ((int64_t)row * f.packs + first) * 16;
+        packs = min(each, f.packs - first);
         f.tile += STAGE_WARPS;
     }
-    asm volatile("cp.async.commit_group;" ::: "memory");
+    ring_ask(b, f.slot, from, packs);
     f.slot = (f.slot + 1) % STAGE_SLOTS;
 }
 
@@ -203,7 +243,64 @@ __device__ __forceinline__ void feed_begin(stage_block &b, const stage_launch &l
     b.feed.list = (const stage_weights *)(b.memory + STAGE_AT_LIST);
     b.feed.count = l.weight_count;
     feed_matrix(b.feed, b);
+#pragma unroll 1
     for (int i = 0; i < STAGE_SLOTS; i++) feed_next(b);
+}
+
+// ---- values of other blocks ----
+
+__device__ __forceinline__ uint4 load_words(const char *at)
+{
+    uint4 w;
+    asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(w.x), "=r"(w.y), "=r"(w.z), "=r"(w.w)
+                 : "l"(at)
+                 : "memory");
+    return w;
+}
+
+template <typename T> __device__ __forceinline__ bool is_tagged(uint4 w, unsigned tag)
+{
+    if constexpr (sizeof(T) == 2) return w.x >> 16 == tag && w.y >> 16 == tag && w.z >> 16 == tag && w.w >> 16 == tag;
+    return w.y == tag && w.w == tag;
+}
+
+template <typename T> __device__ __forceinline__ uint2 without_tags(uint4 w)
+{
+    if constexpr (sizeof(T) == 2) return {(w.x & 0xffff) | w.y << 16, (w.z & 0xffff) | w.w << 16};
+    return {w.x, w.z};
+}
+
+// Up to four values that other blocks publish, whole into shared memory; the warps share them. number[i]: elements of i.
+// While they wait, the last threads bring what the next stage reads of memory: number[STAGE_INPUTS] packs.
+template <typename T> __device__ __forceinline__ void stage_take(const stage &s, stage_block &b)
+{
+    constexpr int EACH = 8 / (int)sizeof(T); // elements of 16 bytes of words
+    int warps = s.inputs == 1   ? STAGE_WARPS
+                : s.inputs == 2 ? STAGE_WARPS / 2
+                : s.inputs == 3 ? STAGE_WARPS / 3
+                                : STAGE_WARPS / 4;
+    const uint4 *beside = (const uint4 *)s.operand[STAGE_INPUTS].at;
+#pragma unroll 1
+    for (int i = STAGE_THREADS - 1 - (int)threadIdx.x; i < s.number[STAGE_INPUTS]; i += STAGE_THREADS)
+        ((uint4 *)(b.memory + s.operand[STAGE_INPUTS].local))[i] = beside[i];
+    int value = b.warp >= 3 * warps ? 3 : b.warp >= 2 * warps ? 2 : b.warp >= warps;
+    if (value >= s.inputs) return;
+    const stage_operand &o = s.operand[value];
+    const char *from = tagged_at(b, o);
+    uint2 *to = (uint2 *)(b.memory + o.local);
+    int threads = warps * 32, count = s.number[value] / EACH;
+#pragma unroll 1
+    for (int i = (b.warp - value * warps) * 32 + b.lane; i < count; i += 2 * threads) {
+        bool more = i + threads < count;
+        const char *at = from + (int64_t)i * 16, *next = at + (int64_t)threads * 16;
+        uint4 w = load_words(at), z = more ? load_words(next) : w;
+        while (!is_tagged<T>(w, b.tag)) w = load_words(at);
+        to[i] = without_tags<T>(w);
+        if (!more) break;
+        while (!is_tagged<T>(z, b.tag)) z = load_words(next);
+        to[i + threads] = without_tags<T>(z);
+    }
 }
 
 #endif

@@ -21,26 +21,43 @@ __device__ __forceinline__ attend_plan attend_plan_of(const stage &s, const stag
     int most = s.number[ATTEND_PAGES] * s.number[ATTEND_PAGE], kv = s.number[ATTEND_KV_HEADS];
     p.keys = min(integer(b, s.operand[ROWS_POSITION]) + 1, most);
     p.keys = max(p.keys, 0);
-    p.group = s.number[ATTEND_HEADS] / kv;
-    p.together = p.keys <= ATTEND_SHORT ? 1 : min(p.group, STAGE_WARPS / 2);
+    p.group = s.number[ATTEND_GROUP];
+    p.together = p.groups = p.shares = 1;
+    p.lanes = s.number[ATTEND_LANES];
+    if (p.keys <= ATTEND_SHORT) {
+        p.groups = p.group, p.items = s.number[ATTEND_HEADS];
+        return p;
+    }
+    p.together = min(p.group, STAGE_WARPS / 2);
     p.groups = (p.group + p.together - 1) / p.together;
     int room = min(s.number[ATTEND_SHARES], b.blocks / (kv * p.groups)),
         wanted = (p.keys + ATTEND_SHARE - 1) / ATTEND_SHARE;
-    p.shares = p.keys <= ATTEND_SHORT ? 1 : max(1, min(room, wanted));
+    p.shares = max(1, min(room, wanted));
     p.items = kv * p.groups * p.shares;
-    p.lanes = s.number[ATTEND_DIM] <= 32 ? 4 : s.number[ATTEND_DIM] <= 64 ? 8 : s.number[ATTEND_DIM] <= 128 ? 16 : 32;
     return p;
 }
 
-// The pool's row of a key; -1: nowhere, which reads as zeros.
-__device__ __forceinline__ int key_slot(const stage &s, const stage_block &b, int sequence, int key)
-{
-    bool known = sequence >= 0 && sequence < s.number[ATTEND_SEQUENCES];
-    const int32_t *table = (const int32_t *)operand_at(b, s.operand[ROWS_BLOCK_TABLE], 1);
-    int size = s.number[ATTEND_PAGE], page = known ? table[sequence * s.number[ATTEND_PAGES] + key / size] : 0;
-    long long slot = (long long)page * size + key % size;
-    return page >= 0 && slot < s.number[ATTEND_POOL] ? (int)slot : -1;
-}
+// Where the keys of the row's sequence lie. The first page is looked up once; most caches here are one page.
+struct key_finder {
+    const int32_t *pages; // NULL: a sequence that is not known, which has page 0 throughout
+    int size, page, pool;
+
+    __device__ __forceinline__ key_finder(const stage &s, const stage_block &b)
+        : pages(nullptr), size(s.number[ATTEND_PAGE]), page(0), pool(s.number[ATTEND_POOL])
+    {
+        int sequence = integer(b, s.operand[ROWS_SEQUENCE]);
+        if (sequence < 0 || sequence >= s.number[ATTEND_SEQUENCES]) return;
+        pages = (const int32_t *)operand_at(b, s.operand[ROWS_BLOCK_TABLE]) + sequence * s.number[ATTEND_PAGES];
+        page = pages[0];
+    }
+    // The pool's row of a key; -1: nowhere, which reads as zeros.
+    __device__ __forceinline__ int operator()(int key) const
+    {
+        int at = key < size ? 0 : key / size, found = at && pages ? pages[at] : page;
+        long long slot = (long long)found * size + (key - at * size);
+        return found >= 0 && slot < pool ? (int)slot : -1;
+    }
+};
 
 // What a thread knows of a head: the maximum and the sum of the keys it saw, and its eight columns of their values.
 struct attended {
@@ -67,32 +84,39 @@ struct attended {
     }
 };
 
-struct attend_keys {
-    const void *k, *v; // the pools, or where the row's own lie
-    int64_t at;        // of the first of this thread's eight elements; < 0: zeros
-};
-
-__device__ __forceinline__ attend_keys find_key(const stage &s, const stage_block &b, int sequence, int own, int key,
-                                                int until, int kv, int column)
-{
-    int dim = s.number[ATTEND_DIM], width = s.number[ATTEND_KV_HEADS] * dim;
-    int slot = key < until && column < dim ? key_slot(s, b, sequence, key) : -1;
-    bool fresh = slot >= 0 && slot == own;
-    attend_keys a;
-    a.k = fresh ? operand_at(b, s.operand[ATTEND_OWN_K], width) : s.operand[ROWS_K_POOL].at;
-    a.v = fresh ? operand_at(b, s.operand[ATTEND_OWN_V], width) : s.operand[ROWS_V_POOL].at;
-    a.at = slot < 0 ? -1 : (fresh ? 0 : (int64_t)slot * width) + kv * dim + column;
-    return a;
-}
-
 template <typename T> struct key_and_value {
     pack<T, 8> k, v;
+};
 
-    __device__ __forceinline__ key_and_value(const attend_keys &a) : k{}, v{}
+// A thread's eight columns of the keys and values of one kv head.
+template <typename T> struct key_reader {
+    key_finder find;
+    const T *k, *v, *own_k, *own_v; // of the pools; of the row itself
+    int own, width, until;
+    bool inside; // the columns are
+
+    __device__ __forceinline__ key_reader(const stage &s, const stage_block &b, int kv, int column, int last)
+        : find(s, b), own(-1), until(last)
     {
-        if (a.at < 0) return;
-        k = load_eight<T>(a.k, a.at);
-        v = load_eight<T>(a.v, a.at);
+        int dim = s.number[ATTEND_DIM], at = kv * dim + column;
+        width = s.number[ATTEND_KV_HEADS] * dim;
+        inside = column < dim;
+        k = (const T *)s.operand[ROWS_K_POOL].at + at, v = (const T *)s.operand[ROWS_V_POOL].at + at;
+        own_k = own_v = nullptr;
+        if (!s.operand[ATTEND_OWN_SLOT].at) return;
+        own = integer(b, s.operand[ATTEND_OWN_SLOT]);
+        own_k = (const T *)operand_at(b, s.operand[ATTEND_OWN_K]) + at;
+        own_v = (const T *)operand_at(b, s.operand[ATTEND_OWN_V]) + at;
+    }
+    __device__ __forceinline__ key_and_value<T> operator()(int key) const
+    {
+        key_and_value<T> r = {};
+        int slot = inside && key < until ? find(key) : -1;
+        if (slot < 0) return r;
+        bool fresh = slot == own;
+        r.k = load_pack<8>(fresh ? own_k : k + (int64_t)slot * width);
+        r.v = load_pack<8>(fresh ? own_v : v + (int64_t)slot * width);
+        return r;
     }
 };
 
@@ -101,19 +125,21 @@ template <typename T>
 __device__ __forceinline__ attended attend_warp(const stage &s, const stage_block &b, int head, int kv, int start,
                                                 int until, int stride, int lanes)
 {
-    int column = b.lane % lanes * 8, sequence = integer(b, s.operand[ROWS_SEQUENCE]), dim = s.number[ATTEND_DIM];
-    int own = s.operand[ATTEND_OWN_SLOT].at ? integer(b, s.operand[ATTEND_OWN_SLOT]) : -1;
+    int column = b.lane % lanes * 8, dim = s.number[ATTEND_DIM], key = start + b.lane / lanes;
+    key_reader<T> read(s, b, kv, column, until);
     attended a = {-INFINITY, 0, {}};
-    int key = start + b.lane / lanes;
-    key_and_value<T> now(find_key(s, b, sequence, own, key, until, kv, column));
+    key_and_value<T> now = read(key);
     pack<T, 8> q = {};
-    if (column < dim)
-        q = load_eight<T>(operand_at(b, s.operand[ROWS_Q], s.number[ATTEND_HEADS] * dim), (int64_t)head * dim + column);
+    if (column < dim) q = load_eight<T>(operand_at(b, s.operand[ROWS_Q]), (int64_t)head * dim + column);
     for (int first = start; first < until; first += stride, key += stride) {
-        key_and_value<T> next(find_key(s, b, sequence, own, key + stride, until, kv, column));
-        float score = 0;
+        key_and_value<T> next = read(key + stride);
+        float score = 0, other = 0;
 #pragma unroll
-        for (int i = 0; i < 8; i++) score += to_float(q.at[i]) * to_float(now.k.at[i]);
+        for (int i = 0; i < 8; i += 2) {
+            score += to_float(q.at[i]) * to_float(now.k.at[i]);
+            other += to_float(q.at[i + 1]) * to_float(now.k.at[i + 1]);
+        }
+        score += other;
         for (int offset = lanes / 2; offset; offset /= 2) score += __shfl_xor_sync(0xffffffffu, score, offset);
         if (key < until) a.add(score * s.scale, now.v);
         now = next;
@@ -127,35 +153,26 @@ __device__ __forceinline__ float join_parts(const float *part, int count, int st
 {
     float y = 0;
     top = -INFINITY, whole = 0;
-    for (int i = 0; i < count; i++) top = fmaxf(top, __ldcg(part + i * stride));
-    for (int i = 0; i < count; i++) {
-        float m = __ldcg(part + i * stride), weight = m == -INFINITY ? 0 : __expf(m - top);
-        whole += __ldcg(part + i * stride + 1) * weight;
-        y += __ldcg(part + i * stride + 2 + c) * weight;
-    }
-    return y;
-}
-
-__device__ __forceinline__ float join_warps(const float *part, int count, int stride, int c, float &top, float &whole)
-{
-    float y = 0;
-    top = -INFINITY, whole = 0;
+#pragma unroll 4
     for (int i = 0; i < count; i++) top = fmaxf(top, part[i * stride]);
-    for (int i = 0; i < count; i++) {
-        float weight = part[i * stride] == -INFINITY ? 0 : __expf(part[i * stride] - top);
-        whole += part[i * stride + 1] * weight;
-        y += part[i * stride + 2 + c] * weight;
+#pragma unroll 2
+    for (int i = 0; i < count; i++, part += stride) {
+        float weight = part[0] == -INFINITY ? 0 : __expf(part[0] - top);
+        whole += part[1] * weight;
+        y += part[2 + c] * weight;
     }
     return y;
 }
 
 // The last block of a head's shares to come here joins them.
+template <typename T>
 __device__ __forceinline__ void join_shares_if_last(const stage &s, const stage_block &b, const attend_plan &p,
-                                                    int first, int heads, const stage_writer &y)
+                                                    int first, int heads)
 {
     __shared__ bool last;
     int dim = s.number[ATTEND_DIM], stride = 2 + dim;
     const float *parts = (const float *)s.operand[ATTEND_PARTS].at;
+    stage_writer<T> y(b, s.operand[STAGE_INPUTS], {});
     unsigned *arrived = (unsigned *)s.operand[ATTEND_ARRIVED].at + first;
     __syncthreads();
     if (threadIdx.x == 0) {
@@ -166,41 +183,43 @@ __device__ __forceinline__ void join_shares_if_last(const stage &s, const stage_
     }
     __syncthreads();
     if (!last) return;
+#pragma unroll 1
     for (int i = threadIdx.x; i < heads * dim; i += STAGE_THREADS) {
-        int head = first + i / dim, c = i % dim;
+        int head = first + quotient(i, dim), c = i - (head - first) * dim;
         float top, whole,
             v = join_parts(parts + (int64_t)head * s.number[ATTEND_SHARES] * stride, p.shares, stride, c, top, whole);
-        put(y.global, y.dtype, head * dim + c, whole > 0 ? v / whole : 0);
+        y(head * dim + c, whole > 0 ? v / whole : 0);
     }
 }
 
+template <typename T>
 __device__ __forceinline__ void attend_item(const stage &s, const stage_block &b, const attend_plan &p, int item)
 {
-    int dim = s.number[ATTEND_DIM], stride = 2 + dim, share = item % p.shares, rest = item / p.shares;
-    int kv = rest / p.groups, first = kv * p.group + rest % p.groups * p.together;
-    int heads = min(p.together, (kv + 1) * p.group - first), warps = STAGE_WARPS / p.together;
-    int mine = b.warp / warps, sets = 32 / p.lanes, each = (p.keys + p.shares - 1) / p.shares;
-    int until = min((share + 1) * each, p.keys), column = b.lane % p.lanes * 8;
+    int dim = s.number[ATTEND_DIM], stride = 2 + dim, rest = p.shares > 1 ? quotient(item, p.shares) : item;
+    int share = item - rest * p.shares, kv = quotient(rest, p.groups),
+        first = kv * p.group + (rest - kv * p.groups) * p.together;
+    int heads = min(p.together, (kv + 1) * p.group - first),
+        warps = p.together > 1 ? quotient(STAGE_WARPS, p.together) : STAGE_WARPS;
+    int mine = p.together > 1 ? quotient(b.warp, warps) : 0, sets = 32 / p.lanes;
+    int each = p.shares > 1 ? (p.keys + p.shares - 1) / p.shares : p.keys, until = min((share + 1) * each, p.keys);
     float *work = (float *)(b.memory + STAGE_AT_WORK);
-    stage_writer y(b, s.operand[STAGE_INPUTS], s.count);
+    stage_writer<T> y(b, s.operand[STAGE_INPUTS], {});
     if (mine < heads) {
-        attended a;
-        int start = share * each + b.warp % warps * sets;
-        with_type(s.operand[ROWS_Q].dtype, [&](auto t) {
-            a = attend_warp<decltype(t)>(s, b, first + mine, kv, start, until, warps * sets, p.lanes);
-        });
+        int start = share * each + (b.warp - mine * warps) * sets, column = b.lane % p.lanes * 8;
+        attended a = attend_warp<T>(s, b, first + mine, kv, start, until, warps * sets, p.lanes);
         float *to = work + b.warp * stride;
         if (b.lane == 0) to[0] = a.max, to[1] = a.sum;
-        if (b.lane < p.lanes)
-            for (int i = 0; i < 8; i++)
-                if (column + i < dim) to[2 + column + i] = a.o[i];
+        if (b.lane < p.lanes && column < dim)
+#pragma unroll
+            for (int i = 0; i < 8; i++) to[2 + column + i] = a.o[i];
     }
     __syncthreads();
+#pragma unroll 1
     for (int i = threadIdx.x; i < heads * dim; i += STAGE_THREADS) {
-        int g = i / dim, c = i - g * dim;
-        float top, whole, v = join_warps(work + g * warps * stride, warps, stride, c, top, whole);
+        int g = p.together > 1 ? quotient(i, dim) : 0, c = i - g * dim;
+        float top, whole, v = join_parts(work + g * warps * stride, warps, stride, c, top, whole);
         if (p.shares == 1) {
-            put(y.global, y.dtype, (first + g) * dim + c, whole > 0 ? v / whole : 0);
+            y((first + g) * dim + c, whole > 0 ? v / whole : 0);
             continue;
         }
         float *part =
@@ -208,33 +227,38 @@ __device__ __forceinline__ void attend_item(const stage &s, const stage_block &b
         part[2 + c] = v;
         if (c == 0) part[0] = top, part[1] = whole;
     }
-    if (p.shares > 1) join_shares_if_last(s, b, p, first, heads, y);
+    if (p.shares > 1) join_shares_if_last<T>(s, b, p, first, heads);
 }
 
-__device__ __forceinline__ void stage_attend(const stage &s, stage_block &b)
+template <typename T> __device__ __forceinline__ void stage_attend(const stage &s, stage_block &b)
 {
     attend_plan p = attend_plan_of(s, b);
     for (int item = b.block; item < p.items; item += b.blocks) {
-        attend_item(s, b, p, item);
+        attend_item<T>(s, b, p, item);
         __syncthreads();
     }
 }
 
-// The keys and values of before lie in memory since long: half of a thread's lines are keys, half are values.
+// The keys and values of before lie in memory since long.
+template <typename T>
 __device__ __forceinline__ void stage_attend_ahead(const stage &s, const stage_block &b, int thread)
 {
     attend_plan p = attend_plan_of(s, b);
-    if (b.block >= p.items) return;
-    int dim = s.number[ATTEND_DIM], kv = b.block / p.shares / p.groups, share = b.block % p.shares;
-    int each = (p.keys + p.shares - 1) / p.shares, until = min((share + 1) * each, p.keys);
-    int sequence = integer(b, s.operand[ROWS_SEQUENCE]), size = size_of(s.operand[ROWS_K_POOL].dtype);
-    int lines = (dim * size + 127) / 128;
-    for (int i = thread; i < (until - share * each) * lines; i += STAGE_THREADS - 32) {
-        int slot = key_slot(s, b, sequence, share * each + i / lines);
-        int64_t at = ((int64_t)slot * s.number[ATTEND_KV_HEADS] + kv) * dim * size + i % lines * 128;
+    int item = b.block - b.blocks / 2; // another block's: this one has none of its own to do
+    if (item < 0) item += b.blocks;
+    if (item >= p.items) return;
+    int dim = s.number[ATTEND_DIM], rest = p.shares > 1 ? quotient(item, p.shares) : item;
+    int share = item - rest * p.shares, kv = quotient(rest, p.groups);
+    int each = p.shares > 1 ? (p.keys + p.shares - 1) / p.shares : p.keys, until = min((share + 1) * each, p.keys);
+    int lines = (dim * (int)sizeof(T) + 127) / 128, width = s.number[ATTEND_KV_HEADS] * dim;
+    key_finder find(s, b);
+#pragma unroll 1
+    for (int i = thread; i < (until - share * each) * lines; i += 32) {
+        int key = lines > 1 ? quotient(i, lines) : i, slot = find(share * each + key);
+        int64_t at = (int64_t)slot * width + kv * dim + (i - key * lines) * (128 / (int)sizeof(T));
         if (slot < 0) continue;
-        fetch_ahead((const char *)s.operand[ROWS_K_POOL].at + at);
-        fetch_ahead((const char *)s.operand[ROWS_V_POOL].at + at);
+        fetch_ahead((const T *)s.operand[ROWS_K_POOL].at + at);
+        fetch_ahead((const T *)s.operand[ROWS_V_POOL].at + at);
     }
 }
 

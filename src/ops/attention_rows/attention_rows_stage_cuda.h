@@ -12,12 +12,16 @@ enum {
     ATTEND_PAGES,
     ATTEND_SEQUENCES,
     ATTEND_POOL,
-    ATTEND_SHARES /* at most; parts has room for as many */
+    ATTEND_SHARES, /* at most; parts has room for as many */
+    ATTEND_GROUP,  /* heads that read one kv head */
+    ATTEND_LANES   /* threads that look at one key */
 };
 
 /* Operands: the row's own key and value and their slot in the pools, where the same launch makes them; the result; the
  * shares' results; how many shares of a head are done, 0 before and after. */
 enum { ATTEND_OWN_K = 6, ATTEND_OWN_V = 7, ATTEND_O = 8, ATTEND_PARTS = 9, ATTEND_OWN_SLOT = 10, ATTEND_ARRIVED = 11 };
+
+enum { ATTEND_MOST_SHARES = 16 };
 
 enum {
     ATTEND_SHORT = 512,

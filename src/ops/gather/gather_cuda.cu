@@ -283,6 +283,7 @@ static bool gather_stage(const step *s, const device_caps *, stage_offer *o)
     o->stage.inputs = 2, o->stage.outputs = 1;
     o->stage.count = (int32_t)row;
     o->stage.number[0] = (int32_t)rows;
+    o->dtype = s->in[0].dtype;
     o->spread = STAGE_SLICED;
     return true;
 }
@@ -298,7 +299,7 @@ static bool scatter_stage(const step *s, const device_caps *, stage_offer *o)
     o->stage.inputs = 3;
     o->stage.count = (int32_t)row;
     o->stage.number[0] = (int32_t)rows;
-    o->sliced = 1 << 2;
+    o->dtype = s->in[0].dtype;
     o->in_place = true;
     return true;
 }

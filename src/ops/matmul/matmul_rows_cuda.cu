@@ -121,6 +121,7 @@ static bool stage_of(const step *s, const device_caps *, stage_offer *o)
     o->stage.number[0] = (int32_t)p.n;
     o->stage.number[STAGE_SIDE_BY_SIDE] = 1;
     o->stage.number[STAGE_SIDE_BY_SIDE + 2] = stage_shift(p.k * ingot_dtype_bytes(s->in[0].dtype) / 16);
+    o->dtype = s->in[0].dtype;
     o->spread = STAGE_SLICED;
     o->weights = &s->in[1];
     return true;

@@ -266,9 +266,13 @@ static status launch(const step *s, queue *q)
     return INGOT_OK;
 }
 
-static bool in_float(const tensor *t)
+/* Of float32 and one 16-bit dtype at most, which *found is then. */
+static bool is_float(const tensor *t, ingot_dtype *found)
 {
-    return t->dtype == INGOT_F32 || t->dtype == INGOT_BF16 || t->dtype == INGOT_F16;
+    if (t->dtype == INGOT_F32) return true;
+    if ((t->dtype != INGOT_BF16 && t->dtype != INGOT_F16) || (*found != INGOT_F32 && *found != t->dtype)) return false;
+    *found = t->dtype;
+    return true;
 }
 
 static bool is_one_run(const tensor *t)
@@ -284,7 +288,8 @@ static bool stage_inputs(const step *s, int64_t count, stage_offer *o)
 {
     for (int i = 0; i < s->inputs; i++) {
         int64_t elements = shape_count(s->in[i].shape);
-        if (!in_float(&s->in[i]) || (elements != 1 && (elements != count || !is_one_run(&s->in[i])))) return false;
+        if (!is_float(&s->in[i], &o->dtype) || (elements != 1 && (elements != count || !is_one_run(&s->in[i]))))
+            return false;
         if (elements == count) o->sliced |= 1u << i;
         if (elements == 1) o->stage.number[6] |= 1 << i;
     }
@@ -294,12 +299,13 @@ static bool stage_inputs(const step *s, int64_t count, stage_offer *o)
 /* number[0] is the device's: where it keeps the instructions. */
 static bool stage_of(const step *s, const device_caps *caps, stage_offer *o)
 {
-    (void)caps;
     const pw_program *p = s->node->attrs;
     int64_t count = shape_count(s->out[0].shape);
-    if (p->count > STAGE_CODE || p->inputs > STAGE_INPUTS || count > INT32_MAX) return false;
+    o->dtype = INGOT_F32;
+    if (p->count > STAGE_CODE || p->inputs > STAGE_INPUTS) return false;
+    if (count > 4 * STAGE_THREADS * (int64_t)caps->multiprocessors) return false; /* worth a kernel of its own */
     for (int i = 0; i < p->outputs; i++)
-        if (!s->node->out[i] || !in_float(&s->out[i])) return false;
+        if (!s->node->out[i] || !is_float(&s->out[i], &o->dtype)) return false;
     if (!stage_inputs(s, count, o)) return false;
     for (int i = 0; i < p->count; i++)
         o->code[i] = (stage_code){p->code[i].code, p->code[i].a, p->code[i].b, p->code[i].c, (float)p->code[i].value};

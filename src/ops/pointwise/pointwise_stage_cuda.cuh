@@ -21,6 +21,7 @@
 #define pw_floor(x)           floorf(x)
 #define pw_largest            3.402823466e38f
 
+// Out of line: two places call it, and what is seldom run need not lie between what is.
 __device__ __forceinline__ float pw_run(stage_code i, float a, float b, float c)
 {
     switch (i.code) {
@@ -34,22 +35,60 @@ __device__ __forceinline__ float pw_run(stage_code i, float a, float b, float c)
     }
 }
 
-// number[0]: the first instruction, number[1]: how many, number[2 + o]: the slot of output o,
-// number[6]: bit i: input i is one element for all.
-__device__ __forceinline__ void stage_pointwise(const stage &s, stage_block &b)
+// Up to two inputs and three instructions stay in registers.
+__device__ __forceinline__ float pw_short(const stage_code *code, int inputs, int count, float x, float z)
+{
+    float first = 0, second = 0, third = 0;
+    auto slot = [&](int i) {
+        int r = i - inputs; // of results
+        return i == 0 ? x : r < 0 ? z : r == 0 ? first : r == 1 ? second : third;
+    };
+#pragma unroll 1
+    for (int i = 0; i < count; i++) {
+        stage_code c = code[i];
+        float v = pw_run(c, slot(c.a), slot(c.b), slot(c.c));
+        first = i == 0 ? v : first;
+        second = i == 1 ? v : second;
+        third = i == 2 ? v : third;
+    }
+    return count == 1 ? first : count == 2 ? second : third;
+}
+
+template <typename T>
+__device__ __forceinline__ float pw_input(const stage &s, const stage_block &b, int i, int c, stage_slice slice)
+{
+    const stage_operand &o = s.operand[i];
+    return element<T>(operand_at(b, o, slice.first), o.dtype, s.number[6] >> i & 1 ? 0 : c);
+}
+
+// number[0]: the first instruction, number[1]: how many, number[2 + o]: the slot of output o, number[6]: bit i: input i is
+// one element for all.
+template <typename T> __device__ __forceinline__ void stage_pointwise(const stage &s, stage_block &b)
 {
     const stage_code *code = (const stage_code *)(b.memory + STAGE_AT_CODE) + s.number[0];
     stage_slice slice = slice_of(b, s.count);
-    for (int c = slice.first + (int)threadIdx.x; c < slice.end; c += STAGE_THREADS) {
-        float slot[STAGE_INPUTS + STAGE_CODE];
-        for (int i = 0; i < s.inputs; i++) {
-            const stage_operand &o = s.operand[i];
-            slot[i] = element(operand_at(b, o, s.count), o.dtype, s.number[6] >> i & 1 ? 0 : c);
+    int inputs = s.inputs, count = s.number[1], c = slice.first + (int)threadIdx.x;
+    if (c >= slice.end) return;
+    if (inputs <= 2 && count >= 1 && count <= 3 && s.outputs == 1 && s.number[2] == inputs + count - 1) {
+        stage_writer<T> y(b, s.operand[STAGE_INPUTS], slice);
+#pragma unroll 1
+        for (; c < slice.end; c += STAGE_THREADS) {
+            float x = pw_input<T>(s, b, 0, c, slice), z = inputs > 1 ? pw_input<T>(s, b, 1, c, slice) : 0;
+            y(c, pw_short(code, inputs, count, x, z));
         }
-        for (int i = 0; i < s.number[1]; i++)
-            slot[s.inputs + i] = pw_run(code[i], slot[code[i].a], slot[code[i].b], slot[code[i].c]);
+        return;
+    }
+#pragma unroll 1
+    for (; c < slice.end; c += STAGE_THREADS) {
+        float slot[STAGE_INPUTS + STAGE_CODE];
+#pragma unroll 1
+        for (int i = 0; i < inputs; i++) slot[i] = pw_input<T>(s, b, i, c, slice);
+#pragma unroll 1
+        for (int i = 0; i < count; i++)
+            slot[inputs + i] = pw_run(code[i], slot[code[i].a], slot[code[i].b], slot[code[i].c]);
+#pragma unroll 1
         for (int o = 0; o < s.outputs; o++)
-            stage_writer(b, s.operand[STAGE_INPUTS + o], s.count)(c, slot[s.number[2 + o]]);
+            stage_writer<T>(b, s.operand[STAGE_INPUTS + o], slice)(c, slot[s.number[2 + o]]);
     }
 }
 

@@ -19,6 +19,7 @@ static bool stage_of(const step *s, const device_caps *, stage_offer *o)
     o->stage.inputs = 2, o->stage.outputs = 1;
     o->stage.count = (int32_t)columns;
     o->stage.scale = (float)ATTRS_OF(rms_norm_attrs, s->node)->eps;
+    o->dtype = s->in[0].dtype;
     o->spread = STAGE_WHOLE;
     return true;
 }

@@ -110,6 +110,7 @@ static bool stage_of(const step *s, const device_caps *, stage_offer *o)
     o->stage.number[ROPE_HEADS] = (int32_t)p.heads, o->stage.number[ROPE_DIM] = (int32_t)p.dim;
     o->stage.number[ROPE_TURNED] = (int32_t)p.turned, o->stage.number[ROPE_POSITIONS] = (int32_t)p.positions;
     o->stage.number[ROPE_INTERLEAVED] = (int32_t)a->interleaved, o->stage.number[ROPE_INVERSE] = (int32_t)a->inverse;
+    o->dtype = s->in[0].dtype;
     o->spread = STAGE_WHOLE;
     return true;
 }
