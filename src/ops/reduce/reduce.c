@@ -65,6 +65,8 @@ const op_def op_reduce_def = {
             {.in = {S(4, 4099)}, .attrs = &(const reduce_attrs){REDUCE_SUM, 1, 0, 0}, .values = VALUES_LARGE_OFFSET},
             {.in = {S(4, 4099)}, .attrs = &(const reduce_attrs){REDUCE_MAX, 1, 1, 0}, .values = VALUES_ONE_DOMINANT},
             {.in = {S(67, 31)}, .attrs = &(const reduce_attrs){REDUCE_SUM, 0, 0, 1}},
+            {.in = {S(4100, 40)}, .attrs = &(const reduce_attrs){REDUCE_SUM, 0, 0, 0}},
+            {.in = {S(4133, 8)}, .attrs = &(const reduce_attrs){REDUCE_MAX, 0, 0, 0}},
             {.in = {S(1)}, .attrs = &(const reduce_attrs){REDUCE_SUM, 0, 0, 0}}),
 };
 

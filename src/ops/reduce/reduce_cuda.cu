@@ -47,6 +47,31 @@ __global__ void reduce_columns(U *y, const T *x, int64_t n, int64_t inner, int64
     }
 }
 
+// x (n, inner), many rows: a thread has 16 bytes of columns, a block's threads those of whole rows side by side, so that
+// memory is read in its order; parts of the rows by blockIdx.y, each a row of y.
+template <bool SUM, typename T> __global__ void reduce_tall(float *y, const T *x, int64_t n, int64_t inner)
+{
+    using J = joins<SUM>;
+    constexpr int N = WIDE<T>;
+    wait_for_inputs();
+    int64_t column = (blockIdx.x * (int64_t)blockDim.x + threadIdx.x) * N;
+    if (column >= inner) return;
+    int64_t first = n * blockIdx.y / gridDim.y, last = n * (blockIdx.y + 1) / gridDim.y;
+    float v[N];
+#pragma unroll
+    for (int i = 0; i < N; i++) v[i] = J::none();
+#pragma unroll 8
+    for (int64_t k = first; k < last; k++) {
+        pack<T, N> row = load_pack<N>(x + k * inner + column);
+#pragma unroll
+        for (int i = 0; i < N; i++) v[i] = J::join(v[i], to_float(row.at[i]));
+    }
+    pack<float, N> sums;
+#pragma unroll
+    for (int i = 0; i < N; i++) sums.at[i] = v[i];
+    store_pack<N>(y + blockIdx.y * inner + column, sums);
+}
+
 // A long sum in two rounds: fixed blocks, then their sums.
 enum { PARTS = 1024 };
 
@@ -83,9 +108,25 @@ static int64_t parts_of(reduce_shape r)
     return parts < 2 ? 1 : parts;
 }
 
-static int64_t scratch(const node *n, const device_caps *)
+struct tall_plan {
+    unsigned threads, blocks, parts; // no threads: not for this shape
+};
+
+// As many threads as keep enough reads on their way, in blocks of whole rows where these are short.
+static tall_plan tall_of(reduce_shape r, ingot_dtype d, const device_caps *caps)
+{
+    int64_t packs = r.inner * ingot_dtype_bytes(d) / 16;
+    if (r.outer != 1 || r.n < 4096 || r.inner == 1 || r.inner * ingot_dtype_bytes(d) % 16) return {};
+    unsigned blocks = (unsigned)((packs + 511) / 512), each = (unsigned)((packs + blocks - 1) / blocks);
+    unsigned threads = (each + 31) / 32 * 32, at_a_time = 768 / threads / blocks;
+    return {threads, blocks, (unsigned)caps->multiprocessors * (at_a_time < 1 ? 1 : at_a_time)};
+}
+
+static int64_t scratch(const node *n, const device_caps *caps)
 {
     reduce_shape r = shape_of(n);
+    tall_plan tall = tall_of(r, n->in[0]->dtype, caps);
+    if (tall.threads) return tall.parts * r.inner * (int64_t)sizeof(float);
     if (r.inner == 1) return r.outer == 1 && r.n > 16384 ? PARTS * (int64_t)sizeof(float) : 0;
     int64_t parts = parts_of(r);
     return parts > 1 ? r.outer * parts * r.inner * (int64_t)sizeof(float) : 0;
@@ -127,6 +168,14 @@ template <bool SUM, typename T, typename U> static void reduce_to(const step *s,
     reduce_shape r = shape_of(s->node);
     const T *x = (const T *)s->in[0].data;
     U *y = (U *)s->out[0].data;
+    tall_plan tall = tall_of(r, s->in[0].dtype, q->caps);
+    if (tall.threads) {
+        reduce_tall<SUM>
+            <<<dim3(tall.blocks, tall.parts), tall.threads, 0, q->stream>>>((float *)s->scratch, x, r.n, r.inner);
+        launch_waiting(reduce_columns<SUM, 4, float, U>, dim3((unsigned)((r.inner + 127) / 128)), dim3(32, 8), 0, q, y,
+                       s->scratch, tall.parts, r.inner, 1);
+        return;
+    }
     if (r.inner == 1)
         launch_rows<SUM>(s, q, x, y, r);
     else if (r.inner % 4 == 0)
