@@ -115,38 +115,56 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) grad_queries(attention_bac
 
 // ---- dk, dv: a block has keys and values and walks over the queries of all heads that read them ----
 
-template <typename T, int WIDTH, typename P, int BN, int WARPS> struct key_tiles {
-    static constexpr int BM = WARPS * P::MT * 16, THREADS = WARPS * 32;
-    T k[BM * WIDTH], v[BM * WIDTH], q[2][BN * WIDTH], dout[2][BN * WIDTH];
-    float lse[2][BN], delta[2][BN];
-    int start[2][BN], latest[2][BN / 32]; // first keys, and the largest of 32 queries
+// SPLIT groups of WARPS warps take turns at the queries: where blocks are few, their walk is what takes the time.
+template <typename T, int WIDTH, typename P, int BN, int WARPS, int SPLIT> struct key_tiles {
+    static constexpr int BM = WARPS * P::MT * 16, THREADS = WARPS * 32 * SPLIT;
+    T k[BM * WIDTH], v[BM * WIDTH], q[2][SPLIT][BN * WIDTH], dout[2][SPLIT][BN * WIDTH];
+    float lse[2][SPLIT][BN], delta[2][SPLIT][BN];
+    int start[2][SPLIT][BN], latest[2][SPLIT][BN / 32]; // first keys, and the largest of 32 queries
 };
 
 // The numbers of BN queries, a thread each.
 template <int BN>
 __device__ __forceinline__ void load_numbers(float *lse, float *delta, int *start, int *latest,
-                                             const attention_backward &f, int batch, int head, int first)
+                                             const attention_backward &f, int batch, int head, int first, int thread)
 {
-    int query = first + (int)threadIdx.x;
-    if (threadIdx.x >= BN) return;
+    int query = first + thread;
+    if (thread >= BN) return;
     bool inside = query < f.a.tokens;
     int64_t at = ((int64_t)batch * f.a.heads + head) * f.a.tokens + query;
-    lse[threadIdx.x] = inside ? f.lse[at] * LOG2_E : INFINITY;
-    delta[threadIdx.x] = inside ? f.delta[at] : 0;
-    start[threadIdx.x] = inside ? first_key(f.a, batch, query) : 0x7fffffff;
-    int last = __reduce_max_sync(0xffffffffu, start[threadIdx.x]);
-    if (threadIdx.x % 32 == 0) latest[threadIdx.x / 32] = last;
+    lse[thread] = inside ? f.lse[at] * LOG2_E : INFINITY;
+    delta[thread] = inside ? f.delta[at] : 0;
+    start[thread] = inside ? first_key(f.a, batch, query) : 0x7fffffff;
+    int last = __reduce_max_sync(0xffffffffu, start[thread]);
+    if (thread % 32 == 0) latest[thread / 32] = last;
 }
 
-template <typename T, int WIDTH, typename P, int BN, int WARPS, int BLOCKS>
-__global__ void __launch_bounds__(WARPS * 32, BLOCKS) grad_keys(attention_backward f)
+// What the groups have, added in their order by the first one; `room` has memory for all but that.
+template <int WARPS, int SPLIT, int M, int N>
+__device__ __forceinline__ void join_groups(float (&x)[M][N][4], float *room, int group)
 {
-    using tiles = key_tiles<T, WIDTH, P, BN, WARPS>;
+    constexpr int THREADS = WARPS * 32, EACH = M * N * 4 * THREADS;
+    int thread = (int)threadIdx.x % THREADS;
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < M * N * 4; i++)
+        if (group) room[(group - 1) * EACH + i * THREADS + thread] = x[i / 4 / N][i / 4 % N][i % 4];
+    __syncthreads();
+    for (int other = 0; !group && other < SPLIT - 1; other++)
+#pragma unroll
+        for (int i = 0; i < M * N * 4; i++) x[i / 4 / N][i / 4 % N][i % 4] += room[other * EACH + i * THREADS + thread];
+}
+
+template <typename T, int WIDTH, typename P, int BN, int WARPS, int BLOCKS, int SPLIT>
+__global__ void __launch_bounds__(WARPS * 32 * SPLIT, BLOCKS) grad_keys(attention_backward f)
+{
+    using tiles = key_tiles<T, WIDTH, P, BN, WARPS, SPLIT>;
     constexpr int BM = tiles::BM, THREADS = tiles::THREADS, MT = P::MT;
     tiles &t = tiles_in_memory<tiles>();
     const attention_numbers &a = f.a;
     int kv_head = blockIdx.y, batch = blockIdx.z, lane = threadIdx.x % 32;
-    int first = (int)blockIdx.x * BM, row = (int)threadIdx.x / 32 * MT * 16;
+    int first = (int)blockIdx.x * BM, row = (int)threadIdx.x / 32 % WARPS * MT * 16,
+        part = (int)threadIdx.x / 32 / WARPS;
     int group = row / P::ROWS * P::ROWS; // long columns first
     load_tile<BM, WIDTH, THREADS>(t.k, rows_of_head<T>(f.k, a, batch, kv_head), first);
     load_tile<BM, WIDTH, THREADS>(t.v, rows_of_head<T>(f.v, a, batch, kv_head), first);
@@ -154,27 +172,34 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) grad_keys(attention_backwa
     int from = a.causal ? first / BN * BN : 0, tiles_a_head = (a.tokens - from + BN - 1) / BN;
     int count = tiles_a_head * a.group;
     auto load = [&](int index, int turn) {
-        int head = kv_head * a.group + index / tiles_a_head, at = from + index % tiles_a_head * BN;
-        load_tile<BN, WIDTH, THREADS>(t.q[turn], rows_of_head<T>(f.q, a, batch, head), at);
-        load_tile<BN, WIDTH, THREADS>(t.dout[turn], rows_of_head<T>(f.dout, a, batch, head), at);
-        load_numbers<BN>(t.lse[turn], t.delta[turn], t.start[turn], t.latest[turn], f, batch, head, at);
+#pragma unroll
+        for (int p = 0; p < SPLIT; p++, index++) {
+            if (index >= count) break;
+            int head = kv_head * a.group + index / tiles_a_head, at = from + index % tiles_a_head * BN;
+            load_tile<BN, WIDTH, THREADS>(t.q[turn][p], rows_of_head<T>(f.q, a, batch, head), at);
+            load_tile<BN, WIDTH, THREADS>(t.dout[turn][p], rows_of_head<T>(f.dout, a, batch, head), at);
+            if (p == part)
+                load_numbers<BN>(t.lse[turn][p], t.delta[turn][p], t.start[turn][p], t.latest[turn][p], f, batch, head,
+                                 at, (int)threadIdx.x % (WARPS * 32));
+        }
     };
     load(0, 0);
     copy_commit();
     float dk[MT][WIDTH / 8][4], dv[MT][WIDTH / 8][4], c = a.scale * LOG2_E;
     clear(dk);
     clear(dv);
-    for (int index = 0; index < count; index++) {
-        int turn = index & 1, at = from + index % tiles_a_head * BN;
+    for (int next = 0; next < count; next += SPLIT) {
+        int turn = next / SPLIT & 1, index = next + part, at = from + index % tiles_a_head * BN;
         copy_wait<0>();
         __syncthreads();
-        if (index + 1 < count) load(index + 1, turn ^ 1);
+        if (next + SPLIT < count) load(next + SPLIT, turn ^ 1);
         copy_commit();
+        if (index >= count) continue;
         if (a.causal && at + BN - 1 < first + group) continue; // nothing here for those who multiply together
         float s[MT][BN / 8][4], dp[MT][BN / 8][4];
-        P::template rows<WIDTH, BN, BM>(s, t.k, row, t.q[turn]); // keys by queries
-        int latest = t.latest[turn][0];
-        for (int i = 1; i < BN / 32; i++) latest = max(latest, t.latest[turn][i]);
+        P::template rows<WIDTH, BN, BM>(s, t.k, row, t.q[turn][part]); // keys by queries
+        int latest = t.latest[turn][part][0];
+        for (int i = 1; i < BN / 32; i++) latest = max(latest, t.latest[turn][part][i]);
         bool whole = latest <= first + row && at + BN <= a.tokens && (!a.causal || at >= first + row + MT * 16 - 1);
 #pragma unroll
         for (int m = 0; m < MT; m++)
@@ -183,12 +208,12 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) grad_keys(attention_backwa
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
                     int column = j * 8 + lane % 4 * 2 + i % 2, key = first + row + m * 16 + lane / 4 + i / 2 * 8;
-                    bool seen = whole || (key >= t.start[turn][column] && at + column < a.tokens &&
+                    bool seen = whole || (key >= t.start[turn][part][column] && at + column < a.tokens &&
                                           (!a.causal || key <= at + column));
-                    s[m][j][i] = seen ? power_of_two(s[m][j][i] * c - t.lse[turn][column]) : 0;
+                    s[m][j][i] = seen ? power_of_two(s[m][j][i] * c - t.lse[turn][part][column]) : 0;
                 }
-        P::template by<WIDTH, BN>(dv, s, t.dout[turn]);
-        P::template rows<WIDTH, BN, BM>(dp, t.v, row, t.dout[turn]);
+        P::template by<WIDTH, BN>(dv, s, t.dout[turn][part]);
+        P::template rows<WIDTH, BN, BM>(dp, t.v, row, t.dout[turn][part]);
 #pragma unroll
         for (int m = 0; m < MT; m++)
 #pragma unroll
@@ -196,16 +221,22 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) grad_keys(attention_backwa
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
                     int column = j * 8 + lane % 4 * 2 + i % 2;
-                    s[m][j][i] *= dp[m][j][i] - t.delta[turn][column];
+                    s[m][j][i] *= dp[m][j][i] - t.delta[turn][part][column];
                 }
-        P::template by<WIDTH, BN>(dk, s, t.q[turn]);
+        P::template by<WIDTH, BN>(dk, s, t.q[turn][part]);
+    }
+    if constexpr (SPLIT > 1) {
+        static_assert((SPLIT - 1) * MT * WIDTH / 2 * WARPS * 32 * sizeof(float) <= sizeof(t.q) + sizeof(t.dout));
+        join_groups<WARPS, SPLIT>(dk, (float *)t.q, part);
+        join_groups<WARPS, SPLIT>(dv, (float *)t.q, part);
+        if (part) return;
     }
     store_rows<T, WIDTH, MT>(f.dk, dk, a, batch, kv_head, first + row, a.scale);
     store_rows<T, WIDTH, MT>(f.dv, dv, a, batch, kv_head, first + row, 1);
 }
 
 // As tiles of queries and of keys: who multiplies, rows of the other side, warps, blocks that share a multiprocessor.
-template <typename P, int BN, int WARPS, int BLOCKS> struct walk {
+template <typename P, int BN, int WARPS, int BLOCKS, int SPLIT = 1> struct walk {
     template <typename T, int WIDTH> static void queries(const attention_backward &f, int batch, queue *q)
     {
         launch_tiles<query_tiles<T, WIDTH, P, BN, WARPS>>(grad_queries<T, WIDTH, P, BN, WARPS, BLOCKS>, f, WARPS * 32,
@@ -213,8 +244,9 @@ template <typename P, int BN, int WARPS, int BLOCKS> struct walk {
     }
     template <typename T, int WIDTH> static void keys(const attention_backward &f, int batch, queue *q)
     {
-        launch_tiles<key_tiles<T, WIDTH, P, BN, WARPS>>(grad_keys<T, WIDTH, P, BN, WARPS, BLOCKS>, f, WARPS * 32,
-                                                        f.a.kv_heads, batch, q);
+        using tiles = key_tiles<T, WIDTH, P, BN, WARPS, SPLIT>;
+        launch_tiles<tiles>(grad_keys<T, WIDTH, P, BN, WARPS, BLOCKS, SPLIT>, f, tiles::THREADS, f.a.kv_heads, batch,
+                            q);
     }
 };
 
@@ -227,7 +259,10 @@ static void launch_width(const attention_backward &f, int batch, queue *q)
 
 template <typename T> static void launch_warps(const attention_backward &f, int batch, queue *q)
 {
-    if (f.a.dim <= 32)
+    int64_t blocks = (f.a.tokens + 63) / 64 * f.a.kv_heads * batch;
+    if (f.a.dim <= 32 && blocks <= q->caps->multiprocessors)
+        launch_width<T, 32, walk<by_warps<1>, 64, 4, 2>, walk<by_warps<1>, 64, 4, 1, 4>>(f, batch, q);
+    else if (f.a.dim <= 32)
         launch_width<T, 32, walk<by_warps<1>, 64, 4, 2>, walk<by_warps<1>, 64, 4, 2>>(f, batch, q);
     else if (f.a.dim <= 64)
         launch_width<T, 64, walk<by_warps<1>, 32, 4, 4>, walk<by_warps<1>, 32, 4, 4>>(f, batch, q);
