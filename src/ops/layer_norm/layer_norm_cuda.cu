@@ -1,5 +1,5 @@
-// Layer norm on CUDA: kit/cuda/norm.cuh with means.
-#include "kit/cuda/norm.cuh"
+// Layer norm on CUDA: kit/cuda/norm.cuh and norm_grad.cuh with means.
+#include "kit/cuda/norm_grad.cuh"
 #include "ops/layer_norm/layer_norm.h"
 
 static_assert((int)LAYER_NORM_Y == NORM_Y && (int)LAYER_NORM_RSTD == NORM_RSTD, "outputs");

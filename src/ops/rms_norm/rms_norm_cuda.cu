@@ -1,5 +1,5 @@
-// RMS norm on CUDA: kit/cuda/norm.cuh without means.
-#include "kit/cuda/norm.cuh"
+// RMS norm on CUDA: kit/cuda/norm.cuh and norm_grad.cuh without means.
+#include "kit/cuda/norm_grad.cuh"
 #include "kit/cuda/stage.h"
 #include "ops/rms_norm/rms_norm.h"
 
@@ -14,7 +14,8 @@ static status launch(const step *s, queue *q)
 static bool stage_of(const step *s, const device_caps *, stage_offer *o)
 {
     int64_t columns = s->in[1].shape.dim[0];
-    if (shape_count(s->in[0].shape) != columns || columns > STAGE_NORM || columns % 8 || s->out[RMS_NORM_RSTD].data) return false;
+    if (shape_count(s->in[0].shape) != columns || columns > STAGE_NORM || columns % 8 || s->out[RMS_NORM_RSTD].data)
+        return false;
     o->stage.kind = STAGE_RMS_NORM;
     o->stage.inputs = 2, o->stage.outputs = 1;
     o->stage.count = (int32_t)columns;
