@@ -62,7 +62,11 @@ static status write_sources(trial *t, ingot_program *p, check_layout layout)
 {
     const build *b = p->graph;
     for (int64_t i = 0; i < b->inputs.count; i++) TRY(write_port(t, p, b->inputs.at[i].name, layout, false));
-    for (int64_t i = 0; i < b->states.count; i++) TRY(write_port(t, p, b->states.at[i].name, layout, true));
+    for (int64_t i = 0; i < b->states.count; i++) {
+        const store_state *state = store_find(p->store, b->states.at[i].name);
+        if (state && state->joined) continue; /* its members have values */
+        TRY(write_port(t, p, b->states.at[i].name, layout, true));
+    }
     return INGOT_OK;
 }
 
