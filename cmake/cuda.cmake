@@ -26,5 +26,5 @@ if(INGOT_CUDA)
   endif()
   target_compile_options(ingot_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:${cuda_code} -Xcompiler=-fvisibility=hidden
                                             --diag-suppress=177>)
-  target_link_libraries(ingot_cuda PRIVATE CUDA::cudart_static CUDA::cublasLt CUDA::nvrtc)
+  target_link_libraries(ingot_cuda PRIVATE CUDA::cudart_static CUDA::cublasLt CUDA::nvrtc ${CMAKE_DL_LIBS})
 endif()

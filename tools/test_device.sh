@@ -29,6 +29,7 @@ for dtype in float32 bfloat16 float16; do run "check-$dtype" "$ingot" check --qu
 run main-job bash tests/cli/on_device.sh "$ingot" "$device" &
 wait
 tests=$(dirname "$ingot")/tests/test_device # by itself: it looks at the device's own count of memory
-if [[ -x $tests ]]; then run runtime env INGOT_TEST_DEVICE="$device" "$tests"; else echo "NOT RUN: runtime ($tests is not built)"; fi
+libraries=$(cd "$(dirname "$ingot")" && pwd)${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} # where the device's module lies
+if [[ -x $tests ]]; then run runtime env LD_LIBRARY_PATH="$libraries" INGOT_TEST_DEVICE="$device" "$tests"; else echo "NOT RUN: runtime ($tests is not built)"; fi
 echo "$device: $((SECONDS - began)) s"
 [[ ! -e $logs/failed ]]

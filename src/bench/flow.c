@@ -2,10 +2,10 @@
 
 #include <stdio.h>
 
-static status run_all(int64_t runs, status (*step)(void *user), status (*drain)(void *user), void *user)
+static status run_all(const flow_subject *x, int64_t runs)
 {
-    for (int64_t i = 0; i < runs; i++) TRY(step(user));
-    return drain(user);
+    for (int64_t i = 0; i < runs; i++) TRY(x->step(x->user));
+    return INGOT_OK;
 }
 
 static int by_begin(const void *x, const void *y)
@@ -74,8 +74,8 @@ static void write_events(const device_trace *t, text *out)
     }
 }
 
-static status trace_runs(device *d, int64_t runs, status (*step)(void *user), status (*drain)(void *user), void *user,
-                         profile_flow *out, text *trace)
+/* From a device that does nothing to one that does nothing: those that are under way at the end are runs too. */
+static status trace_runs(device *d, int64_t runs, const flow_subject *x, profile_flow *out, text *trace)
 {
     device_trace t = {0};
     status s = d->def->trace(d, NULL);
@@ -83,7 +83,8 @@ static status trace_runs(device *d, int64_t runs, status (*step)(void *user), st
         snprintf(out->why, sizeof out->why, "%s", ingot_message(d->ctx));
         return s == INGOT_ERROR_UNSUPPORTED ? INGOT_OK : s;
     }
-    s = run_all(runs, step, drain, user);
+    s = run_all(x, runs);
+    if (!s) s = x->drain(x->user);
     status ended = d->def->trace(d, &t);
     if (!s && !ended && t.events.count) {
         qsort(t.events.at, (size_t)t.events.count, sizeof *t.events.at, by_begin);
@@ -91,26 +92,26 @@ static status trace_runs(device *d, int64_t runs, status (*step)(void *user), st
         find_gaps(&t, out);
         find_copies(&t, out);
         double *const per_run[] = {&out->idle_ms, &out->gaps, &out->copies_ms, &out->hidden_ms};
-        for (size_t i = 0; i < COUNT(per_run); i++) *per_run[i] /= (double)runs;
+        for (size_t i = 0; i < COUNT(per_run); i++) *per_run[i] /= (double)(runs + x->ahead);
         write_events(&t, trace);
     }
     ARRAY_FREE(&t.events);
     return s ? s : ended;
 }
 
-status flow_measure(device *d, int64_t runs, status (*step)(void *user), status (*drain)(void *user), void *user,
-                    profile_flow *out, text *trace)
+status flow_measure(device *d, int64_t runs, const flow_subject *x, profile_flow *out, text *trace)
 {
     const device_counts *c = &d->counts;
-    TRY(run_all(5, step, drain, user));
+    TRY(run_all(x, 20));
     int64_t before[] = {c->submissions, c->launches, c->transfers, c->waits};
     double began = bench_now();
-    TRY(run_all(runs, step, drain, user));
+    TRY(run_all(x, runs));
     *out = (profile_flow){.runs = runs,
                           .ms = (bench_now() - began) / (double)runs * 1e3,
                           .submissions = (double)(c->submissions - before[0]) / (double)runs,
                           .launches = (double)(c->launches - before[1]) / (double)runs,
                           .transfers = (double)(c->transfers - before[2]) / (double)runs,
                           .waits = (double)(c->waits - before[3]) / (double)runs};
-    return d->def->trace ? trace_runs(d, MIN(runs, 20), step, drain, user, out, trace) : INGOT_OK;
+    TRY(x->drain(x->user));
+    return d->def->trace ? trace_runs(d, MIN(runs, 20), x, out, trace) : INGOT_OK;
 }

@@ -4,8 +4,16 @@
 
 #include "bench/profile_run.h"
 
-/* `step` is called for each run, `drain` waits for what is under way. Events of the traced runs go to `trace`. */
-status flow_measure(device *d, int64_t runs, status (*step)(void *user), status (*drain)(void *user), void *user,
-                    profile_flow *out, text *trace);
+/* What is measured: `step` is called for each run, with up to `ahead` more under way when it returns, for which `drain`
+ * waits. */
+typedef struct flow_subject {
+    status (*step)(void *user);
+    status (*drain)(void *user);
+    void *user;
+    int ahead;
+} flow_subject;
+
+/* Events of the traced runs go to `trace`. */
+status flow_measure(device *d, int64_t runs, const flow_subject *x, profile_flow *out, text *trace);
 
 #endif

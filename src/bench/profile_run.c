@@ -178,8 +178,9 @@ static status measure_flow(subject *x, profile *f, profile_result *out)
         x->train.ahead = STEPS_AHEAD;
         TRY(stepper_run_ahead(x->train.stepper, STEPS_AHEAD));
     }
-    int64_t runs = MAX(x->plan->train.effort.repetitions, (int64_t)20);
-    return flow_measure(x->d, runs, one_run, wait_for_all, x, &out->flow, &out->trace);
+    int64_t runs = MAX(x->plan->train.effort.repetitions, (int64_t)50);
+    const flow_subject flow = {one_run, wait_for_all, x, x->s ? 0 : STEPS_AHEAD};
+    return flow_measure(x->d, runs, &flow, &out->flow, &out->trace);
 }
 
 static void add_model(json_t *rows, const ingot_model *m, const profile_plan *plan)
@@ -193,6 +194,26 @@ static void add_model(json_t *rows, const ingot_model *m, const profile_plan *pl
         row_set_text(row, "dtype", ingot_dtype_name(info.dtype));
         if (plan->phase == PROFILE_TRAIN && plan->train.recompute)
             json_object_set_new(row, "recompute", json_integer(1));
+    }
+}
+
+/* Of the whole run, so the same in every row. */
+static void add_flow(json_t *rows, const profile_flow *f)
+{
+    size_t i;
+    json_t *row;
+    if (!f->runs) return;
+    json_array_foreach(rows, i, row)
+    {
+        row_set_number(row, "run_ms", f->ms);
+        row_set_number(row, "submissions", f->submissions);
+        row_set_number(row, "launches", f->launches);
+        row_set_number(row, "transfers", f->transfers);
+        row_set_number(row, "waits", f->waits);
+        if (!f->traced) continue;
+        row_set_number(row, "busy", f->busy);
+        row_set_number(row, "idle_ms", f->idle_ms);
+        row_set_number(row, "idle_gaps", f->gaps);
     }
 }
 
@@ -218,6 +239,7 @@ status profile_measure(ingot_device *d, const ingot_model *m, const char *name, 
     if (!s) s = measure(&x, f, name, on, out);
     if (!s) s = measure_flow(&x, f, out);
     if (!s) add_model(out->rows, m, plan);
+    if (!s) add_flow(out->rows, &out->flow);
     close_subject(&x);
     profile_free(f);
     return s;

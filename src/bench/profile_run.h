@@ -23,7 +23,7 @@ typedef struct profile_flow {
     bool traced;                 /* the rest is known, else why not */
     double busy;                 /* share of the time in which a kernel ran */
     double idle_ms, gaps;        /* when none did */
-    double copies_ms, hidden_ms; /* copies, and how much of them beside kernels */
+    double copies_ms, hidden_ms; /* to and from the host, and how much of them beside kernels */
     double longest_gap_us;
     char before[96], after[96]; /* the kernels around it */
     char why[160];

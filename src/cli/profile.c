@@ -156,7 +156,7 @@ static void print_flow(const profile_flow *f)
     if (f->traced)
         printf("the device is busy %.1f %% of the time, idle %.3f ms a run in %.4g gaps, at most %.1f us between %.40s "
                "and "
-               "%.40s; copies take %.3f ms a run, %.3f ms of it beside kernels\n",
+               "%.40s; copies to and from the host take %.4f ms a run, %.4f ms of it beside kernels\n",
                100 * f->busy, f->idle_ms, f->gaps, f->longest_gap_us, f->before, f->after, f->copies_ms, f->hidden_ms);
     else if (*f->why)
         printf("%s\n", f->why);

@@ -326,19 +326,6 @@ uint64_t device_memory_left(const device *d)
     return d->most_bytes ? MIN(left, (uint64_t)MAX(0, d->most_bytes - d->taken_bytes)) : left;
 }
 
-void *device_host_alloc(device *d, int64_t bytes)
-{
-    return d->def->host_alloc ? d->def->host_alloc(d, bytes) : malloc((size_t)MAX(bytes, 1));
-}
-
-void device_host_free(device *d, void *memory)
-{
-    if (d->def->host_free)
-        d->def->host_free(d, memory);
-    else
-        free(memory);
-}
-
 const char *ingot_device_name(const ingot_device *d)
 {
     return d->def->name;

@@ -29,7 +29,9 @@ typedef struct staging_pair {
 /* Host buffers beside a piece of device memory. What goes between them travels while runs go on, so that the host may fill
  * the next batch, or look at the last loss, without waiting for what it has submitted (device/staging.h). */
 typedef struct staging_def {
-    status (*open)(device *d, const allocation *memory, int64_t offset, int64_t bytes, int slots, void **out);
+    /* inputs: host to device, by fill and send; else device to host, by fetch and wait. */
+    status (*open)(device *d, const allocation *memory, int64_t offset, int64_t bytes, bool inputs, int slots,
+                   void **out);
     void (*close)(device *d, void *staging);
     /* The next buffer of `bytes`, free to be filled: it waits for what was sent from it `slots` calls ago. */
     status (*fill)(device *d, void *staging, void **host);
@@ -49,7 +51,7 @@ typedef struct staging_def {
 /* What a device did, by its own clock. */
 typedef struct device_event {
     char name[96]; /* of the kernel, or the copy */
-    bool is_copy;  /* between host and device, or within the device by a copy engine */
+    bool is_copy;  /* between host and device */
     int lane;      /* events of one lane follow each other */
     int64_t begin_ns, end_ns;
 } device_event;
@@ -106,9 +108,6 @@ typedef struct device_def {
     int64_t (*memory_in_use)(const device *d); /* bytes, by the driver's own count; NULL: the process's memory */
     int64_t (*memory_left)(const device *d);   /* bytes that alloc may still hand out; NULL: what the host has left */
     void (*describe)(const device *d, text *out); /* a line for `ingot devices` */
-    /* Host memory that read fills without a stop on the way; NULL: any is as good. */
-    void *(*host_alloc)(device *d, int64_t bytes);
-    void (*host_free)(device *d, void *memory);
 } device_def;
 
 struct ingot_device {
@@ -140,9 +139,6 @@ const kernel_def *device_kernel(const device *d, const node *n);
 /* Whether some kernel of the table is the op's, whatever it matches. */
 bool device_has_kernels_for(const device *d, const op_def *op);
 bool device_kernel_fits(const device *d, const kernel_def *k, const node *n);
-/* Host memory for what is read often; NULL: there is none left. */
-void *device_host_alloc(device *d, int64_t bytes);
-void device_host_free(device *d, void *memory);
 /* From here on `best` follows the file; INGOT_ERROR_UNSUPPORTED when it was measured on another machine. */
 status device_read_tuning(device *d, const char *path);
 /* "cpu: 2 threads, AVX-512 kernels, ...": what a tuning file holds for. Freed by the caller; NULL: no memory. */

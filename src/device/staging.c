@@ -17,8 +17,10 @@ static void close_staging(device *d, void *staging)
     free(s);
 }
 
-static status open_staging(device *d, const allocation *memory, int64_t offset, int64_t bytes, int slots, void **out)
+static status open_staging(device *d, const allocation *memory, int64_t offset, int64_t bytes, bool inputs, int slots,
+                           void **out)
 {
+    (void)inputs;
     host_staging *s = calloc(1, sizeof *s);
     *out = NULL;
     if (!s) return fail_memory(d->ctx, "staging", sizeof *s);

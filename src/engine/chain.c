@@ -1,10 +1,10 @@
-/* Two programs as one: their steps in a row are compiled together, so that a device takes them in one submission. Where the
- * device has steps that bring the inputs and take the results away, these are the first and the last.
+/* Two programs as one, or one by itself: their steps in a row are compiled together, so that a device takes them in one
+ * submission. Where the device has steps that bring the inputs and take the results away, these are the first and the last.
  */
 #include "engine/program.h"
 
 struct chain {
-    ingot_program *first, *second;
+    ingot_program *first, *last; /* the same: one by itself */
     work both;
     staging_pair staged; /* of `both`, where it has steps for it */
     bool moves;
@@ -12,13 +12,14 @@ struct chain {
     int64_t bindings; /* of both programs when it was compiled */
 };
 
-status chain_new(ingot_program *first, ingot_program *second, chain **out)
+status chain_new(ingot_program *first, ingot_program *last, chain **out)
 {
     chain *c = calloc(1, sizeof *c);
     *out = NULL;
     if (!c) return fail_memory(first->device->ctx, "a program", sizeof *c);
-    *c = (chain){.first = first, .second = second, .both = {.name = "step"}};
-    c->both.steps = calloc((size_t)(first->main.count + second->main.count) + 2, sizeof *c->both.steps);
+    *c = (chain){.first = first, .last = last, .both = {.name = "step"}};
+    if (first == last) c->both.name = first->graph->name;
+    c->both.steps = calloc((size_t)(first->main.count + last->main.count) + 2, sizeof *c->both.steps);
     if (!c->both.steps) {
         chain_free(c);
         return fail_memory(first->device->ctx, "a program", sizeof(step));
@@ -64,24 +65,24 @@ static status make_ready(chain *c)
 {
     device *d = c->first->device;
     const staging_def *def = device_staging(d);
-    bool moves = def->arrive && c->first->inputs.slots && c->first->inputs.slots == c->second->results.slots;
-    int64_t bindings = c->first->bindings + c->second->bindings;
+    bool moves = def->arrive && c->first->inputs.slots && c->first->inputs.slots == c->last->results.slots;
+    int64_t bindings = c->first->bindings + c->last->bindings;
     if (c->bindings == bindings && c->moves == moves) return INGOT_OK;
     drop(c);
     c->moves = moves;
-    c->staged = (staging_pair){c->first->inputs.staging, c->second->results.staging};
+    c->staged = (staging_pair){c->first->inputs.staging, c->last->results.staging};
     c->both.count = 0;
     if (moves)
         c->both.steps[c->both.count++] =
             (step){.kernel = def->arrive, .out = {whole(c->first, &c->first->inputs)}, .prepared = c->staged.inputs};
     add_steps(c, &c->first->main);
-    add_steps(c, &c->second->main);
+    if (c->last != c->first) add_steps(c, &c->last->main);
     if (moves) {
         step *last = &c->both.steps[c->both.count++];
         *last = (step){.kernel = def->leave, .inputs = 1, .prepared = &c->staged};
-        last->in = ARENA_ARRAY(c->second->graph->arena, tensor, 1);
+        last->in = ARENA_ARRAY(c->last->graph->arena, tensor, 1);
         if (!last->in) return fail_memory(d->ctx, "a program", sizeof(tensor));
-        *last->in = whole(c->second, &c->second->results);
+        *last->in = whole(c->last, &c->last->results);
     }
     TRY(d->def->compile(d, &c->both, &c->compiled));
     c->bindings = bindings;
@@ -91,14 +92,15 @@ static status make_ready(chain *c)
 /* A copy that the second one derives from what the first one changes would be made too early. */
 static bool can_be_one(const chain *c)
 {
-    return !program_is_watched(c->first) && !program_is_watched(c->second) && !c->second->derived.count;
+    return !program_is_watched(c->first) && !program_is_watched(c->last) &&
+           (c->last == c->first || !c->last->derived.count);
 }
 
 static status run_apart(chain *c, int *slot)
 {
     TRY(ingot_run(c->first, NULL));
-    TRY(ingot_run(c->second, NULL));
-    return c->second->results.slots ? program_fetch(c->second, slot) : INGOT_OK;
+    if (c->last != c->first) TRY(ingot_run(c->last, NULL));
+    return c->last->results.slots ? program_fetch(c->last, slot) : INGOT_OK;
 }
 
 status chain_run(chain *c, int *slot)
@@ -115,11 +117,11 @@ status chain_run(chain *c, int *slot)
         c->first->inputs.written = 0;
     }
     TRY(program_begin_run(c->first, NULL));
-    TRY(program_begin_run(c->second, NULL));
+    if (c->last != c->first) TRY(program_begin_run(c->last, NULL));
     if (moves) TRY(def->before(d, &c->staged, slot));
     TRY(d->def->run(d, &c->both, c->compiled));
     if (moves) TRY(def->after(d, &c->staged));
     program_end_run(c->first);
-    program_end_run(c->second);
-    return moves || !c->second->results.slots ? INGOT_OK : program_fetch(c->second, slot);
+    if (c->last != c->first) program_end_run(c->last);
+    return moves || !c->last->results.slots ? INGOT_OK : program_fetch(c->last, slot);
 }

@@ -177,6 +177,7 @@ void ingot_program_free(ingot_program *p)
 {
     if (!p) return;
     device *d = p->device;
+    chain_free(p->alone);
     program_unstage(p);
     d->def->drop(d, p->compiled);
     for (int64_t i = 0; p->main.steps && i < p->main.count + p->prepare.count; i++) {

@@ -44,6 +44,7 @@ struct ingot_program {
     void *compiled;     /* made before the first run in the memory that it is bound to */
     int64_t bindings;   /* how often it was bound: memory moves when a larger program is compiled */
     stage inputs, results;
+    struct chain *alone; /* program_run_staged */
     bool prepared;
     bool spread; /* no memory of the arena is used twice, so that steps may run side by side */
     bool bound;
@@ -70,10 +71,14 @@ bool stage_is_full(const ingot_program *p);
 status program_fetch(ingot_program *p, int *slot);
 status program_fetched(ingot_program *p, int slot, const char *output, void *data, int64_t bytes);
 
-/* Two programs over one store, the second behind the first, in one submission. They must outlive it. */
+/* Two programs over one store, the last behind the first, in one submission; the same twice: one by itself. They must
+ * outlive it. */
 typedef struct chain chain;
-status chain_new(ingot_program *first, ingot_program *second, chain **out);
-/* slot: where program_fetched(second, ..) finds the results; -1: ingot_read does. */
+status chain_new(ingot_program *first, ingot_program *last, chain **out);
+/* A staged program as a run of its own whose inputs came by ingot_write; *host: the first of its outputs, valid until
+ * as many more runs as it has slots. */
+status program_run_staged(ingot_program *p, const void **host);
+/* slot: where program_fetched(last, ..) finds the results; -1: ingot_read does. */
 status chain_run(chain *c, int *slot);
 void chain_free(chain *c);
 /* Where an element of a value lies: for tests and the checked run. */

@@ -7,8 +7,9 @@ enum { MOST_STAGED = 64 };
 
 static status open_stage(ingot_program *p, stage *s, int slots)
 {
+    bool inputs = s == &p->inputs;
     if (s->slots || !s->bytes || p->graph->inputs.count > MOST_STAGED) return INGOT_OK;
-    TRY(device_staging(p->device)->open(p->device, &p->own, s->offset, s->bytes, slots, &s->staging));
+    TRY(device_staging(p->device)->open(p->device, &p->own, s->offset, s->bytes, inputs, slots, &s->staging));
     s->slots = slots;
     return INGOT_OK;
 }
@@ -73,4 +74,12 @@ status stage_send(ingot_program *p)
 status program_fetch(ingot_program *p, int *slot)
 {
     return device_staging(p->device)->fetch(p->device, p->results.staging, slot);
+}
+
+status program_run_staged(ingot_program *p, const void **host)
+{
+    int slot;
+    if (!p->alone) TRY(chain_new(p, p, &p->alone));
+    TRY(chain_run(p->alone, &slot));
+    return device_staging(p->device)->wait(p->device, p->results.staging, slot, host);
 }

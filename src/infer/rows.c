@@ -1,7 +1,8 @@
 /* Rows of tokens put together and run; the pages that sequences have in the cache. */
+#include "engine/program.h"
 #include "infer/session.h"
 
-#include "device/device.h"
+enum { MOST_STAGED = 4 << 20 }; /* bytes of logits that come back by staging: those of a few rows */
 
 static int log2_of(int64_t power)
 {
@@ -28,7 +29,8 @@ status session_program(session *s, int64_t rows, int64_t wanted, ingot_program *
     TRY(ingot_compile(b, s->device, &(ingot_compile_options){.store = s->store}, known));
     s->stats.programs++;
     *out = *known;
-    return INGOT_OK;
+    bool small = wanted * s->info.vocab_size * (int64_t)sizeof(float) <= MOST_STAGED;
+    return small && s->device->def->staging ? program_stage(*known, 2) : INGOT_OK;
 }
 
 /* ---- the cache ---- */
@@ -88,39 +90,43 @@ static void pad(session *s, int64_t rows, int64_t wanted)
     for (int64_t i = s->wanted_rows; i < wanted; i++) s->wanted[i] = -1;
 }
 
-/* What is there since the last run of the same program stays: from one token to the next most of it. */
-static status write_changed(const session *s, ingot_program *p, const char *input, const int32_t *values, int64_t count,
-                            int32_t *sent)
-{
-    size_t bytes = (size_t)count * sizeof *values;
-    if (s->ran == p && !memcmp(sent, values, bytes)) return INGOT_OK;
-    TRY(ingot_write(p, input, values, (int64_t)bytes));
-    memcpy(sent, values, bytes);
-    return INGOT_OK;
-}
-
 static status write_rows(session *s, ingot_program *p, int64_t rows, int64_t wanted)
 {
     int64_t bytes = rows * (int64_t)sizeof(int32_t);
-    int32_t *sequence = s->sent, *asked = sequence + s->most_rows, *table = asked + s->most_wanted;
     TRY(ingot_write(p, "tokens", s->tokens, bytes));
     TRY(ingot_write(p, "position", s->position, bytes));
+    TRY(ingot_write(p, "sequence", s->sequence, bytes));
     TRY(ingot_write(p, "slot", s->slot, bytes));
-    TRY(write_changed(s, p, "sequence", s->sequence, rows, sequence));
-    TRY(write_changed(s, p, "wanted", s->wanted, wanted, asked));
-    return write_changed(s, p, "block_table", s->block_table, s->sequences * s->table_width, table);
+    TRY(ingot_write(p, "wanted", s->wanted, wanted * (int64_t)sizeof(int32_t)));
+    return ingot_write(p, "block_table", s->block_table,
+                       s->sequences * s->table_width * (int64_t)sizeof *s->block_table);
 }
 
 static status reserve_logits(session *s, int64_t rows)
 {
     if (rows <= s->logits_rows) return INGOT_OK;
-    int64_t bytes = rows * s->info.vocab_size * (int64_t)sizeof *s->logits;
-    if (s->logits) device_host_free(s->device, s->logits);
-    s->logits_rows = 0;
-    s->logits = device_host_alloc(s->device, bytes);
-    if (!s->logits) return fail_memory(s->ctx, "logits", (uint64_t)bytes);
+    float *larger = realloc(s->own_logits, (size_t)(rows * s->info.vocab_size) * sizeof *larger);
+    if (!larger) return fail_memory(s->ctx, "logits", (uint64_t)(rows * s->info.vocab_size) * sizeof *larger);
+    s->own_logits = larger;
     s->logits_rows = rows;
     return INGOT_OK;
+}
+
+/* Logits are read where the device has put them; the sampler may write there until the next run. */
+static status run_staged(session *s, ingot_program *p)
+{
+    const void *host;
+    TRY(program_run_staged(p, &host));
+    s->logits = (float *)(uintptr_t)host;
+    return INGOT_OK;
+}
+
+static status run_and_read(session *s, ingot_program *p, int64_t wanted)
+{
+    TRY(ingot_run(p, NULL));
+    s->logits = s->own_logits;
+    if (!s->wanted_rows) return INGOT_OK;
+    return ingot_read(p, "logits", s->logits, wanted * s->info.vocab_size * (int64_t)sizeof *s->logits);
 }
 
 status rows_run(session *s)
@@ -128,13 +134,11 @@ status rows_run(session *s)
     int64_t rows = INT64_C(1) << log2_of(s->rows), wanted = INT64_C(1) << log2_of(s->wanted_rows);
     ingot_program *p;
     TRY(session_program(s, rows, wanted, &p));
-    TRY(reserve_logits(s, wanted));
+    if (!p->results.slots) TRY(reserve_logits(s, wanted));
     pad(s, rows, wanted);
     double began = session_seconds();
     TRY(write_rows(s, p, rows, wanted));
-    TRY(ingot_run(p, NULL));
-    if (s->wanted_rows)
-        TRY(ingot_read(p, "logits", s->logits, wanted * s->info.vocab_size * (int64_t)sizeof *s->logits));
+    TRY(p->results.slots ? run_staged(s, p) : run_and_read(s, p, wanted));
     s->ran = p;
     s->run_seconds = session_seconds() - began;
     s->stats.runs++;

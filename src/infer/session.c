@@ -94,8 +94,7 @@ static status take_host_memory(session *s)
     s->block_table = calloc(width, sizeof *s->block_table);
     s->free_tables = malloc((size_t)s->sequences * sizeof *s->free_tables);
     s->room = malloc((size_t)s->info.vocab_size * sizeof *s->room);
-    s->sent = malloc(((size_t)s->most_wanted + rows + width) * sizeof *s->sent);
-    if (!s->tokens || !s->wanted || !s->block_table || !s->free_tables || !s->room || !s->sent)
+    if (!s->tokens || !s->wanted || !s->block_table || !s->free_tables || !s->room)
         return fail_memory(s->ctx, "a session", rows * 16 + width * 4);
     s->position = s->tokens + rows;
     s->sequence = s->position + rows;
@@ -186,8 +185,7 @@ void ingot_session_free(ingot_session *s)
     free(s->wanted);
     free(s->block_table);
     free(s->free_tables);
-    if (s->logits) device_host_free(s->device, s->logits);
-    free(s->sent);
+    free(s->own_logits);
     free(s->room);
     free(s);
 }

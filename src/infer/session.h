@@ -30,9 +30,9 @@ struct ingot_session {
     int32_t *tokens, *position, *sequence, *slot, *wanted;
     int64_t rows, wanted_rows;
     int32_t *block_table; /* (sequences, table_width) */
-    float *logits;        /* (logits_rows, V) */
+    float *logits;        /* of the last run: in own_logits, or where the device has written them */
+    float *own_logits;    /* (logits_rows, V) */
     int64_t logits_rows;
-    int32_t *sent;        /* sequence, wanted and block_table of the last run */
     int32_t *free_tables; /* rows of block_table that no sequence has: a stack */
     int64_t free_table_count;
     candidate *room; /* V of them */

@@ -331,7 +331,7 @@ static int64_t scratch_bytes(const ingot_program *p)
 /* Staging of inputs and results, on a device that has memory of its own for it. */
 static int64_t stage_bytes(const ingot_program *p, int slots)
 {
-    return p->device->def->staging ? slots * (p->inputs.bytes + p->results.bytes) : 0;
+    return p->device->def->staging ? slots * p->inputs.bytes : 0;
 }
 
 ingot_train_memory ingot_stepper_describe(const ingot_stepper *s)

@@ -99,12 +99,47 @@ static status plan(ingot_trainer *t, ingot_train_memory *out)
     return s;
 }
 
-status trainer_check_memory(ingot_trainer *t)
+static status check_fit(ingot_trainer *t)
 {
-    TRY(plan(t, &t->memory));
     return stepper_check_memory(t->device, &t->memory,
                                 "a smaller --batch-size (with --accumulate for the same step), a smaller --context, "
                                 "--recompute, or --optimizer sgd; `ingot plan` shows what takes it");
+}
+
+/* The same step in smaller pieces, as large as there is room for; 0: none fits. */
+static int64_t batch_that_fits(ingot_trainer *t, ingot_train_memory *needs)
+{
+    const int64_t batch = t->task.batch, accumulate = t->options.accumulate;
+    int64_t fits = 0;
+    for (int64_t b = batch / 2; b >= 1 && !fits; b /= 2) {
+        t->task.batch = b;
+        t->options.accumulate = 2; /* the program that adds gradients is there too */
+        if (plan(t, needs)) break;
+        if ((uint64_t)needs->peak_bytes <= device_memory_left(t->device)) fits = b;
+    }
+    t->task.batch = batch;
+    t->options.accumulate = accumulate;
+    return fits;
+}
+
+static status say_what_fits(ingot_trainer *t)
+{
+    char message[900], bytes[24];
+    ingot_train_memory needs;
+    snprintf(message, sizeof message, "%s", ingot_message(t->ctx));
+    int64_t batch = batch_that_fits(t, &needs);
+    if (!batch) return ingot_fail(t->ctx, INGOT_ERROR_MEMORY, "%s", message);
+    int64_t pieces = (t->task.batch + batch - 1) / batch;
+    return ingot_fail(t->ctx, INGOT_ERROR_MEMORY, "%s. --batch-size %lld --accumulate %lld needs %s and fits", message,
+                      (long long)batch, (long long)(t->options.accumulate * pieces),
+                      format_bytes(bytes, (uint64_t)needs.peak_bytes));
+}
+
+status trainer_check_memory(ingot_trainer *t)
+{
+    TRY(plan(t, &t->memory));
+    status s = check_fit(t);
+    return s == INGOT_ERROR_MEMORY ? say_what_fits(t) : s;
 }
 
 /* Overwriting the run that the weights come from would remove them before they are read. */

@@ -75,6 +75,15 @@ for ahead in 0 3; do
     refuses 'step 2 gave a loss of' "$ingot" train "${llama[@]}" --steps 20 --lr 1e30 --clip 0 --ahead $ahead --output bad-ahead
 done
 
+# A cap on memory is kept: what does not fit is refused before it runs, with what would fit, and that does.
+capped=(--preset tiny-1m --data data --context 64 --seed 1 --no-plot --steps 2 --most-memory 24M --output capped)
+refuses 'a smaller --batch-size' "$ingot" train "${capped[@]}" --batch-size 64
+fits=$(grep -o -- '--batch-size [0-9]* --accumulate [0-9]* needs' err | sed 's/ needs//')
+check 'it says what fits' test -n "$fits"
+read -ra fits <<< "$fits"
+runs 'what it says that fits' "$ingot" train "${capped[@]}" "${fits[@]}" --report-memory
+says 'the device handed out .* bytes, +0 of the plan' out
+
 # The line of a resumed step is that of a run that never stopped, but for its times: z-scores look back over the stop.
 lines() { sed -n 's/^\(step 1[0-9].*| lr [^|]*\)|.*/\1/p' out; }
 runs '12 steps at once' "$ingot" train "${llama[@]}" --steps 12 --output twelve
@@ -215,6 +224,19 @@ code=$?
 check "its exit code is 130, not $code" test $code = 130
 says 'train --resume stopped' stop
 runs 'resumes' "$ingot" train --resume stopped --steps $(($(readlink stopped/last | tr -dc 0-9 | sed 's/^0*//') + 2))
+
+# What was under way at a Ctrl-C is told of and saved: the run goes on as one that was not stopped.
+ahead=("${llama[@]}" --schedule-steps 4000 --eval-batches 1)
+"$ingot" train "${ahead[@]}" --ahead 4 --steps 4000 --output halted > steps 2> stop &
+pid=$!
+for _ in $(seq 100); do grep -q 'step 5/' steps && break || sleep 0.05; done
+kill -INT $pid
+wait $pid
+at=$(readlink halted/last | tr -dc 0-9 | sed 's/^0*//')
+check 'its last line is the step that was saved' test "$(grep -c "^step $at/4000 | loss" steps)" = 1
+runs 'goes on' "$ingot" train --resume halted --ahead 3 --steps $((at + 4))
+runs 'not stopped' "$ingot" train "${ahead[@]}" --ahead 0 --steps $((at + 4)) --output unhalted
+check 'the same weights' cmp halted/last/model.safetensors unhalted/last/model.safetensors
 
 # kill -9 at random moments of many saves: what is there always resumes, and ends where an undisturbed run ends.
 kills=(--steps 60 --save-every 1 --keep 2 --eval-batches 1)

@@ -213,6 +213,42 @@ static void test_overflow_repeats(void **state)
     ingot_device_close(d);
 }
 
+/* Inputs by staging: all of them, some of them, the same again; results of a kilobyte and of megabytes. */
+static void test_staged_program(void **state)
+{
+    (void)state;
+    ingot_device *d = open_device(NULL);
+    for (int64_t n = 64; n <= 1 << 20; n <<= 14) {
+        ingot_build *b = ingot_build_new(ctx, "staged");
+        ingot_value *x = ingot_input(b, "x", INGOT_F32, INGOT_SHAPE(n)),
+                    *k = ingot_input(b, "k", INGOT_F32, INGOT_SHAPE(1));
+        ingot_output(b, "y", ingot_mul(b, x, ingot_expand(b, k, INGOT_SHAPE(n))));
+        ingot_program *p;
+        OK(ingot_compile(b, d, NULL, &p));
+        OK(program_stage(p, 3));
+        float *values = malloc((size_t)n * sizeof *values);
+        float factor = 1;
+        for (int run = 0; run < 12; run++) {
+            bool both = run < 6, again = run == 9;
+            for (int64_t i = 0; i < n && (both || run % 2); i++) values[i] = (float)(i % 100 + run);
+            if (both || run % 2 == 0) factor = (float)(run + 1);
+            if ((both || run % 2) && !again) OK(ingot_write(p, "x", values, n * (int64_t)sizeof *values));
+            if (both || run % 2 == 0) OK(ingot_write(p, "k", &factor, sizeof factor));
+            if (again) OK(ingot_write(p, "x", values, n * (int64_t)sizeof *values));
+            const void *host;
+            OK(program_run_staged(p, &host));
+            const float *y = host;
+            for (int64_t i = 0; i < n; i++)
+                if (y[i] != values[i] * factor)
+                    fail_msg("run %d: element %lld of %lld is %g, not %g", run, (long long)i, (long long)n,
+                             (double)y[i], (double)(values[i] * factor));
+        }
+        free(values);
+        ingot_program_free(p);
+    }
+    ingot_device_close(d);
+}
+
 /* A step of one batch is one submission, and none waits for the one before it. */
 static void test_submissions(void **state)
 {
@@ -525,6 +561,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_ahead_changes_nothing),
                                        cmocka_unit_test(test_bad_step_halts),
                                        cmocka_unit_test(test_overflow_repeats),
+                                       cmocka_unit_test(test_staged_program),
                                        cmocka_unit_test(test_submissions),
                                        cmocka_unit_test(test_own_kernel),
                                        cmocka_unit_test(test_source_is_refused),
@@ -539,10 +576,11 @@ int main(int argc, char **argv)
     ingot_device *d;
     if (context_open(NULL)) return 4;
     if (ingot_device_open(ctx, device_name, NULL, &d)) {
-        printf("NOT RUN: %s\n", ingot_message(ctx));
-        return 0;
+        printf("FAILED: %s\n", ingot_message(ctx)); /* who names a device has seen that it is there */
+        return 1;
     }
     ingot_device_close(d);
     context_close(NULL);
+    if (getenv("INGOT_TEST_FILTER")) cmocka_set_test_filter(getenv("INGOT_TEST_FILTER")); /* "test_flat*" */
     return cmocka_run_group_tests(tests, context_open, context_close);
 }

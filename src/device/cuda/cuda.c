@@ -377,20 +377,6 @@ static status run(device *d, const work *w, void *compiled)
     return s;
 }
 
-static void *host_alloc(device *d, int64_t bytes)
-{
-    void *memory = NULL;
-    (void)d;
-    if (cudaMallocHost(&memory, (size_t)MAX(bytes, 1)) != cudaSuccess) (void)cudaGetLastError();
-    return memory;
-}
-
-static void host_free(device *d, void *memory)
-{
-    (void)d;
-    cudaFreeHost(memory);
-}
-
 static int64_t memory_in_use(const device *d)
 {
     (void)d;
@@ -442,7 +428,5 @@ const device_def ingot_cuda_device = {
     .memory_in_use = memory_in_use,
     .memory_left = memory_left,
     .describe = describe,
-    .host_alloc = host_alloc,
-    .host_free = host_free,
 };
 #pragma GCC visibility pop

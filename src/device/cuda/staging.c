@@ -42,17 +42,19 @@ static void close_staging(device *d, void *of)
     free(s);
 }
 
-static status make_buffers(device *d, staging *s)
+static status make_buffers(device *d, staging *s, bool inputs)
 {
     size_t bytes = (size_t)s->at.slots * (size_t)s->at.stride, numbers = MOST_SLOTS * sizeof(int);
     TRY(gpu_check(d, cudaHostAlloc((void **)&s->at.host, bytes + numbers, cudaHostAllocDefault),
                   "taking page-locked memory"));
     device_count(&d->counts.allocations, 1);
-    TRY(device_alloc(d, (int64_t)(bytes + numbers), &s->beside));
+    size_t beside = inputs ? bytes : 0; /* results are written into the host's memory */
+    TRY(device_alloc(d, (int64_t)(beside + numbers), &s->beside));
     s->at.beside = s->beside.address;
     s->places = (int *)(void *)(s->at.host + bytes);
-    s->at.counter = (int *)(void *)(s->at.beside + bytes);
+    s->at.counter = (int *)(void *)(s->at.beside + beside);
     for (int i = 0; i < MOST_SLOTS; i++) s->places[i] = i;
+    TRY(gpu_check(d, cudaMemset(s->at.counter, 0, numbers), "making staging"));
     for (int i = 0; i < s->at.slots; i++) {
         TRY(gpu_check(d, cudaEventCreateWithFlags(&s->arrived[i], cudaEventDisableTiming), "making an event"));
         TRY(gpu_check(d, cudaEventCreateWithFlags(&s->consumed[i], cudaEventDisableTiming), "making an event"));
@@ -60,7 +62,8 @@ static status make_buffers(device *d, staging *s)
     return INGOT_OK;
 }
 
-static status open_staging(device *d, const allocation *memory, int64_t offset, int64_t bytes, int slots, void **out)
+static status open_staging(device *d, const allocation *memory, int64_t offset, int64_t bytes, bool inputs, int slots,
+                           void **out)
 {
     *out = NULL;
     TRY(gpu_still_good(d));
@@ -76,7 +79,7 @@ static status open_staging(device *d, const allocation *memory, int64_t offset, 
                    .bytes = bytes,
                    .next = slots - 1,
                    .counter = -1};
-    status failed = make_buffers(d, s);
+    status failed = make_buffers(d, s, inputs);
     if (failed) {
         close_staging(d, s);
         return failed;

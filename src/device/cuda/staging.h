@@ -13,7 +13,7 @@ typedef struct staged {
     char *host, *beside;    /* slots * stride bytes each: page-locked, which kernels can write, and on the device */
     int64_t stride, pieces; /* pieces: of 4 bytes */
     int slots;
-    int *counter; /* on the device: the buffer that is next */
+    int *counter; /* on the device: the buffer that is next, and blocks that are done with this one */
 } staged;
 
 const staged *staging_places(const void *of); /* a staging of device/cuda/staging.c */

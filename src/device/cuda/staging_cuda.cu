@@ -10,18 +10,19 @@ static __global__ void arrive(const staged s)
     for (CUDA_EACH(i, s.pieces)) to[i] = from[i];
 }
 
-/* One block: behind it both counters are one further. */
+/* Both counters are one further when the last block has written its part. */
 static __global__ void leave(const staged in, const staged out)
 {
     wait_for_inputs();
     int *to = (int *)(out.host + *out.counter * out.stride);
     const int *from = (const int *)out.memory;
-    for (int64_t i = threadIdx.x; i < out.pieces; i += blockDim.x) to[i] = from[i];
+    for (CUDA_EACH(i, out.pieces)) to[i] = from[i];
+    __threadfence_system();
     __syncthreads();
-    if (threadIdx.x) return;
+    if (threadIdx.x || atomicAdd(out.counter + 1, 1) != (int)gridDim.x - 1) return;
+    out.counter[1] = 0;
     *in.counter = (*in.counter + 1) % in.slots;
     *out.counter = (*out.counter + 1) % out.slots;
-    __threadfence_system();
 }
 
 static status launch_arrive(const step *s, queue *q)
@@ -34,7 +35,9 @@ static status launch_arrive(const step *s, queue *q)
 static status launch_leave(const step *s, queue *q)
 {
     void *const *pair = (void *const *)s->prepared; /* staging_pair */
-    leave<<<1, 32, 0, q->stream>>>(*staging_places(pair[0]), *staging_places(pair[1]));
+    const staged *in = staging_places(pair[0]), *out = staging_places(pair[1]);
+    unsigned threads = out->pieces < CUDA_THREADS ? 32 : CUDA_THREADS, blocks = cuda_blocks(out->pieces);
+    leave<<<blocks < 128 ? blocks : 128, threads, 0, q->stream>>>(*in, *out);
     return INGOT_OK;
 }
 

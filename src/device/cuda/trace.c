@@ -39,13 +39,26 @@ static void record(const char *name, bool is_copy, int lane, uint64_t begin, uin
     (void)ARRAY_PUSH(&cupti.recorded.events, e);
 }
 
-static const char *copy_name(uint8_t kind)
+/* "_Z6arrive6staged" is arrive: the name, without the types of its arguments. */
+static void record_kernel(const CUpti_ActivityKernel10 *k)
 {
-    switch (kind) {
-    case CUPTI_ACTIVITY_MEMCPY_KIND_HTOD: return "copy host to device";
-    case CUPTI_ACTIVITY_MEMCPY_KIND_DTOH: return "copy device to host";
-    default: return "copy within the device";
+    char plain[96];
+    int length = 0, digits = 0;
+    const char *name = k->name ? k->name : "kernel";
+    if (sscanf(name, "_Z%d%n", &length, &digits) == 1 && length > 0 && strlen(name + digits) >= (size_t)length) {
+        snprintf(plain, sizeof plain, "%.*s", length, name + digits);
+        name = plain;
     }
+    record(name, false, (int)k->streamId, k->start, k->end);
+}
+
+static void record_copy(const CUpti_ActivityMemcpy6 *m)
+{
+    bool in = m->copyKind == CUPTI_ACTIVITY_MEMCPY_KIND_HTOD, out = m->copyKind == CUPTI_ACTIVITY_MEMCPY_KIND_DTOH;
+    record(in    ? "copy host to device"
+           : out ? "copy device to host"
+                 : "copy within the device",
+           in || out, (int)m->streamId, m->start, m->end);
 }
 
 static void CUPTIAPI take_buffer(CUcontext context, uint32_t stream, uint8_t *buffer, size_t size, size_t valid)
@@ -53,16 +66,10 @@ static void CUPTIAPI take_buffer(CUcontext context, uint32_t stream, uint8_t *bu
     (void)context, (void)stream, (void)size;
     CUpti_Activity *at = NULL;
     while (cupti.next(buffer, valid, &at) == CUPTI_SUCCESS) {
-        if (at->kind == CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL) {
-            const CUpti_ActivityKernel10 *k = (const void *)at;
-            record(k->name ? k->name : "kernel", false, (int)k->streamId, k->start, k->end);
-        } else if (at->kind == CUPTI_ACTIVITY_KIND_MEMCPY) {
-            const CUpti_ActivityMemcpy6 *m = (const void *)at;
-            record(copy_name(m->copyKind), true, (int)m->streamId, m->start, m->end);
-        } else if (at->kind == CUPTI_ACTIVITY_KIND_MEMSET) {
-            const CUpti_ActivityMemset4 *m = (const void *)at;
-            record("fill", true, (int)m->streamId, m->start, m->end);
-        }
+        const CUpti_ActivityMemset4 *fill = (const void *)at;
+        if (at->kind == CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL) record_kernel((const void *)at);
+        if (at->kind == CUPTI_ACTIVITY_KIND_MEMCPY) record_copy((const void *)at);
+        if (at->kind == CUPTI_ACTIVITY_KIND_MEMSET) record("fill", false, (int)fill->streamId, fill->start, fill->end);
     }
     free(buffer);
 }

@@ -26,6 +26,13 @@ __device__ __forceinline__ unsigned shared_address(const void *p)
     return (unsigned)__cvta_generic_to_shared(p);
 }
 
+// The tiles of a block begin at a multiple of 1024 bytes, wherever its shared memory does.
+template <typename TILES> __device__ __forceinline__ TILES &tiles_in_memory()
+{
+    extern __shared__ __align__(1024) unsigned char memory[];
+    return *reinterpret_cast<TILES *>(memory + (-shared_address(memory) & 1023));
+}
+
 // 16 bytes from global to shared memory, without the threads' registers; zeros when not `valid`.
 __device__ __forceinline__ void copy_async(void *to, const void *from, bool valid)
 {

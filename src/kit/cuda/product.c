@@ -88,7 +88,7 @@ static int pick_proposal(const product_shape *p, const struct device_caps *caps,
     static const tile_ids bias = {CUBLASLT_MATMUL_TILE_128x128}, kept = {CUBLASLT_MATMUL_TILE_96x128};
     double tiles = (double)p->m * (double)p->n * (double)MAX(p->batch, 1) / (128 * 128);
     if (caps->major != 9 || p->in == INGOT_F32 || p->k > SHORT_SUM || tiles < 4 * caps->multiprocessors) return 0;
-    if (p->adds || p->end == PRODUCT_GELU_GRAD) return 0;
+    if ((p->adds && p->end != PRODUCT_BIAS) || p->end == PRODUCT_GELU_GRAD) return 0; /* measured with a bias only */
     if (p->end == PRODUCT_GELU_KEPT) return first_with_tile(kept, found, count);
     return first_with_tile(p->end == PRODUCT_PLAIN ? plain : bias, found, count);
 }

@@ -148,13 +148,6 @@ static inline bool attention_fits(shape q)
     return q.dim[3] <= 128 && q.dim[0] <= 65535 && q.dim[2] <= 65535 && q.dim[1] < 1 << 30;
 }
 
-// The tiles of a block begin at a multiple of 1024 bytes, wherever its shared memory does.
-template <typename TILES> __device__ __forceinline__ TILES &tiles_in_memory()
-{
-    extern __shared__ __align__(1024) unsigned char memory[];
-    return *reinterpret_cast<TILES *>(memory + (-shared_address(memory) & 1023));
-}
-
 // A block for each BM tokens of each head, with TILES in shared memory.
 template <typename TILES, typename K, typename F>
 static void launch_tiles(K kernel, const F &f, int threads, int heads, int batch, queue *q)

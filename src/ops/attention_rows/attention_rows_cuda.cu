@@ -7,9 +7,10 @@
 
 enum { THREADS = 128, N = 8, MOST_SHARES = 32, MOST_DIM = 256 };
 
-template <typename T> __device__ __forceinline__ void load_row(float (&x)[N], const T *row, int column, const paged &p)
+template <typename T>
+__device__ __forceinline__ void load_row(float (&x)[N], const T *row, int column, const paged &p, bool wide)
 {
-    if (p.wide) {
+    if (wide) {
         if (column < p.dim) {
             pack<T, N> v = load_pack<N>(row + column);
 #pragma unroll
@@ -47,7 +48,7 @@ template <typename T, int G, int LANES> __global__ void __launch_bounds__(THREAD
     for (int g = 0; g < G; g++) {
         max[g] = -INFINITY;
         int head = g < heads ? first_head + g : first_head;
-        load_row<T>(q[g], (const T *)p.q + ((int64_t)row * p.heads + head) * p.dim, column, p);
+        load_row<T>(q[g], (const T *)p.q + row * p.q_row + head * p.q_head, column, p, p.q_wide);
     }
     for (int start = from; start < until; start += SETS) {
         int key = start + set;
@@ -56,8 +57,8 @@ template <typename T, int G, int LANES> __global__ void __launch_bounds__(THREAD
         float k[N] = {}, v[N] = {};
         if (slot >= 0) {
             int64_t at = (slot * p.kv_heads + kv) * p.dim;
-            load_row<T>(k, (const T *)p.k + at, column, p);
-            load_row<T>(v, (const T *)p.v + at, column, p);
+            load_row<T>(k, (const T *)p.k + at, column, p, p.wide);
+            load_row<T>(v, (const T *)p.v + at, column, p, p.wide);
         }
 #pragma unroll
         for (int g = 0; g < G; g++) {
@@ -209,6 +210,7 @@ static void number_stage(const step *s, const device_caps *caps, stage *to)
 static bool stage_of(const step *s, const device_caps *caps, stage_offer *o)
 {
     paged_shape a = paged_shape_of(s);
+    if (s->in[ROWS_Q].stride[1] != a.dim) return false; // heads side by side
     if (a.rows != 1 || a.dim % 8 || a.heads * a.dim > INT16_MAX || a.pool > INT32_MAX || a.sequences > INT16_MAX)
         return false;
     o->stage.kind = STAGE_ATTEND;
@@ -228,6 +230,7 @@ extern "C" const kernel_def attention_rows_cuda[] = {
      .level = LEVEL_BEST,
      .traits = KERNEL_WAITS,
      .match = match,
+     .wants = {STORAGE_LAST_CONTIGUOUS},
      .scratch = scratch,
      .launch = launch,
      .error = ERROR_SUM,

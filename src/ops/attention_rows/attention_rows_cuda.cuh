@@ -13,7 +13,8 @@ struct paged {
     int64_t pool;
     int rows, heads, kv_heads, group, dim, sequences, pages, page_size, shares, head_groups;
     float scale;
-    bool wide; // rows are whole packs of 8 elements
+    int64_t q_row, q_head; // between rows and heads of q, which may be a part of a longer row
+    bool wide, q_wide;     // rows are whole packs of 8 elements; of q as well
 };
 
 static inline paged paged_of(const step *s)
@@ -26,7 +27,10 @@ static inline paged paged_of(const step *s)
     p.dim = (int)a.dim, p.sequences = (int)a.sequences, p.pages = (int)a.pages, p.page_size = (int)a.page_size;
     p.shares = p.head_groups = 1;
     p.scale = a.scale;
+    const tensor *q = &s->in[ROWS_Q];
+    p.q_row = q->stride[0], p.q_head = q->stride[1];
     p.wide = a.dim % 8 == 0;
+    p.q_wide = p.wide && p.q_row % 8 == 0 && p.q_head % 8 == 0 && q->byte_offset % 16 == 0;
     return p;
 }
 
@@ -46,5 +50,9 @@ __device__ __forceinline__ int keys_of_row(const paged &p, int row)
     keys = keys < most ? keys : most;
     return keys < 0 ? 0 : keys;
 }
+
+// Prompts by mma (prompt_rows_cuda.cu), and whether that takes a node: what others fall back to.
+bool prompt_rows_match(const node *n, const device_caps *caps);
+status prompt_rows_by_warps(const step *s, queue *q);
 
 #endif

@@ -35,7 +35,7 @@ template <typename T, int WIDTH, int BLOCKS> __global__ void __launch_bounds__(T
     auto &t = *reinterpret_cast<prompt_tiles<T, WIDTH> *>(memory);
     int head = blockIdx.y, lane = threadIdx.x % 32, row = (int)threadIdx.x / 32 * 16;
     int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * BM; // long rows first, mostly
-    rows_in<T> q = {(const T *)p.q + (int64_t)head * p.dim, (int64_t)p.heads * p.dim, p.rows, p.dim, true};
+    rows_in<T> q = {(const T *)p.q + head * p.q_head, p.q_row, p.rows, p.dim, p.q_wide};
     load_tile<BM, WIDTH, THREADS>(t.q, q, first);
     copy_commit();
     for (int i = threadIdx.x; i < BM; i += THREADS) {
@@ -110,7 +110,7 @@ template <typename T> static void launch_type(const paged &p, queue *q)
         launch_width<T, 128, 2>(p, q);
 }
 
-static status launch(const step *s, queue *q)
+status prompt_rows_by_warps(const step *s, queue *q)
 {
     paged p = paged_of(s);
     if (s->in[ROWS_Q].dtype == INGOT_BF16)
@@ -121,7 +121,7 @@ static status launch(const step *s, queue *q)
 }
 
 // Where there are many rows for each sequence that the table could hold: rows of a batch that is decoded are one each.
-static bool match(const node *n, const device_caps *caps)
+bool prompt_rows_match(const node *n, const device_caps *caps)
 {
     shape q = n->in[ROWS_Q]->shape, table = n->in[ROWS_BLOCK_TABLE]->shape;
     const attention_rows_attrs *a = ATTRS_OF(attention_rows_attrs, n);
@@ -136,8 +136,9 @@ extern "C" const kernel_def prompt_rows_cuda[] = {
     {.op = &op_attention_rows_def,
      .name = "attention_rows.mma",
      .level = LEVEL_BEST,
-     .match = match,
-     .launch = launch,
+     .match = prompt_rows_match,
+     .wants = {STORAGE_LAST_CONTIGUOUS},
+     .launch = prompt_rows_by_warps,
      .error = ERROR_SUM},
     {},
 };

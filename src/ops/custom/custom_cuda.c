@@ -54,9 +54,12 @@ static status compile(context *ctx, const ingot_custom_def *def, const device_ca
     if (failed != INGOT_ERROR_DEVICE) return failed;
     text why = {0};
     text_puts(&why, ingot_message(ctx));
-    ingot_fail(ctx, INGOT_ERROR_ARGUMENT,
-               "custom op %s: its CUDA source must define extern \"C\" __global__ void %s(const ingot_call call). %s",
-               def->name, def->name, why.at ? why.at : "");
+    ingot_fail(
+        ctx, INGOT_ERROR_ARGUMENT,
+        strstr(why.at ? why.at : "", "finding a kernel")
+            ? "custom op %s: its CUDA source must define extern \"C\" __global__ void %s(const ingot_call call); %s"
+            : "custom op %s: the CUDA source of %s: %s",
+        def->name, def->name, why.at ? why.at : "");
     text_free(&why);
     return INGOT_ERROR_ARGUMENT;
 }

@@ -56,13 +56,20 @@ __global__ void __launch_bounds__(ROWS * 32)
     parts[blockIdx.y * (int64_t)columns + column] = all;
 }
 
-__global__ void add_parts(float *y, const float *parts, int count, int columns)
+// The parts' sums: 32 columns a block, ROWS threads share a column.
+__global__ void __launch_bounds__(ROWS * 32) add_parts(float *y, const float *parts, int count, int columns)
 {
     wait_for_inputs();
-    int column = blockIdx.x * blockDim.x + threadIdx.x;
-    if (column >= columns) return;
+    __shared__ float shares[ROWS][32];
+    int column = blockIdx.x * 32 + threadIdx.x;
     float sum = 0;
-    for (int i = 0; i < count; i++) sum += parts[i * (int64_t)columns + column];
+    if (column < columns)
+#pragma unroll 4
+        for (int i = threadIdx.y; i < count; i += ROWS) sum += parts[i * (int64_t)columns + column];
+    shares[threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.y || column >= columns) return;
+    for (int i = 1; i < ROWS; i++) sum += shares[i][threadIdx.x];
     y[column] = sum;
 }
 
@@ -172,8 +179,8 @@ static status launch_grad(const step *s, queue *q)
         grad_and_sums<<<grid, ROWS * 32, 0, q->stream>>>((T *)s->out[0].data, (const T *)s->in[2].data, of_parts, rows,
                                                          columns, each);
     });
-    add_parts<<<(columns + 127) / 128, 128, 0, q->stream>>>((float *)s->out[LINEAR_GELU_GRAD_SUMS].data, of_parts,
-                                                            (int)parts, columns);
+    add_parts<<<(unsigned)(columns + 31) / 32, dim3(32, ROWS), 0, q->stream>>>(
+        (float *)s->out[LINEAR_GELU_GRAD_SUMS].data, of_parts, (int)parts, columns);
     return INGOT_OK;
 }
 

@@ -59,7 +59,7 @@ static bool match(const node *n, const device_caps *caps)
     if (caps->major != 9 || !match_f32(n, caps) || n->in[1]->shape.rank != 2) return false;
     if (n->op == &op_matmul_def && n->in[0]->shape.rank != 2) return false;
     sides s = sides_of(n);
-    if (s.m <= 8 && !s.turn_a) return false; // matmul.rows reads the matrix once, and goes into persistent launches
+    if (s.m <= 8 && !s.turn_a) return false; // matmul.rows reads the matrix once
     if ((s.turn_a && s.m % 8) || s.n % 8 || s.k % 8 || small_parts(s.k) > SMALL_PARTS) return false;
     return (double)s.m * (double)s.n * (double)s.k <= 1.5e8 && s.m <= 1 << 20;
 }
