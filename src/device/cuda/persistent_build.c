@@ -6,6 +6,8 @@
  */
 #include "device/cuda/persistent_build.h"
 
+#include "ops/matmul/products_stage_cuda.h"
+#include "ops/pointwise/pointwise_stage_cuda.h"
 #include "ops/rope/rope_stage_cuda.h"
 
 static int64_t most_of_slice(const stage_builder *b, int64_t count)
@@ -154,10 +156,10 @@ static bool join_product(stage_builder *b, const step *s, const stage_offer *o)
 {
     stage *last = b->stages ? &b->intervals.at[b->intervals.count - 1].stages[b->stages - 1] : NULL;
     if (o->stage.kind != STAGE_PRODUCTS || !last || last->kind != STAGE_PRODUCTS || last->count != o->stage.count ||
-        last->operand[0].at != s->in[0].data || last->number[4] == STAGE_SIDE_BY_SIDE ||
+        last->operand[0].at != s->in[0].data || last->number[PRODUCTS_MATRICES] == STAGE_SIDE_BY_SIDE ||
         b->tiles + tiles_of(b, o->weights) > STAGE_WORK / 4 || stage_need_of_outputs(b, s, o) != NEED_NOTHING)
         return false;
-    int at = last->number[4]++;
+    int at = last->number[PRODUCTS_MATRICES]++;
     last->number[at] = (int32_t)o->weights->shape.dim[0];
     note_touched(b, s, o);
     place_outputs(b, s, o, last, b->stages - 1, at);
@@ -171,7 +173,7 @@ static bool join_rope(stage_builder *b, const step *s, const stage_offer *o)
     stage to = o->stage;
     if (to.kind != STAGE_ROPE || !last || last->kind != STAGE_ROPE || last->number[ROPE_MORE_HEADS] ||
         last->operand[1].at != s->in[1].data || last->operand[2].at != s->in[2].data ||
-        memcmp(last->number + 2, to.number + 2, sizeof to.number - 2 * sizeof *to.number) ||
+        memcmp(last->number + ROPE_DIM, to.number + ROPE_DIM, sizeof to.number - ROPE_DIM * sizeof *to.number) ||
         stage_need_of_outputs(b, s, o) != NEED_NOTHING ||
         stage_find_inputs(b, s, o, &to) > (last->sync ? NEED_SYNC : NEED_NOTHING) ||
         b->whole + stage_whole_bytes(s, o, &to) > STAGE_AT_WHOLE + STAGE_WHOLE_BYTES)
@@ -226,9 +228,9 @@ static void add_stage(stage_builder *b, const step *s, const stage_offer *o, nee
     for (int i = 0; i < b->stages; i++)
         if (uses_work(stages[i].kind) && uses_work(to.kind)) n = NEED_SYNC;
     to.sync = n != NEED_NOTHING;
-    if (to.kind == STAGE_POINTWISE) to.number[0] = code_at(b, o);
+    if (to.kind == STAGE_POINTWISE) to.number[POINTWISE_FIRST] = code_at(b, o);
     if (to.kind == STAGE_PRODUCTS && to.operand[0].local == STAGE_GLOBAL) {
-        to.number[5] = (int32_t)b->whole;
+        to.number[PRODUCTS_COPY] = (int32_t)b->whole;
         b->whole += (uint32_t)stage_rounded(to.count * ingot_dtype_bytes(s->in[0].dtype));
     }
     b->counted = MAX(b->counted, o->counted);

@@ -30,7 +30,7 @@ template <typename T> __device__ __forceinline__ void run_stage(const stage &s, 
     }
 }
 
-// What lies in memory since before the launch and is read right after the barrier.
+// What lies in memory since before the launch: asked for while the interval waits for other blocks.
 template <typename T> __device__ __forceinline__ void fetch_stage(const stage &s, const stage_block &b, int thread)
 {
     switch (s.kind) {

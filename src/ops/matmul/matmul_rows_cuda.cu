@@ -3,6 +3,7 @@
 #include "kit/cuda/stage.h"
 #include "kit/cuda/values.cuh"
 #include "ops/matmul/matmul.h"
+#include "ops/matmul/products_stage_cuda.h"
 
 enum { WARPS = 4, MOST_ROWS = 8 };
 
@@ -119,8 +120,8 @@ static bool stage_of(const step *s, const device_caps *, stage_offer *o)
     o->stage.inputs = o->stage.outputs = 1;
     o->stage.count = p.k;
     o->stage.number[0] = (int32_t)p.n;
-    o->stage.number[STAGE_SIDE_BY_SIDE] = 1;
-    o->stage.number[STAGE_SIDE_BY_SIDE + 2] = stage_shift(p.k * ingot_dtype_bytes(s->in[0].dtype) / 16);
+    o->stage.number[PRODUCTS_MATRICES] = 1;
+    o->stage.number[PRODUCTS_SHIFT] = stage_shift(p.k * ingot_dtype_bytes(s->in[0].dtype) / 16);
     o->dtype = s->in[0].dtype;
     o->spread = STAGE_SLICED;
     o->weights = &s->in[1];

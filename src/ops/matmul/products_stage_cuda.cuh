@@ -5,9 +5,7 @@
 #define OPS_MATMUL_PRODUCTS_STAGE_CUDA_CUH
 
 #include "kit/cuda/stage.cuh"
-
-// operand 0 is x, operands STAGE_INPUTS + j the results of the matrices; number[j] their rows.
-enum { PRODUCTS_MATRICES = STAGE_SIDE_BY_SIDE, PRODUCTS_COPY, PRODUCTS_SHIFT };
+#include "ops/matmul/products_stage_cuda.h"
 
 template <typename T> __device__ __forceinline__ float dot_pack(const char *x, const char *w)
 {

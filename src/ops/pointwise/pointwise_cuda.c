@@ -5,6 +5,7 @@
 #include "kit/cuda/nvrtc.h"
 #include "kit/cuda/stage.h"
 #include "ops/pointwise/pointwise.h"
+#include "ops/pointwise/pointwise_stage_cuda.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -291,12 +292,12 @@ static bool stage_inputs(const step *s, int64_t count, stage_offer *o)
         if (!is_float(&s->in[i], &o->dtype) || (elements != 1 && (elements != count || !is_one_run(&s->in[i]))))
             return false;
         if (elements == count) o->sliced |= 1u << i;
-        if (elements == 1) o->stage.number[6] |= 1 << i;
+        if (elements == 1) o->stage.number[POINTWISE_SCALARS] |= 1 << i;
     }
     return true;
 }
 
-/* number[0] is the device's: where it keeps the instructions. */
+/* POINTWISE_FIRST is the device's: where it keeps the instructions. */
 static bool stage_of(const step *s, const device_caps *caps, stage_offer *o)
 {
     const pw_program *p = s->node->attrs;
@@ -309,12 +310,12 @@ static bool stage_of(const step *s, const device_caps *caps, stage_offer *o)
     if (!stage_inputs(s, count, o)) return false;
     for (int i = 0; i < p->count; i++)
         o->code[i] = (stage_code){p->code[i].code, p->code[i].a, p->code[i].b, p->code[i].c, (float)p->code[i].value};
-    for (int i = 0; i < p->outputs; i++) o->stage.number[2 + i] = p->result[i];
+    for (int i = 0; i < p->outputs; i++) o->stage.number[POINTWISE_RESULT + i] = p->result[i];
     o->code_count = p->count;
     o->stage.kind = STAGE_POINTWISE;
     o->stage.inputs = (uint8_t)s->inputs, o->stage.outputs = (uint8_t)p->outputs;
     o->stage.count = (int32_t)count;
-    o->stage.number[1] = p->count;
+    o->stage.number[POINTWISE_COUNT] = p->count;
     o->spread = STAGE_SLICED;
     return true;
 }

@@ -5,6 +5,7 @@
 
 #include "kit/cuda/stage.cuh"
 #include "ops/pointwise/pointwise.h"
+#include "ops/pointwise/pointwise_stage_cuda.h"
 
 #define pw_if(c)              ((c) ? 1.0f : 0.0f)
 #define pw_select(c, yes, no) ((c) ? (yes) : (no))
@@ -58,18 +59,16 @@ template <typename T>
 __device__ __forceinline__ float pw_input(const stage &s, const stage_block &b, int i, int c, stage_slice slice)
 {
     const stage_operand &o = s.operand[i];
-    return element<T>(operand_at(b, o, slice.first), o.dtype, s.number[6] >> i & 1 ? 0 : c);
+    return element<T>(operand_at(b, o, slice.first), o.dtype, s.number[POINTWISE_SCALARS] >> i & 1 ? 0 : c);
 }
 
-// number[0]: the first instruction, number[1]: how many, number[2 + o]: the slot of output o, number[6]: bit i: input i is
-// one element for all.
 template <typename T> __device__ __forceinline__ void stage_pointwise(const stage &s, stage_block &b)
 {
-    const stage_code *code = (const stage_code *)(b.memory + STAGE_AT_CODE) + s.number[0];
+    const stage_code *code = (const stage_code *)(b.memory + STAGE_AT_CODE) + s.number[POINTWISE_FIRST];
     stage_slice slice = slice_of(b, s.count);
-    int inputs = s.inputs, count = s.number[1], c = slice.first + (int)threadIdx.x;
+    int inputs = s.inputs, count = s.number[POINTWISE_COUNT], c = slice.first + (int)threadIdx.x;
     if (c >= slice.end) return;
-    if (inputs <= 2 && count >= 1 && count <= 3 && s.outputs == 1 && s.number[2] == inputs + count - 1) {
+    if (inputs <= 2 && count >= 1 && count <= 3 && s.outputs == 1 && s.number[POINTWISE_RESULT] == inputs + count - 1) {
         stage_writer<T> y(b, s.operand[STAGE_INPUTS], slice);
 #pragma unroll 1
         for (; c < slice.end; c += STAGE_THREADS) {
@@ -88,7 +87,7 @@ template <typename T> __device__ __forceinline__ void stage_pointwise(const stag
             slot[inputs + i] = pw_run(code[i], slot[code[i].a], slot[code[i].b], slot[code[i].c]);
 #pragma unroll 1
         for (int o = 0; o < s.outputs; o++)
-            stage_writer<T>(b, s.operand[STAGE_INPUTS + o], slice)(c, slot[s.number[2 + o]]);
+            stage_writer<T>(b, s.operand[STAGE_INPUTS + o], slice)(c, slot[s.number[POINTWISE_RESULT + o]]);
     }
 }
 
