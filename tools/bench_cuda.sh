@@ -101,7 +101,7 @@ attention() { # NAME SHAPE BATCH CONTEXT HEADS DIM WANTED-FORWARD WANTED-BACKWAR
 }
 attention d64 64x1024x12x64 64 1024 12 64 278 177
 attention d128 4x4096x32x128 4 4096 32 128 413 325
-ours infer bench infer --preset llama-1b,smollm2-135m -p 4096 -n 128 --dtype bfloat16
+ours infer bench infer --preset llama-1b,smollm2-135m -p 4096 -n 128 --no-uncached --dtype bfloat16
 row 'decode batch 1, Llama 1B bf16, tok/s' '1,730' "$(field infer median_ts 2)" '' 1200 more decode-llama-1b
 row 'decode batch 1, SmolLM2-135M bf16, tok/s' '15,900' "$(field infer median_ts 4)" '' 2500 more decode-smollm2-135m
 row 'prefill 4096 tokens, Llama 1B bf16, tok/s' 'about 318,000' "$(field infer median_ts 1)" '' 160000 more prefill-llama-1b
