@@ -20,7 +20,8 @@ def say(name, value, unit, what):
     print(f"{name} {value:.4g} {unit} | {what}", flush=True)
 
 
-def graph_us(call, calls=20, replays=30):
+def graph_of(call, calls=20):
+    """A function that says the microseconds of one call, from replays of a graph of some."""
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
         for _ in range(3):
@@ -30,40 +31,54 @@ def graph_us(call, calls=20, replays=30):
     with torch.cuda.graph(graph):
         for _ in range(calls):
             call()
-    times = []
-    for _ in range(replays):
+
+    def replay():
         begin, end = torch.cuda.Event(True), torch.cuda.Event(True)
         begin.record()
         graph.replay()
         end.record()
         end.synchronize()
-        times.append(begin.elapsed_time(end) * 1e3 / calls)
-    return statistics.median(times)
+        return begin.elapsed_time(end) * 1e3 / calls
+    return lambda: statistics.median(replay() for _ in range(30))
 
 
 def forms(name, f, compiled):
-    return [(name, f), (f"{name}-compiled", torch.compile(f))] if compiled else [(name, f)]
+    return [(name, f), (f"{name}-compiled", torch.compile(f, dynamic=False))] if compiled else [(name, f)]
+
+
+def norm_of(w):
+    return lambda x: F.rms_norm(x, w.shape, w, 1e-5)
+
+
+def adapted_of(w, a, b):
+    return lambda x: F.linear(x, w) + 2 * F.linear(F.linear(x, a), b)
 
 
 def rows(compiled):
+    graphs = []
     for size, shape in (("small", (128, 1024)), ("large", (65536, 4096))):
         x, w = torch.randn(shape, device="cuda", dtype=torch.bfloat16), torch.randn(shape[1], device="cuda", dtype=torch.bfloat16)
-        ops = forms("softmax", lambda x: F.softmax(x, -1), compiled) + \
-            forms("rms_norm", lambda x: F.rms_norm(x, (shape[1],), w, 1e-5), compiled)
-        for name, f in ops:
-            us = graph_us(lambda: f(x), calls=20 if size == "small" else 3)
-            if size == "small":
-                say(f"{name}-small", us, "us", f"{shape}, in a graph of 20")
-            else:
-                say(f"{name}-large", 4e-6 * x.numel() / us, "TB/s", f"{shape}, {us:.1f} us")
+        for name, f in forms("softmax", lambda x: F.softmax(x, -1), compiled) + forms("rms_norm", norm_of(w), compiled):
+            graphs.append((name, size, shape, graph_of(lambda f=f, x=x: f(x), calls=20 if size == "small" else 3)))
+    yield
+    for name, size, shape, measure in graphs:
+        us = measure()
+        if size == "small":
+            say(f"{name}-small", us, "us", f"{shape}, in a graph of 20")
+        else:
+            say(f"{name}-large", 4e-6 * shape[0] * shape[1] / us, "TB/s", f"{shape}, {us:.1f} us")
 
 
 def lora(compiled):
+    graphs = []
     for dtype in (torch.bfloat16, torch.float32):
         x, w, a, b = (torch.randn(s, device="cuda", dtype=dtype) for s in ((128, 512), (512, 512), (8, 512), (512, 8)))
         name = "lora_linear" if dtype == torch.bfloat16 else "lora_linear-float32"
-        for name, f in forms(name, lambda x: F.linear(x, w) + 2 * F.linear(F.linear(x, a), b), compiled):
-            say(name, graph_us(lambda: f(x)), "us", f"128x512x512, rank 8, {dtype}, in a graph of 20")
+        for name, f in forms(name, adapted_of(w, a, b), compiled):
+            graphs.append((name, dtype, graph_of(lambda f=f, x=x: f(x))))
+    yield
+    for name, dtype, measure in graphs:
+        say(name, measure(), "us", f"128x512x512, rank 8, {dtype}, in a graph of 20")
 
 
 def timed(f):
@@ -96,11 +111,21 @@ def attention():
                 print(f"# NOT MEASURED: {name}, {size}: {str(e).splitlines()[0][:120]}", flush=True)
 
 
+def measured(compiled):
+    """Compiles and captures, yields once, then measures all."""
+    parts = [rows(compiled), lora(compiled)]
+    for part in parts:
+        next(part)
+    yield
+    attention()
+    for part in parts:
+        next(part, None)
+
+
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--compile", action="store_true")
     options = options.parse_args()
     print(f"# {torch.cuda.get_device_name()}, torch {torch.__version__}", flush=True)
-    attention()
-    rows(options.compile)
-    lora(options.compile)
+    for _ in measured(options.compile):
+        pass

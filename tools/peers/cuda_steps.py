@@ -322,6 +322,11 @@ def prefill(torch, name, options, shape):
     say(name, 4096e3 / ms, "tok/s", f"{shape} bfloat16, a prompt of 4096 tokens, logits of the last, torch.compile, no cache kept")
 
 
+@work("ops")
+def ops(torch, name, options):
+    yield from importlib.import_module("cuda_ops").measured(compiled=True)
+
+
 # ---- processes ----
 
 def one_work(name, options, ready, turn):
@@ -345,13 +350,13 @@ def one_work(name, options, ready, turn):
 
 
 def main():
-    usual = [name for name in WORKS if "autotune" not in name]
+    usual = [name for name in WORKS if name not in ("gpt2-cudnn", "gpt2-autotune", "tiny-reduce-overhead")]
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--only", default=",".join(usual), help=f"of {', '.join(WORKS)}")
+    options.add_argument("--only", default=",".join(usual), help=f"of {', '.join(WORKS)}; all of them: all")
     options.add_argument("--together", action="store_true", help="compile all side by side, then time one after the other")
     options.add_argument("--autotune", action="store_true", help="inductor's coordinate descent for decode: minutes")
     options = options.parse_args()
-    names = options.only.split(",")
+    names = list(WORKS) if options.only == "all" else options.only.split(",")
     for name in names:
         if name not in WORKS:
             raise SystemExit(f"there is no {name}; there are {', '.join(WORKS)}")
