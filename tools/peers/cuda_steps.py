@@ -14,6 +14,7 @@ gpt-fast's: a static cache of 256 positions, bfloat16 weights, torch.compile, on
 import argparse
 import importlib
 import multiprocessing
+import os
 import statistics
 import time
 
@@ -360,6 +361,8 @@ def main():
     for name in names:
         if name not in WORKS:
             raise SystemExit(f"there is no {name}; there are {', '.join(WORKS)}")
+    if options.together:  # every process brings compilers of its own
+        os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "4")
     context = multiprocessing.get_context("spawn")
     running = []
     for name in names:
