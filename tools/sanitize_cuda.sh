@@ -14,6 +14,7 @@ line=$("$ingot" devices --quiet | grep '^cuda') || line='this build knows no cud
 processes=${JOBS:-4} # racecheck of attention takes gigabytes of the host each
 slice=${SLICE:-12} # ops of one process
 ops=${OPS:-$("$ingot" devices --kernels --device cuda --quiet | awk 'NR > 1 && /^[a-z]/ { print $1 }')}
+[[ $ops ]] || { echo "FAILED: $ingot devices --kernels --device cuda lists no op"; exit 1; }
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 watch() { # TOOL DTYPE OPS: initcheck cannot see what bulk copies of a multiprocessor (TMA) write

@@ -301,10 +301,12 @@ status device_alloc(device *d, int64_t bytes, allocation *out)
                        format_bytes(most, (uint64_t)d->most_bytes), format_bytes(had, (uint64_t)(taken - bytes)),
                        format_bytes(wanted, (uint64_t)bytes));
     if (!s) s = d->def->alloc(d, bytes, out);
-    if (s)
+    if (s) {
+        *out = (allocation){0}; /* what has bytes is given back, and would be counted again */
         device_count(&d->taken_bytes, -bytes);
-    else
+    } else {
         device_count(&d->counts.allocations, 1);
+    }
     return s;
 }
 

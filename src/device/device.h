@@ -1,5 +1,5 @@
-/* What a device is: the whole contract for a backend. Fourteen functions, a table of kernels, and six functions more for
- * one that works on while its host does something else.
+/* What a device is: the whole contract for a backend. Fourteen functions and a table of kernels; of what may be NULL besides,
+ * staging is for one that works on while its host does something else, launch_of and trace for those who look on.
  *
  * Memory is handed out as allocations; a tensor names one and an offset. Errors stick: after a failed launch every call
  * returns the first error, with the kernel's name, until the device is closed. Several devices may be open at once, and

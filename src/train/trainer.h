@@ -1,4 +1,4 @@
-/* A run in the making: what trainer.c, resume.c and evaluate.c share. */
+/* A run in the making: what trainer.c, loop.c, fits.c and settings.c share. */
 #ifndef TRAIN_TRAINER_H
 #define TRAIN_TRAINER_H
 

@@ -20,6 +20,7 @@ for dtype in float32 bfloat16 float16; do
     echo "$dtype beside the cpu's float32: $(awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i }
         NR == 3 { print "last loss " $at["\"loss\""] ", most apart " $at["\"apart\""] }' curves.csv | tr -d '"')"
     apart=$(awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == "\"apart\"") at = i } NR == 3 { print $at }' curves.csv | tr -d '"')
+    [[ $apart =~ ^[0-9] ]] || fail "$dtype: curves gave no distance: '$apart'"
     most=0.05
     [[ $dtype == float32 ]] || most=0.15
     near 1 "$(awk -v a="$apart" 'BEGIN { print 1 + a }')" $most || fail "$dtype: losses are $apart apart, $most is the most"

@@ -337,6 +337,8 @@ static void test_limits(void **state)
     d = open_device(NULL);
     assert_int_equal(device_alloc(d, INT64_C(1) << 50, &a), INGOT_ERROR_MEMORY);
     printf("a buffer of 1 PB: %s\n", ingot_message(ctx));
+    assert_int_equal(a.bytes, 0);
+    assert_int_equal(d->taken_bytes, 0);
     s = open_stepper(d, &n, false, 2); /* and the device goes on */
     OK(run_steps(s, &all, 3, losses));
     ingot_stepper_free(s);

@@ -31,7 +31,7 @@ static const kernel_def *const kernels[] = {
     NULL,
 };
 
-/* Fewer steps are not worth a launch that waits for itself. */
+/* The least steps in a row that are one launch where nobody says how many; 0: none are. */
 enum { PERSISTENT_STEPS = 0 };
 
 status gpu_stick(device *d, status s)
