@@ -59,8 +59,9 @@ static const option run_lines[] = {
     {"eval-batches", INT_AT(train_options, eval_batches), "N", "batches of an evaluation; 0: the whole split",
      .initial = "40", .range = AT_LEAST(0)},
     {"ahead", INT_AT(train_options, ahead), "K",
-     "steps handed to the device before the loss of the one in front of them is known; the same bits",
-     .initial_help = "2 where the device works by itself, else 0", .initial = "-1", .range = BETWEEN(-1, 8)},
+     "steps handed to the device before the loss of the one in front of them is known; the same bits; -1: 2 where the "
+     "device works by itself, else 0",
+     .initial = "-1", .range = BETWEEN(-1, 8)},
     {"log-every", INT_AT(train_options, log_every), "N", "steps between lines on the screen", .initial = "1",
      .range = AT_LEAST(1)},
     {"log-jsonl", STRING_AT(train_options, log_jsonl), "FILE", "a JSON line a step, beside the run's own log.jsonl"},

@@ -1,4 +1,4 @@
-/* A run in the making: what trainer.c, loop.c, fits.c and settings.c share. */
+/* A run in the making: what trainer.c, loop.c, fits.c, evaluate.c and settings.c share. */
 #ifndef TRAIN_TRAINER_H
 #define TRAIN_TRAINER_H
 
@@ -35,6 +35,12 @@ status trainer_settings(ingot_trainer *t, json_t **out);
 /* Says in the log what differs from those that the run was begun with. */
 void trainer_compare_settings(ingot_trainer *t, const json_t *before);
 
-status trainer_check_memory(ingot_trainer *t);
+/* fits.c */
+ingot_task trainer_task(ingot_trainer *t);
+status trainer_plan(ingot_trainer *t, ingot_train_memory *out);
+status trainer_check_memory(ingot_trainer *t); /* fills t->memory; what would fit is in the message */
+
+/* evaluate.c: `batches` of them, 0: all. */
+status evaluate_split(ingot_stepper *s, feed *f, int64_t batches, ingot_evaluation *out);
 
 #endif
