@@ -8,13 +8,6 @@
 
 #include <stdio.h>
 
-static bool is_updated(const build *b, const value *state)
-{
-    for (const node *n = b->first; n; n = n->after)
-        if ((n->op->traits & OP_UPDATE) && n->in[0] == state) return true;
-    return false;
-}
-
 /* Streams of Philox from here on round groups; a model's own begin at 0. */
 enum { ROUNDING_STREAM = 0x40000000 };
 
@@ -68,7 +61,7 @@ status derive_states(ingot_program *p)
         if (n->op != &op_cast_def || !value_is_state(n->in[0])) continue;
         const source_attrs *from = n->in[0]->node->attrs;
         if (n->in[0]->dtype == INGOT_F32 && dtype_is_narrow(n->out[0]->dtype) && from->group && *from->group &&
-            !is_updated(p->graph, n->in[0]))
+            !value_is_updated(p->graph, n->in[0]))
             TRY(derive(p, n));
     }
     return INGOT_OK;
@@ -89,7 +82,7 @@ status derive_note_groups(ingot_program *p)
         const store_state *state = store_find(p->store, v->name);
         store_group *g = state ? store_group_of(p->store, state) : NULL;
         if (!g) continue;
-        bool updated = is_updated(b, v), reads = g->master && !updated;
+        bool updated = value_is_updated(b, v), reads = g->master && !updated;
         if (updated && !is_known(p->updates.at, p->updates.count, g) && !ARRAY_PUSH(&p->updates, g))
             return fail_memory(p->device->ctx, "a program", sizeof g);
         if (reads && !is_known(p->derived.at, p->derived.count, g) && !ARRAY_PUSH(&p->derived, g))

@@ -31,13 +31,6 @@ status join_products(ingot_store *s, build *b)
     return s->device->joins ? pass_join(b, &(neighbours){follows, s}) : INGOT_OK;
 }
 
-static bool is_updated(const build *b, const value *state)
-{
-    for (const node *n = b->first; n; n = n->after)
-        if ((n->op->traits & OP_UPDATE) && n->in[0] == state) return true;
-    return false;
-}
-
 /* The neighbours as one value, at the front of the graph. */
 static value *joined(ingot_program *p, value *const *at, int count)
 {
@@ -59,7 +52,7 @@ static status read_as_one(ingot_program *p, node *concat)
 {
     if (ATTRS_OF(concat_attrs, concat)->axis != 0 || concat->inputs > MOST_JOINED) return INGOT_OK;
     for (int i = 0; i < concat->inputs; i++) {
-        if (!value_is_state(concat->in[i]) || is_updated(p->graph, concat->in[i])) return INGOT_OK;
+        if (!value_is_state(concat->in[i]) || value_is_updated(p->graph, concat->in[i])) return INGOT_OK;
         if (i && !follows(p->store, concat->in[i - 1], concat->in[i])) return INGOT_OK;
     }
     value *all = joined(p, concat->in, concat->inputs);

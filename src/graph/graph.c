@@ -92,6 +92,16 @@ void node_remove(build *b, node *n)
     n->before = n->after = NULL;
 }
 
+void node_move_to_front(build *b, node *source)
+{
+    if (b->first == source) return;
+    node_remove(b, source);
+    source->before = NULL;
+    source->after = b->first;
+    b->first->before = source;
+    b->first = source;
+}
+
 static bool input_fits(const op_input *input, const value *v)
 {
     if (input->takes == FLOAT) return dtype_is_float(v->dtype);
@@ -222,6 +232,13 @@ int value_uses(const build *b, const value *v)
 bool value_is_state(const value *v)
 {
     return v->node->op->traits & OP_STATE;
+}
+
+bool value_is_updated(const build *b, const value *state)
+{
+    for (const node *n = b->first; n; n = n->after)
+        if ((n->op->traits & OP_UPDATE) && n->in[0] == state) return true;
+    return false;
 }
 
 const char *build_scoped(build *b, const char *name)

@@ -97,11 +97,14 @@ value *op_apply(build *b, const op_def *op, value *const *in, int inputs, const 
     op_apply((b), (op), (value *const[]){__VA_ARGS__}, (int)COUNT(((value *const[]){__VA_ARGS__})), (attrs))
 
 void node_remove(build *b, node *n);
+/* Of a source: it may be named after the place where it is to be read. */
+void node_move_to_front(build *b, node *source);
 /* Every use of `old`, as an input or as an output of the graph, becomes a use of `v`. */
 void value_replace(build *b, value *old, value *v);
 int value_uses(const build *b, const value *v); /* inputs that read it, plus 1 for each port that gives it out */
 bool value_is_state(const value *v);
-const char *build_scoped(build *b, const char *name); /* "scope.name", in the arena */
+bool value_is_updated(const build *b, const value *state); /* whether the graph gives it a new value */
+const char *build_scoped(build *b, const char *name);      /* "scope.name", in the arena */
 
 /* Shapes. */
 int64_t shape_count(shape s); /* elements; 1 for a scalar */

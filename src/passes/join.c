@@ -24,13 +24,6 @@ static value *state_of(value *w)
     return w && value_is_state(w) ? w : NULL;
 }
 
-static bool is_updated(const build *b, const value *state)
-{
-    for (const node *n = b->first; n; n = n->after)
-        if ((n->op->traits & OP_UPDATE) && n->in[0] == state) return true;
-    return false;
-}
-
 static value *bias_of(const node *n)
 {
     return n->inputs > 2 ? n->in[2] : NULL;
@@ -41,7 +34,7 @@ static bool can_join(const build *b, const node *n)
 {
     if (n->op != &op_linear_def || ATTRS_OF(linear_attrs, n)->in_out || n->backward) return false;
     const value *w = state_of(n->in[1]), *bias = bias_of(n);
-    return w && !is_updated(b, w) && (!bias || (value_is_state(bias) && !is_updated(b, bias)));
+    return w && !value_is_updated(b, w) && (!bias || (value_is_state(bias) && !value_is_updated(b, bias)));
 }
 
 /* Whether m's weights lie right behind those of the last member. */
@@ -59,17 +52,6 @@ static members find_members(const build *b, const neighbours *lie, node *first)
     for (node *m = first->after; m && found.count < MOST_MEMBERS; m = m->after)
         if (belongs(b, lie, found.at[found.count - 1], m)) found.at[found.count++] = m;
     return found;
-}
-
-/* A source may be named after the place where it is read now. */
-static void move_to_front(build *b, node *source)
-{
-    if (b->first == source) return;
-    node_remove(b, source);
-    source->before = NULL;
-    source->after = b->first;
-    b->first->before = source;
-    b->first = source;
 }
 
 static value *all_weights(build *b, const members *found)
@@ -92,8 +74,8 @@ static void join(build *b, const members *found)
     node *first = found->at[0];
     int64_t start = 0;
     for (int i = 0; i < found->count; i++) {
-        move_to_front(b, state_of(found->at[i]->in[1])->node);
-        if (bias_of(found->at[i])) move_to_front(b, bias_of(found->at[i])->node);
+        node_move_to_front(b, state_of(found->at[i]->in[1])->node);
+        if (bias_of(found->at[i])) node_move_to_front(b, bias_of(found->at[i])->node);
     }
     b->cursor = first, b->scope = first->scope, b->segment = first->segment;
     value *y = ingot_linear(b, first->in[0], all_weights(b, found), all_biases(b, found));

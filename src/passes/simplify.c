@@ -141,17 +141,6 @@ static value *begin_from(build *b, const node *n, value *addend)
     return NULL;
 }
 
-/* A state may be named after the chain that is to begin from it. */
-static void move_to_front(build *b, node *source)
-{
-    if (b->first == source) return;
-    node_remove(b, source);
-    source->before = NULL;
-    source->after = b->first;
-    b->first->before = source;
-    b->first = source;
-}
-
 /* state + matmul(a, b), the product used nowhere else -> matmul(a, b, state): written in place later. The same for
  * scatter_add over zeros, and for sums that begin with either. */
 static void accumulate(build *b, node *n)
@@ -160,7 +149,7 @@ static void accumulate(build *b, node *n)
         value *addend = n->in[1 - i];
         if (!value_is_state(addend) || value_uses(b, n->in[i]) != 1) continue;
         value *first = first_addend(b, n->in[i]);
-        move_to_front(b, addend->node);
+        node_move_to_front(b, addend->node);
         b->cursor = first->node;
         value *made = begin_from(b, first->node, addend);
         b->cursor = NULL;
