@@ -45,26 +45,15 @@ static void grad(build *b, node *n, value *const *dout, const bool *need, value 
     if (n->inputs > 2 && need[2]) din[2] = ingot_cast(b, sum_wide(b, dy, 0, 0), n->in[2]->dtype);
 }
 
-static op_cost cost(const node *n)
+op_cost linear_cost(const node *n)
 {
     shape x = n->in[0]->shape;
-    op_cost c = {.flops = 2.0 * (double)x.dim[x.rank - 1] * (double)shape_count(n->out[0]->shape),
-                 .bytes = (double)value_bytes(n->out[0])};
-    for (int i = 0; i < n->inputs; i++)
-        if (n->in[i]) c.bytes += (double)value_bytes(n->in[i]);
+    op_cost c = {.flops = 2.0 * (double)x.dim[x.rank - 1] * (double)shape_count(n->out[0]->shape)};
+    for (int i = 0; i < n->inputs; i++) c.bytes += n->in[i] ? (double)value_bytes(n->in[i]) : 0;
+    for (int i = 0; i < NODE_MAX_OUTPUTS; i++) c.bytes += n->out[i] ? (double)value_bytes(n->out[i]) : 0;
     return c;
 }
 
-#define OUT_IN                                                                                                         \
-    &(const linear_attrs)                                                                                              \
-    {                                                                                                                  \
-        0                                                                                                              \
-    }
-#define IN_OUT                                                                                                         \
-    &(const linear_attrs)                                                                                              \
-    {                                                                                                                  \
-        1                                                                                                              \
-    }
 const op_def op_linear_def = {
     .name = "linear",
     .doc = "y = x w^T (+ bias): x (..., K), w (N, K), bias (N), y (..., N). in_out: w is (K, N) and y = x w (+ bias).",
@@ -74,7 +63,7 @@ const op_def op_linear_def = {
     .infer = infer,
     .lower = lower,
     .grad = grad,
-    .cost = cost,
+    .cost = linear_cost,
     BENCH({.in = {S(1, 768), S(3072, 768), S(3072)}, .attrs = OUT_IN},
           {.in = {S(2048, 768), S(3072, 768), S(3072)}, .attrs = OUT_IN}),
     SAMPLES({.in = {S(2, 3, 5), S(7, 5), S(7)}, .attrs = OUT_IN}, {.in = {S(2, 3, 5), S(5, 7), S(7)}, .attrs = IN_OUT},
@@ -113,7 +102,7 @@ const op_def op_linear_add_def = {
     .traits = OP_INTERNAL,
     .infer = add_infer,
     .lower = add_lower,
-    .cost = cost,
+    .cost = linear_cost,
     BENCH({.in = {S(2048, 3072), S(768, 3072), S(768), S(2048, 768)}, .attrs = OUT_IN}),
     SAMPLES({.in = {S(2, 3, 5), S(7, 5), S(7), S(2, 3, 7)}, .attrs = OUT_IN},
             {.in = {S(31, 33), S(32, 33), NOT_GIVEN, S(31, 32)}, .attrs = OUT_IN},

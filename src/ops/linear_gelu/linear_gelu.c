@@ -19,25 +19,6 @@ static void lower(build *b, const node *n, value **out)
     out[LINEAR_GELU_Y] = ingot_gelu(b, out[LINEAR_GELU_H]);
 }
 
-static op_cost cost(const node *n)
-{
-    shape x = n->in[0]->shape;
-    op_cost c = {.flops = 2.0 * (double)x.dim[x.rank - 1] * (double)shape_count(n->out[0]->shape)};
-    for (int i = 0; i < n->inputs; i++) c.bytes += n->in[i] ? (double)value_bytes(n->in[i]) : 0;
-    for (int i = 0; i < NODE_MAX_OUTPUTS; i++) c.bytes += n->out[i] ? (double)value_bytes(n->out[i]) : 0;
-    return c;
-}
-
-#define OUT_IN                                                                                                         \
-    &(const linear_attrs)                                                                                              \
-    {                                                                                                                  \
-        0                                                                                                              \
-    }
-#define IN_OUT                                                                                                         \
-    &(const linear_attrs)                                                                                              \
-    {                                                                                                                  \
-        1                                                                                                              \
-    }
 const op_def op_linear_gelu_def = {
     .name = "linear_gelu",
     .doc =
@@ -49,7 +30,7 @@ const op_def op_linear_gelu_def = {
     .traits = OP_INTERNAL,
     .infer = infer,
     .lower = lower,
-    .cost = cost,
+    .cost = linear_cost,
     BENCH({.in = {S(2048, 768), S(3072, 768), S(3072)}, .attrs = OUT_IN}),
     SAMPLES({.in = {S(2, 3, 5), S(7, 5), S(7)}, .attrs = OUT_IN}, {.in = {S(2, 3, 5), S(5, 7), S(7)}, .attrs = IN_OUT},
             {.in = {S(31, 33), S(32, 33), NOT_GIVEN}, .attrs = OUT_IN},
@@ -97,7 +78,7 @@ const op_def op_linear_gelu_grad_def = {
     .traits = OP_INTERNAL | OP_NOT_DIFFERENTIABLE,
     .infer = grad_infer,
     .lower = grad_lower,
-    .cost = cost,
+    .cost = linear_cost,
     BENCH({.in = {S(2048, 768), S(768, 3072), S(2048, 3072)}, .attrs = OUT_IN}),
     SAMPLES({.in = {S(3, 5), S(5, 7), S(3, 7)}, .attrs = OUT_IN}, {.in = {S(3, 5), S(7, 5), S(3, 7)}, .attrs = IN_OUT},
             {.in = {S(33, 72), S(72, 136), S(33, 136)}, .attrs = OUT_IN},
