@@ -208,6 +208,7 @@ INGOT_API ingot_status ingot_trainer_run(ingot_trainer *t);
 /* One step, or one evaluation of the val split, by hand. */
 INGOT_API ingot_status ingot_trainer_step(ingot_trainer *t, ingot_train_event *e);
 INGOT_API ingot_status ingot_trainer_evaluate(ingot_trainer *t, ingot_train_event *e);
+/* INGOT_ERROR_ARGUMENT after a step that failed: steps that were under way may have changed the weights. Resume instead. */
 INGOT_API ingot_status ingot_trainer_save(ingot_trainer *t);
 INGOT_API ingot_store *ingot_trainer_store(ingot_trainer *t);
 INGOT_API ingot_train_memory ingot_trainer_memory(const ingot_trainer *t);

@@ -39,6 +39,7 @@ static status data_failed(ingot_trainer *t, status failed)
 static status step_failed(ingot_trainer *t, status s)
 {
     t->submitted = t->step;
+    t->failed = true;
     if ((s != INGOT_ERROR_NOT_FINITE && s != INGOT_ERROR_DEVICE) || !t->run || t->saved_step <= 0) return s;
     char message[900];
     snprintf(message, sizeof message, "%s", ingot_message(t->ctx));
@@ -46,9 +47,18 @@ static status step_failed(ingot_trainer *t, status s)
                       (long long)t->saved_step);
 }
 
+static status refuse_failed(ingot_trainer *t)
+{
+    return ingot_fail(t->ctx, INGOT_ERROR_ARGUMENT,
+                      "the step after step %lld ended this run: free the trainer, and resume from its last checkpoint",
+                      (long long)t->step);
+}
+
 /* The next step's batches to the device; *data: whether it was they that could not be read. */
 static status submit(ingot_trainer *t, bool *data)
 {
+    *data = false;
+    if (t->failed) return refuse_failed(t);
     if (t->submitted == t->step) t->marked = seconds_now();
     ingot_batch_state here = t->train->next;
     status s = t->train->advance(t->train);
@@ -166,6 +176,7 @@ static status save_failed(ingot_trainer *t, status s)
 ingot_status ingot_trainer_save(ingot_trainer *t)
 {
     if (!t->run || t->saved_step == t->step) return INGOT_OK;
+    if (t->failed) return refuse_failed(t);
     const char *folder;
     bool best = isfinite(t->val_loss) && !(t->val_loss >= t->best_val_loss);
     status s = run_checkpoint_begin(t->run, t->step, &folder);

@@ -22,6 +22,7 @@ struct ingot_trainer {
     json_t *settings;
     int64_t step, saved_step; /* saved_step -1: none yet */
     int64_t submitted;        /* steps that were handed to the device: those behind `step` are under way */
+    bool failed;              /* a step ended the run: weights and place in the data may be those of different steps */
     double marked;            /* when the last step was there, or the first was submitted */
     double val_loss;          /* of this very step, NaN: not measured */
     double best_val_loss;     /* of the run's saved checkpoints, NaN: none */

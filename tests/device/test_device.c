@@ -509,6 +509,13 @@ static status train(const char *from, const ingot_model_options *shape, const de
     d->def = def;
     OK(ingot_trainer_new(d, m, how, &t));
     status s = ingot_trainer_run(t);
+    if (s) { /* nothing of it may be saved: steps that were under way may have changed the weights */
+        char why[900];
+        snprintf(why, sizeof why, "%s", ingot_message(ctx));
+        assert_int_equal(ingot_trainer_save(t), INGOT_ERROR_ARGUMENT);
+        assert_int_equal(ingot_trainer_run(t), INGOT_ERROR_ARGUMENT);
+        ingot_fail(ctx, s, "%s", why);
+    }
     ingot_trainer_free(t);
     ingot_model_free(m);
     ingot_device_close(d);
