@@ -135,11 +135,6 @@ template <int THREADS> __device__ __forceinline__ float group_sum(float v)
     return group_join<add_floats, THREADS>(v);
 }
 
-template <int THREADS> __device__ __forceinline__ float group_max(float v)
-{
-    return group_join<max_floats, THREADS>(v);
-}
-
 // A launch after the first of a step, of a kernel that waits for its inputs: it may begin while the one before it ends.
 template <typename... IN, typename... GIVEN>
 static void launch_waiting(void (*kernel)(IN...), dim3 blocks, dim3 threads, size_t bytes, const queue *q,

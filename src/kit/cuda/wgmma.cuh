@@ -77,11 +77,6 @@ template <int LEFT> __device__ __forceinline__ void wait_products()
 {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(LEFT) : "memory");
 }
-__device__ __forceinline__ void finish_products()
-{
-    commit_products();
-    wait_products<0>();
-}
 
 #define QUAD_AS(as, q) as(q[0]), as(q[1]), as(q[2]), as(q[3])
 #define EIGHT_AS(as, y, k)                                                                                             \
