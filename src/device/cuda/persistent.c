@@ -90,7 +90,10 @@ static status find_run(device *d, const work *w, int64_t first, cudaStream_t str
     if (!s && enough) {
         persistent_run run = {.first = first, .count = b.steps, .blocks = blocks};
         s = upload(d, &b, stream, &run);
-        if (!ARRAY_PUSH(&p->runs, run)) s = fail_memory(d->ctx, "a persistent launch", sizeof run);
+        if (!ARRAY_PUSH(&p->runs, run)) {
+            cudaFree(run.memory);
+            s = fail_memory(d->ctx, "a persistent launch", sizeof run);
+        }
     }
     stage_builder_free(&b);
     return s;

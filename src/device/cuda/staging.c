@@ -55,6 +55,8 @@ static status make_buffers(device *d, staging *s, bool inputs)
     s->at.counter = (int *)(void *)(s->at.beside + beside);
     for (int i = 0; i < MOST_SLOTS; i++) s->places[i] = i;
     TRY(gpu_check(d, cudaMemset(s->at.counter, 0, numbers), "making staging"));
+    TRY(gpu_check(d, cudaStreamSynchronize(NULL),
+                  "making staging")); /* programs run in a stream that does not wait for it */
     for (int i = 0; i < s->at.slots; i++) {
         TRY(gpu_check(d, cudaEventCreateWithFlags(&s->arrived[i], cudaEventDisableTiming), "making an event"));
         TRY(gpu_check(d, cudaEventCreateWithFlags(&s->consumed[i], cudaEventDisableTiming), "making an event"));
