@@ -61,9 +61,9 @@ static status list_candidates(tuned_case *c)
         for (const kernel_def *k = *list; k->op && c->count < MOST_CANDIDATES - 1; k++) {
             if (k->level < LEVEL_SIMD || !device_kernel_fits(c->d, k, n)) continue;
             if (k == usual) c->usual = c->count;
-            c->at[c->count++] = (candidate){k->name, INFINITY, {0}};
+            c->at[c->count++] = (candidate){k->name, INFINITY, {INFINITY, INFINITY, INFINITY}};
         }
-    if (narrow && c->count) c->at[c->count++] = (candidate){"", INFINITY, {0}};
+    if (narrow && c->count) c->at[c->count++] = (candidate){"", INFINITY, {INFINITY, INFINITY, INFINITY}};
     if (c->usual < 0) c->count = 0;
     ingot_build_free(b);
     return INGOT_OK;
@@ -94,12 +94,34 @@ static status time_candidate(const tuned_case *c, candidate *of, int round)
     return s == INGOT_ERROR_UNSUPPORTED ? INGOT_OK : s;
 }
 
+static bool faster(const candidate *a, const candidate *than, int round)
+{
+    return a->rounds[round] < 0.97 * than->rounds[round];
+}
+
 /* Faster by more than 3 % in every round: what happened beside one round chooses nothing. */
 static bool wins(const candidate *a, const candidate *over)
 {
     for (int r = 0; r < ROUNDS; r++)
-        if (!(a->rounds[r] < 0.97 * over->rounds[r])) return false;
+        if (!faster(a, over, r)) return false;
     return true;
+}
+
+/* The usual kernel, and beside it those that have won each round so far: after one lost round nothing is to be learnt. */
+static status time_rounds(tuned_case *c)
+{
+    for (int round = 0, left = c->count; round < ROUNDS && left > 1; round++) {
+        candidate *usual = &c->at[c->usual];
+        TRY(time_candidate(c, usual, round));
+        left = 1;
+        for (int i = 0; i < c->count; i++) {
+            candidate *one = &c->at[i];
+            if (one == usual || (round && !faster(one, usual, round - 1))) continue;
+            TRY(time_candidate(c, one, round));
+            left += faster(one, usual, round);
+        }
+    }
+    return INGOT_OK;
 }
 
 static int choose(const tuned_case *c)
@@ -141,8 +163,7 @@ static status tune_sample(tuned_case *c, const machine *on, tuning *out, json_t 
     TRY(list_candidates(c));
     if (c->count < 2 || has_class(out, c)) return INGOT_OK;
     if (ingot_interrupted(c->d->ctx)) return ingot_fail(c->d->ctx, INGOT_ERROR_INTERRUPTED, "interrupted");
-    for (int round = 0; round < ROUNDS; round++)
-        for (int i = 0; i < c->count; i++) TRY(time_candidate(c, &c->at[i], round));
+    TRY(time_rounds(c));
     int chosen = choose(c);
     if (rows) add_rows(c, chosen, on, rows);
     if (tuning_add(out, c->op->name, c->type, c->size_class, c->at[chosen].kernel)) return INGOT_OK;
