@@ -177,11 +177,11 @@ static int edit_distance(const char *a, const char *b)
 static bool abbreviates(const char *word, const char *name)
 {
     if (!*word || *word != *name || !word[1]) return false;
-    for (; *word && name; word++) {
+    for (; *word; word++, name++) {
         name = strchr(name, *word);
-        name += name != NULL;
+        if (!name) return false;
     }
-    return name != NULL;
+    return true;
 }
 
 const char *nearest_name(const char *word, const char *const *names, size_t count)
