@@ -100,6 +100,17 @@ static void test_slices_are_joined(void **state)
     ingot_device_close(d);
 }
 
+/* x (rows, columns) and w (columns, columns). */
+static void write_waves(ingot_program *p, int rows, int columns)
+{
+    float x[64 * 32], w[32 * 32];
+    assert_true(rows <= 64 && columns <= 32);
+    for (int i = 0; i < rows * columns; i++) x[i] = sinf((float)i);
+    for (int i = 0; i < columns * columns; i++) w[i] = 0.2f * cosf((float)i * 1.7f);
+    OK(ingot_write(p, "x", x, sizeof *x * (size_t)(rows * columns)));
+    OK(ingot_write(p, "w", w, sizeof *w * (size_t)(columns * columns)));
+}
+
 /* x + norm(x) w, twice: what comes past a norm is added where the norm's gradient is made. */
 static void run_residual(const char *device, int wanted, float *dx)
 {
@@ -122,15 +133,12 @@ static void run_residual(const char *device, int wanted, float *dx)
         absorbed += strstr(s->node->op->name, "_norm_grad") && s->inputs == 5;
     }
     assert_int_equal(absorbed, wanted);
-    float in[N * C], weight[C * C], gains[C];
-    for (int i = 0; i < N * C; i++) in[i] = sinf((float)i);
-    for (int i = 0; i < C * C; i++) weight[i] = 0.2f * cosf((float)i * 1.7f);
+    float gains[C];
     for (int i = 0; i < C; i++) gains[i] = 1 + 0.1f * sinf((float)i);
-    OK(ingot_write(p, "x", in, sizeof in));
-    OK(ingot_write(p, "w", weight, sizeof weight));
+    write_waves(p, N, C);
     OK(ingot_write(p, "gain", gains, sizeof gains));
     OK(ingot_run(p, NULL));
-    OK(ingot_read(p, "dx", dx, sizeof in));
+    OK(ingot_read(p, "dx", dx, sizeof(float) * N * C));
     ingot_program_free(p);
     ingot_device_close(d);
 }
@@ -191,13 +199,9 @@ static void run_layers(int recompute, float *dw, int64_t *arena)
     ingot_program *p;
     OK(ingot_compile(b, d, &(ingot_compile_options){.recompute = recompute}, &p));
     *arena = ingot_program_describe(p).arena_bytes;
-    float in[N * C], weight[C * C];
-    for (int i = 0; i < N * C; i++) in[i] = sinf((float)i);
-    for (int i = 0; i < C * C; i++) weight[i] = 0.2f * cosf((float)i * 1.7f);
-    OK(ingot_write(p, "x", in, sizeof in));
-    OK(ingot_write(p, "w", weight, sizeof weight));
+    write_waves(p, N, C);
     OK(ingot_run(p, NULL));
-    OK(ingot_read(p, "dw", dw, sizeof weight));
+    OK(ingot_read(p, "dw", dw, sizeof(float) * C * C));
     ingot_program_free(p);
     ingot_device_close(d);
 }

@@ -32,4 +32,15 @@ static inline status norm_check_residual(build *b, const node *n, const value *x
     return INGOT_OK;
 }
 
+/* Of both gradients: inputs dy, x, w, rstd and residual. */
+#define NORM_GRAD_SAMPLES                                                                                              \
+    SAMPLES({.in = {S(2, 3, 5), S(2, 3, 5), S(5), S(2, 3), S(2, 3, 5)}},                                               \
+            {.in = {S(1, 1), S(1, 1), S(1), S(1), NOT_GIVEN}},                                                         \
+            {.in = {S(31, 33), S(31, 33), S(33), S(31), NOT_GIVEN}},                                                   \
+            {.in = {S(33, 4099), S(33, 4099), S(4099), S(33), NOT_GIVEN}},                                             \
+            {.in = {S(33, 4099), S(33, 4099), S(4099), S(33), S(33, 4099)}},                                           \
+            {.in = {S(1030, 128), S(1030, 128), S(128), S(1030), S(1030, 128)}},                                       \
+            {.in = {S(67, 640), S(67, 640), S(640), S(67), NOT_GIVEN}},                                                \
+            {.in = {S(4, 768), S(4, 768), S(768), S(4), S(4, 768)}, .values = VALUES_WIDE})
+
 #endif
