@@ -72,7 +72,7 @@ static bool wait_for_work(pool_worker *w, unsigned long long *seen)
     for (int spin = 0; spin < p->spins && loop_word(w) == *seen && !atomic_load(&p->quit); spin++) RELAX();
     if (loop_word(w) == *seen && !atomic_load(&p->quit)) {
         pthread_mutex_lock(&p->parking);
-        atomic_store(&w->asleep, true);
+        atomic_exchange(&w->asleep, true); /* see wake_workers */
         while (loop_word(w) == *seen && !atomic_load(&p->quit)) pthread_cond_wait(&w->wake, &p->parking);
         atomic_store(&w->asleep, false);
         pthread_mutex_unlock(&p->parking);
@@ -93,7 +93,9 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
-/* Wakes those of the first `count` workers that sleep. */
+/* Wakes those of the first `count` workers that sleep. None is missed: a worker says that it sleeps and then looks for
+ * work, the caller writes the work and then looks for sleepers, and each writes by an exchange, which no later load may
+ * overtake. A plain store would do by the C standard, but qemu 7.2 lets the load overtake it when it emulates Arm. */
 static void wake_workers(pool *p, int count)
 {
     for (int i = 1; i < count; i++) {
@@ -171,7 +173,7 @@ pool *pool_new(int threads)
 void pool_free(pool *p)
 {
     if (!p) return;
-    atomic_store(&p->quit, true);
+    atomic_exchange(&p->quit, true);
     wake_workers(p, p->size);
     for (int i = 1; i < p->size; i++) {
         pthread_join(p->workers[i].thread, NULL);
@@ -209,7 +211,7 @@ void pool_for(pool *p, int64_t total, int64_t grain, pool_task *task, void *arg)
     int takers = (int)MIN(p->size, p->pieces);
     atomic_store_explicit(&p->unfinished, takers - 1, memory_order_relaxed);
     unsigned long long number = (atomic_load_explicit(&p->loop, memory_order_relaxed) | TAKERS_MASK) + 1;
-    atomic_store(&p->loop, number | (unsigned)takers);
+    atomic_exchange(&p->loop, number | (unsigned)takers); /* see wake_workers */
     wake_workers(p, takers);
     take_pieces(p, 0);
     for (int spin = 0; atomic_load_explicit(&p->unfinished, memory_order_acquire); spin++) {
