@@ -59,7 +59,7 @@ static status list_candidates(tuned_case *c)
     c->size_class = n ? tuning_class(n) : 0;
     for (kernel_table list = n ? c->d->kernels : NULL; list && *list; list++)
         for (const kernel_def *k = *list; k->op && c->count < MOST_CANDIDATES - 1; k++) {
-            if (k->level < LEVEL_SIMD || !device_kernel_fits(c->d, k, n)) continue;
+            if (k->level < LEVEL_SIMD || k->traits & KERNEL_BY_REQUEST || !device_kernel_fits(c->d, k, n)) continue;
             if (k == usual) c->usual = c->count;
             c->at[c->count++] = (candidate){k->name, INFINITY, {INFINITY, INFINITY, INFINITY}};
         }

@@ -63,9 +63,10 @@ static status list_devices(call *c)
 
 static json_t *kernel_row(const device *d, const kernel_def *k)
 {
-    return json_pack("{s:s, s:s, s:s, s:b, s:b}", "op", k->op->name, "kernel", k->name, "level",
+    return json_pack("{s:s, s:s, s:s, s:b, s:b, s:b}", "op", k->op->name, "kernel", k->name, "level",
                      kernel_level_name(k->level), "admitted", (int)kernel_level_admits(d->level, k->level),
-                     "row_invariant", (k->traits & KERNEL_ROW_INVARIANT) != 0);
+                     "row_invariant", (k->traits & KERNEL_ROW_INVARIANT) != 0, "by_request",
+                     (k->traits & KERNEL_BY_REQUEST) != 0);
 }
 
 static json_t *kernels_of(const device *d, const op_def *op)
@@ -90,11 +91,12 @@ static status list_kernels(call *c, const devices_options *o)
         json_array_foreach(rows, i, row)
         {
             if (!c->json)
-                printf("%-22s %-26s %-16s %s%s\n", i ? "" : (*op)->name,
+                printf("%-22s %-26s %-16s %s%s%s\n", i ? "" : (*op)->name,
                        json_string_value(json_object_get(row, "kernel")),
                        json_string_value(json_object_get(row, "level")),
                        json_is_true(json_object_get(row, "row_invariant")) ? "yes" : "no",
-                       json_is_true(json_object_get(row, "admitted")) ? "" : "  (above --cpu-level)");
+                       json_is_true(json_object_get(row, "admitted")) ? "" : "  (above --cpu-level)",
+                       json_is_true(json_object_get(row, "by_request")) ? "  (by --prefer only)" : "");
         }
         if (!c->json && !json_array_size(rows)) printf("%-22s lowered to smaller ops\n", (*op)->name);
         if (c->json && !json_array_size(rows))

@@ -122,7 +122,8 @@ const kernel_def *device_kernel(const device *d, const node *n)
     for (size_t t = 0; t < COUNT(tables); t++)
         for (kernel_table list = tables[t]; list && *list; list++)
             for (const kernel_def *k = *list; k->op; k++)
-                if ((!best || rank(d->level, k->level) > rank(d->level, best->level)) && device_kernel_fits(d, k, n))
+                if (!(k->traits & KERNEL_BY_REQUEST) &&
+                    (!best || rank(d->level, k->level) > rank(d->level, best->level)) && device_kernel_fits(d, k, n))
                     best = k;
     return best ? best : d->any_op;
 }

@@ -24,10 +24,12 @@ typedef enum kernel_level {
 } kernel_level;
 
 typedef enum kernel_trait {
-    KERNEL_ROW_INVARIANT = 1 << 0, /* its order of summation does not depend on the number of rows */
-    KERNEL_ONE_THREAD = 1 << 1,    /* does not use the pool */
-    KERNEL_WAITS = 1 << 2,         /* its first launch waits by itself for those before it (kit/cuda) */
-    KERNEL_STRIDED_OUTPUT = 1 << 3 /* writes outputs by their strides; elements of the last dim lie side by side */
+    KERNEL_ROW_INVARIANT = 1 << 0,  /* its order of summation does not depend on the number of rows */
+    KERNEL_ONE_THREAD = 1 << 1,     /* does not use the pool */
+    KERNEL_WAITS = 1 << 2,          /* its first launch waits by itself for those before it (kit/cuda) */
+    KERNEL_STRIDED_OUTPUT = 1 << 3, /* writes outputs by their strides; elements of the last dim lie side by side */
+    KERNEL_BY_REQUEST = 1 << 4 /* no default: taken only where `prefer`, or a tuning file, names it. So is an op that a
+                                  pass makes for it alone: not yet timed on a machine of its kind */
 } kernel_trait;
 
 /* The storage that a kernel wants for an input; the layout pass inserts a copy where it lies otherwise. */

@@ -1,7 +1,9 @@
 /* What each pass must do to a graph, and that it changes no result. */
+#define _GNU_SOURCE /* strdup */
 #include "context.h"
 #include "engine/program.h"
 #include "ingot/ops.h"
+#include "ops/linear_gelu/linear_gelu.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -310,6 +312,44 @@ static void test_products_take_what_follows(void **state)
     ingot_device_close(d);
 }
 
+static status launch_nothing(const step *s, queue *q)
+{
+    (void)s, (void)q;
+    return INGOT_OK;
+}
+
+static const kernel_def by_request[] = {{.op = &op_linear_gelu_def,
+                                         .name = "linear_gelu.asked",
+                                         .level = LEVEL_BEST,
+                                         .traits = KERNEL_BY_REQUEST,
+                                         .launch = launch_nothing},
+                                        {0}};
+
+/* A kernel by request is nobody's default, and so neither is the op that a pass makes for it. */
+static void test_kernels_by_request(void **state)
+{
+    (void)state;
+    const kernel_def *tables[64] = {by_request};
+    tuning measured = {0};
+    assert_true(tuning_add(&measured, "linear_gelu", INGOT_F32, 3, "linear_gelu.asked"));
+    for (int asked = 0; asked < 3; asked++) {
+        ingot_device *d;
+        float dw[512], dbias[32];
+        OK(ingot_device_open(ctx, "cpu", NULL, &d));
+        int count = 1;
+        for (kernel_table list = d->kernels; *list && count < 63; list++) tables[count++] = *list;
+        d->kernels = tables;
+        if (asked == 1) assert_non_null(d->prefer = strdup("attention.other,linear_gelu.asked"));
+        if (asked == 2) d->tuning = &measured; /* 24 rows: class 3 */
+        ingot_program *p = feed_forward(d, dw, dbias);
+        assert_int_equal(count_kernels(p, "linear_gelu"), asked != 0);
+        ingot_program_free(p);
+        d->tuning = NULL;
+        ingot_device_close(d);
+    }
+    ARRAY_FREE(&measured.choices);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -322,6 +362,7 @@ int main(void)
         cmocka_unit_test(test_recompute),
         cmocka_unit_test(test_fill),
         cmocka_unit_test(test_products_take_what_follows),
+        cmocka_unit_test(test_kernels_by_request),
     };
     return cmocka_run_group_tests(tests, context_open, context_close);
 }
