@@ -212,13 +212,30 @@ static tensor tensor_of(ingot_program *p, value *v)
     return t;
 }
 
+/* Whether a run changes no byte of the state: members of a group are also read and written joined, and as the whole group. */
+static bool rests(const ingot_program *p, const store_state *state)
+{
+    const store_group *g = store_group_of(p->store, state);
+    for (int64_t i = 0; i < p->updates.count; i++)
+        if (p->updates.at[i] == g) return false;
+    for (int64_t i = 0; !g && i < p->graph->states.count; i++) {
+        const value *v = p->graph->states.at[i].value;
+        if (store_find(p->store, v->name) == state && value_is_updated(p->graph, v)) return false;
+    }
+    return true;
+}
+
 static status fill_step(ingot_program *p, node *n, step *s)
 {
     *s = (step){.node = n, .kernel = n->kernel, .inputs = n->inputs};
     s->in = ARENA_ARRAY(p->graph->arena, tensor, MAX(n->inputs, 1));
     if (!s->in) return fail_memory(p->device->ctx, "a program", sizeof(tensor));
-    for (int i = 0; i < n->inputs; i++)
-        if (n->in[i]) s->in[i] = tensor_of(p, n->in[i]);
+    for (int i = 0; i < n->inputs; i++) {
+        if (!n->in[i]) continue;
+        s->in[i] = tensor_of(p, n->in[i]);
+        const buffer *from = buffer_at(p, n->in[i]);
+        if (i < 32 && !n->hoisted && from->kind == BUFFER_STATE && rests(p, from->state)) s->resting |= 1u << i;
+    }
     for (int i = 0; i < NODE_MAX_OUTPUTS; i++)
         if (n->out[i]) s->out[i] = tensor_of(p, n->out[i]);
     return INGOT_OK;

@@ -77,6 +77,8 @@ static status make_ready(chain *c)
             (step){.kernel = def->arrive, .out = {whole(c->first, &c->first->inputs)}, .prepared = c->staged.inputs};
     add_steps(c, &c->first->main);
     if (c->last != c->first) add_steps(c, &c->last->main);
+    for (int64_t i = c->both.count - (c->last != c->first ? c->last->main.count : 0); i < c->both.count; i++)
+        c->both.steps[i].resting = 0; /* the first one may change what the last one only reads */
     if (moves) {
         step *last = &c->both.steps[c->both.count++];
         *last = (step){.kernel = def->leave, .inputs = 1, .prepared = &c->staged};

@@ -145,6 +145,58 @@ static void test_swap(void **state)
     ingot_context_free(ctx);
 }
 
+static unsigned resting_of(const ingot_program *p, const char *op)
+{
+    for (int64_t i = 0; i < p->main.count; i++)
+        if (!strcmp(p->main.steps[i].node->op->name, op)) return p->main.steps[i].resting;
+    return ~0u;
+}
+
+/* A kernel may read ahead what no step writes: states of groups that the program leaves alone. */
+static void test_what_rests(void **state)
+{
+    (void)state;
+    ingot_context *ctx = context_for_test();
+    ingot_device *d;
+    OK(ingot_device_open(ctx, "cpu", NULL, &d));
+    for (int writes = 0; writes < 4; writes++) { /* nothing, a neighbour of w, w, its whole group */
+        ingot_store *store;
+        OK(ingot_store_new(d, &store));
+        ingot_build *b = ingot_build_new(ctx, "rest");
+        ingot_value *x = ingot_input(b, "x", INGOT_F32, INGOT_SHAPE(2, 3)),
+                    *c = ingot_state(b, "c", INGOT_F32, INGOT_SHAPE(2, 3)),
+                    *lone = ingot_state(b, "lone", INGOT_F32, INGOT_SHAPE(2, 3));
+        ingot_value *w = ingot_state_in(b, "w", INGOT_F32, INGOT_SHAPE(3, 3), "weights"),
+                    *next = ingot_state_in(b, "next", INGOT_F32, INGOT_SHAPE(4), "weights");
+        ingot_output(b, "y", ingot_softmax(b, ingot_concat(b, (ingot_value *[]){c, lone}, 2, 0)));
+        ingot_output(b, "z", ingot_matmul(b, x, w));
+        ingot_output(b, "norm", ingot_sum(b, next, 0, 0));
+        ingot_state_update(b, c, ingot_mul_scalar(b, x, 2));
+        ingot_program *p, *other = NULL;
+        if (writes == 1) ingot_state_update(b, next, ingot_mul_scalar(b, next, 2));
+        if (writes == 2) ingot_state_update(b, w, ingot_mul_scalar(b, w, 2));
+        if (writes == 3) {
+            ingot_build *first = ingot_build_new(ctx, "declare");
+            ingot_output(first, "w",
+                         ingot_neg(first, ingot_state_in(first, "w", INGOT_F32, INGOT_SHAPE(3, 3), "weights")));
+            ingot_output(first, "next",
+                         ingot_neg(first, ingot_state_in(first, "next", INGOT_F32, INGOT_SHAPE(4), "weights")));
+            OK(ingot_compile(first, d, &(ingot_compile_options){.store = store}, &other));
+            ingot_value *all = ingot_state_group(b, store, "weights");
+            ingot_state_update(b, all, ingot_mul_scalar(b, all, 2));
+        }
+        OK(ingot_compile(b, d, &(ingot_compile_options){.store = store}, &p));
+        assert_int_equal(resting_of(p, "concat"), 2);              /* c is written, lone is not */
+        assert_int_equal(resting_of(p, "matmul"), writes ? 0 : 2); /* x is an input */
+        assert_int_equal(resting_of(p, "softmax"), 0);
+        ingot_program_free(other);
+        ingot_program_free(p);
+        ingot_store_free(store);
+    }
+    ingot_device_close(d);
+    ingot_context_free(ctx);
+}
+
 static void test_null_runs_the_pipeline(void **state)
 {
     (void)state;
@@ -179,6 +231,7 @@ int main(void)
         cmocka_unit_test(test_gradients),
         cmocka_unit_test(test_states),
         cmocka_unit_test(test_swap),
+        cmocka_unit_test(test_what_rests),
         cmocka_unit_test(test_null_runs_the_pipeline),
         cmocka_unit_test(test_first_error_is_kept),
     };
