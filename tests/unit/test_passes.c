@@ -4,6 +4,8 @@
 #include "engine/program.h"
 #include "ingot/ops.h"
 #include "ops/linear_gelu/linear_gelu.h"
+#include "ops/rows_linear/rows_linear.h"
+#include "passes/passes.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -312,6 +314,63 @@ static void test_products_take_what_follows(void **state)
     ingot_device_close(d);
 }
 
+static const kernel_def *takes_rows(const void *device, const node *n)
+{
+    return n->op == &op_rows_linear_def ? device : NULL;
+}
+
+/* x + down(swiglu(gate(h), up(h))), h the norm of x, gate and up as one product, behind it a head whose result is cast; once
+ * as it is, once with what the pass makes of it. `shared`: h is given out as well. */
+static int64_t layer_of_rows(ingot_device *d, int64_t rows, bool shared, bool fused, float *y)
+{
+    enum { C = 8, F = 24 };
+    ingot_build *b = ingot_build_new(ctx, "layer");
+    ingot_value *x = ingot_input(b, "x", INGOT_F32, INGOT_SHAPE(rows, C)),
+                *gain = ingot_input(b, "gain", INGOT_F32, INGOT_SHAPE(C)),
+                *both = ingot_input(b, "both", INGOT_F32, INGOT_SHAPE(2 * F, C)),
+                *down = ingot_input(b, "down", INGOT_F32, INGOT_SHAPE(C, F)),
+                *head = ingot_cast(b, ingot_input(b, "head", INGOT_F32, INGOT_SHAPE(C, C)), INGOT_BF16);
+    ingot_value *h = ingot_rms_norm(b, x, gain, 1e-5), *p = ingot_linear(b, h, both, NULL);
+    ingot_value *s = ingot_swiglu(b, ingot_slice(b, p, 1, 0, F), ingot_slice(b, p, 1, F, F));
+    ingot_value *sum = ingot_add(b, x, ingot_linear(b, s, down, NULL));
+    ingot_output(b, "y", ingot_cast(b, ingot_linear(b, ingot_cast(b, sum, INGOT_BF16), head, NULL), INGOT_F32));
+    if (shared) ingot_output(b, "h", h);
+    const kernel_def any = {.name = "any"};
+    const kernel_choice choice = {.kernel = takes_rows, .device = &any, .device_name = "any"};
+    if (fused) OK(pass_match(b, &choice));
+    int64_t found = 0;
+    for (const node *n = b->first; n; n = n->after) found += n->op == &op_rows_linear_def;
+    ingot_program *program;
+    OK(ingot_compile(b, d, NULL, &program)); /* which lowers it again */
+    float values[2 * F * C];
+    for (int i = 0; i < (int)COUNT(values); i++) values[i] = sinf((float)i * 0.7f);
+    OK(ingot_write(program, "x", values, rows * C * 4));
+    OK(ingot_write(program, "gain", values + 1, C * 4));
+    OK(ingot_write(program, "both", values, 2 * F * C * 4));
+    OK(ingot_write(program, "down", values + 5, F * C * 4));
+    OK(ingot_write(program, "head", values + 2, C * C * 4));
+    OK(ingot_run(program, NULL));
+    OK(ingot_read(program, "y", y, rows * C * 4));
+    ingot_program_free(program);
+    return found;
+}
+
+static void test_rows_take_what_surrounds_them(void **state)
+{
+    (void)state;
+    ingot_device *d;
+    float parts[24 * 8], whole[24 * 8];
+    OK(ingot_device_open(ctx, "cpu", NULL, &d));
+    for (int64_t rows = 1; rows <= 8; rows += 7)
+        for (int shared = 0; shared < 2; shared++) {
+            assert_int_equal(layer_of_rows(d, rows, shared, false, parts), 0);
+            assert_int_equal(layer_of_rows(d, rows, shared, true, whole), 3);
+            for (int i = 0; i < rows * 8; i++) assert_float_equal(whole[i], parts[i], 1e-2 * (1 + fabsf(parts[i])));
+        }
+    assert_int_equal(layer_of_rows(d, 9, false, true, whole), 0);
+    ingot_device_close(d);
+}
+
 static status launch_nothing(const step *s, queue *q)
 {
     (void)s, (void)q;
@@ -363,6 +422,7 @@ int main(void)
         cmocka_unit_test(test_fill),
         cmocka_unit_test(test_products_take_what_follows),
         cmocka_unit_test(test_kernels_by_request),
+        cmocka_unit_test(test_rows_take_what_surrounds_them),
     };
     return cmocka_run_group_tests(tests, context_open, context_close);
 }
