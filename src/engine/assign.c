@@ -225,6 +225,15 @@ static bool rests(const ingot_program *p, const store_state *state)
     return true;
 }
 
+/* Whether input i is a lone state that n itself gives its new value in place: those before n leave it alone. */
+static bool rests_until(const ingot_program *p, const node *n, int i, const store_state *state)
+{
+    if (!value_is_state(n->in[i]) || store_group_of(p->store, state)) return false;
+    for (int o = 0; o < NODE_MAX_OUTPUTS; o++)
+        if (n->out[o] && n->out[o]->storage == n->in[i]) return true;
+    return false;
+}
+
 static status fill_step(ingot_program *p, node *n, step *s)
 {
     *s = (step){.node = n, .kernel = n->kernel, .inputs = n->inputs};
@@ -234,7 +243,8 @@ static status fill_step(ingot_program *p, node *n, step *s)
         if (!n->in[i]) continue;
         s->in[i] = tensor_of(p, n->in[i]);
         const buffer *from = buffer_at(p, n->in[i]);
-        if (i < 32 && !n->hoisted && from->kind == BUFFER_STATE && rests(p, from->state)) s->resting |= 1u << i;
+        bool state = i < 32 && !n->hoisted && from->kind == BUFFER_STATE;
+        if (state && (rests(p, from->state) || rests_until(p, n, i, from->state))) s->resting |= 1u << i;
     }
     for (int i = 0; i < NODE_MAX_OUTPUTS; i++)
         if (n->out[i]) s->out[i] = tensor_of(p, n->out[i]);

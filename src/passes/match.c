@@ -1,11 +1,13 @@
 /* Small graphs that a device has one kernel for become one op: a linear layer and the gelu behind it, the way back through
- * both, a linear layer and the sum behind it; of a few rows, a linear layer with what stands on either side. Where no kernel
- * takes the larger op the graph stays as it is.
+ * both, a linear layer and the sum behind it; of a few rows, a linear layer with what stands on either side, and attention
+ * over a cache with what puts the rows into that. Where no kernel takes the larger op the graph stays as it is.
  */
+#include "ops/cached_attention/cached_attention.h"
 #include "ops/linear_gelu/linear_gelu.h"
 #include "ops/matmul/matmul.h"
 #include "ops/reduce/reduce.h"
 #include "ops/rms_norm/rms_norm.h"
+#include "ops/rope/rope.h"
 #include "ops/rows_linear/rows_linear.h"
 #include "ops/view/view.h"
 #include "passes/passes.h"
@@ -188,6 +190,74 @@ static void match_rows_linear(build *b, const kernel_choice *choice, node *linea
         node_remove(b, made);
 }
 
+/* Heads (N, H, D) before they were turned, with the angles in *angles; v itself and NULL where they were not. Queries and keys
+ * of one product are turned together, then cut. */
+static value *before_rope(build *b, value *v, const value *position, value **angles)
+{
+    const value *heads = unshaped(v);
+    const node *cut = heads->node, *rope = cut;
+    bool is_cut = cut->op == &op_slice_def && ATTRS_OF(slice_attrs, cut)->axis == 1;
+    if (is_cut) rope = unshaped(cut->in[0])->node;
+    *angles = NULL;
+    if (rope->op != &op_rope_def || rope->in[1] != position || !shape_equal(heads->shape, v->shape)) return v;
+    if (is_cut && !shape_equal(rope->out[0]->shape, cut->in[0]->shape)) return v;
+    const rope_attrs *how = rope->attrs;
+    if (how->interleaved || how->inverse || rope->in[0]->shape.rank != 3) return v;
+    *angles = rope->in[2];
+    const slice_attrs *part = is_cut ? cut->attrs : NULL;
+    return part ? ingot_slice(b, rope->in[0], 1, part->start, part->length) : rope->in[0];
+}
+
+/* The update of a pool by rows that go to it, of which attention alone sees the result. */
+static node *pool_update(const build *b, const value *pool)
+{
+    node *update = pool->node;
+    if (update->op != &op_state_update_def || value_uses(b, pool) > 1) return NULL;
+    const node *scatter = update->in[1]->node;
+    bool fits = scatter->op == &op_scatter_rows_def && scatter->in[0] == update->in[0] &&
+                value_uses(b, update->in[1]) == 1 && scatter->in[1]->shape.rank == 1;
+    return fits ? update : NULL;
+}
+
+static void replace_update(build *b, node *update, value *after)
+{
+    value *made = ingot_state_update(b, update->in[0], after);
+    if (!made) return;
+    value_replace(b, update->out[0], made);
+    node_remove(b, update);
+}
+
+/* attention_rows(rope(q), pools with rope(k) and v in them) */
+static void match_cached_attention(build *b, const kernel_choice *choice, node *attend)
+{
+    node *keys = pool_update(b, attend->in[ROWS_K_POOL]), *values = pool_update(b, attend->in[ROWS_V_POOL]);
+    if (!keys || !values) return;
+    const node *k = keys->in[1]->node, *v = values->in[1]->node; /* scatter_rows */
+    value *position = attend->in[ROWS_POSITION], *turned_by, *angles;
+    if (k->in[1] != v->in[1] || k->in[2]->shape.dim[0] != attend->in[ROWS_Q]->shape.dim[0]) return;
+    write_before(b, attend);
+    value *in[CACHED_INPUTS] = {[CACHED_Q] = before_rope(b, attend->in[ROWS_Q], position, &angles),
+                                [CACHED_K] = before_rope(b, k->in[2], position, &turned_by),
+                                [CACHED_V] = v->in[2],
+                                [CACHED_K_POOL] = keys->in[0],
+                                [CACHED_V_POOL] = values->in[0],
+                                [CACHED_SLOT] = k->in[1],
+                                [CACHED_BLOCK_TABLE] = attend->in[ROWS_BLOCK_TABLE],
+                                [CACHED_SEQUENCE] = attend->in[ROWS_SEQUENCE],
+                                [CACHED_POSITION] = position};
+    in[CACHED_ANGLES] = angles;
+    if (angles != turned_by) in[CACHED_Q] = attend->in[ROWS_Q], in[CACHED_K] = k->in[2], in[CACHED_ANGLES] = NULL;
+    node *made = node_new(b, &op_cached_attention_def, in, (int)COUNT(in), attend->attrs);
+    if (made && choice->kernel(choice->device, made)) {
+        replace_update(b, keys, made->out[CACHED_K_AFTER]);
+        replace_update(b, values, made->out[CACHED_V_AFTER]);
+        value_replace(b, attend->out[0], made->out[CACHED_O]);
+    } else if (made) {
+        node_remove(b, made);
+    }
+    done(b);
+}
+
 status pass_match(build *b, const kernel_choice *choice)
 {
     for (node *n = b->first; n && !b->status; n = n->after) {
@@ -195,6 +265,7 @@ status pass_match(build *b, const kernel_choice *choice)
         if (n->op == &op_add_def) match_linear_add(b, choice, n);
         if (n->op == &op_gelu_def) match_linear_gelu(b, choice, n);
         if (n->op == &op_gelu_grad_def) match_linear_gelu_grad(b, choice, n);
+        if (n->op == &op_attention_rows_def) match_cached_attention(b, choice, n);
     }
     drop_dead_nodes(b);
     return ingot_build_status(b);
