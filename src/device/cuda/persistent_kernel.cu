@@ -53,24 +53,13 @@ __device__ __forceinline__ stage_interval *interval_at(const stage_block &b, int
 }
 
 // Thread 0 speaks for its block: what the others wrote before the block's barrier is released with its arrival.
-__device__ __forceinline__ void arrive(unsigned *barrier)
-{
-    asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(barrier) : "memory");
-}
-
-__device__ __forceinline__ void wait_until(const unsigned *barrier, unsigned count)
-{
-    unsigned arrived;
-    do asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(arrived) : "l"(barrier) : "memory");
-    while (arrived < count);
-}
-
 __device__ __forceinline__ void wait_for_all(unsigned *barrier, unsigned meetings)
 {
     __syncthreads();
     if (threadIdx.x == 0) {
-        arrive(barrier);
-        wait_until(barrier, meetings * gridDim.x);
+        red_release_add(barrier, 1);
+        while (load_acquire(barrier) < meetings * gridDim.x)
+            ;
     }
     __syncthreads();
 }

@@ -15,6 +15,10 @@
 #include <cublasLt.h>
 #include <cuda_runtime.h>
 
+#ifdef __CUDACC__
+#include "kit/cuda/ptx.cuh"
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -64,8 +68,8 @@ static inline unsigned cuda_blocks(int64_t n)
 static __device__ __forceinline__ void wait_for_inputs(void)
 {
 #if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-    asm volatile("griddepcontrol.wait;" ::: "memory");
+    launch_dependents();
+    wait_for_dependencies();
 #endif
 }
 #endif

@@ -7,14 +7,6 @@
 
 constexpr float LOG2_E = 1.4426950408889634f;
 
-// 2^x by the hardware's own instruction: 2 units in the last place, and what would be denormal is 0.
-__device__ __forceinline__ float power_of_two(float x)
-{
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
-
 // A thread has two rows of each 16: h = 0 and 1, eight apart. `sum` is of its own columns until it is asked for.
 template <int WIDTH, int MT> struct attended {
     float o[MT][WIDTH / 8][4], max[MT][2], sum[MT][2];
@@ -39,13 +31,13 @@ __device__ __forceinline__ void attend_keys(attended<WIDTH, MT> &r, float (&s)[M
 #pragma unroll
             for (int j = 0; j < BN / 8; j++) top = fmaxf(top, fmaxf(s[m][j][2 * h], s[m][j][2 * h + 1]));
             top = quad_max(top);
-            float base = top == -INFINITY ? 0 : top * c, shrink = power_of_two(r.max[m][h] * c - base), part = 0;
+            float base = top == -INFINITY ? 0 : top * c, shrink = exp2_approx(r.max[m][h] * c - base), part = 0;
             r.max[m][h] = top;
 #pragma unroll
             for (int j = 0; j < BN / 8; j++)
 #pragma unroll
                 for (int i = 2 * h; i < 2 * h + 2; i++) {
-                    s[m][j][i] = power_of_two(s[m][j][i] * c - base);
+                    s[m][j][i] = exp2_approx(s[m][j][i] * c - base);
                     part += s[m][j][i];
                 }
             r.sum[m][h] = r.sum[m][h] * shrink + part;

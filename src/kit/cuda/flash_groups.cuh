@@ -49,13 +49,13 @@ struct two_rows {
         for (int h = 0; h < 2; h++) {
             if (!grows) top[h] = max[h];
             float base = top[h] == -INFINITY ? 0 : top[h] * c, part[4] = {};
-            shrink[h] = power_of_two(max[h] * c - base);
+            shrink[h] = exp2_approx(max[h] * c - base);
             max[h] = top[h];
 #pragma unroll
             for (int j = 0; j < N; j++)
 #pragma unroll
                 for (int i = 0; i < 2; i++)
-                    part[j % 2 * 2 + i] += s[j][2 * h + i] = power_of_two(s[j][2 * h + i] * c - base);
+                    part[j % 2 * 2 + i] += s[j][2 * h + i] = exp2_approx(s[j][2 * h + i] * c - base);
             sum[h] = sum[h] * shrink[h] + ((part[0] + part[1]) + (part[2] + part[3]));
         }
         return grows;
@@ -78,7 +78,7 @@ template <typename S, typename A> struct query_group {
     __device__ __forceinline__ static void release(uint64_t *barrier)
     {
         __syncwarp();
-        if (threadIdx.x % 32 == 0) barrier_arrive(barrier);
+        if (threadIdx.x % 32 == 0) mbarrier_arrive(barrier);
     }
     // `never`: false, but the compiler cannot know, and so moves nothing that it hangs on behind the wait.
     __device__ __forceinline__ void wait_tile(bool never = false)
@@ -93,11 +93,11 @@ template <typename S, typename A> struct query_group {
     }
     __device__ __forceinline__ void wait_turn()
     {
-        meet(1 + S::GROUPS + group, 256);
+        bar_sync(1 + S::GROUPS + group, 256);
     }
     __device__ __forceinline__ void pass_turn()
     {
-        pass(1 + S::GROUPS + (group + 1) % S::GROUPS, 256);
+        bar_arrive(1 + S::GROUPS + (group + 1) % S::GROUPS, 256);
     }
     __device__ __forceinline__ void take_queries()
     {
@@ -106,7 +106,7 @@ template <typename S, typename A> struct query_group {
         int lane = threadIdx.x % 32, row = group * 64 + (int)threadIdx.x % 128 / 32 * 16 + lane % 16;
 #pragma unroll
         for (int k = 0; k < S::WIDTH / 16; k++)
-            load_matrices(queries[k], m.q[q.slot] + panel_at<S::BM>(row, k * 2 + lane / 16));
+            ldmatrix_x4(queries[k], m.q[q.slot] + panel_at<S::BM>(row, k * 2 + lane / 16));
         release(&m.q_free[q.slot]);
     }
     // The scores of the first N keys of the tile that is next in the ring; on their way.
@@ -115,17 +115,18 @@ template <typename S, typename A> struct query_group {
         uint64_t left = describe_tile(m.q[q.slot] + group * 64 * 64, 16);
         uint64_t right = same_in_warp(describe_tile(m.ring[at.slot], 16));
         if (S::KEEPS_QUERIES) pin(queries);
-        begin_products();
+        wgmma_fence();
 #pragma unroll
         for (int k = 0; k < S::WIDTH / 16; k++) {
             uint64_t rows = tile_further(left, (k / 4 * S::BM * 64 + k % 4 * 16) * (int)sizeof(T));
             uint64_t keys = tile_further(right, (k / 4 * S::BN * 64 + k % 4 * 16) * (int)sizeof(T));
             if constexpr (S::KEEPS_QUERIES)
-                k ? issue_by_rows<T, true>(y, queries[k], keys) : issue_by_rows<T, false>(y, queries[k], keys);
+                k ? wgmma_registers<T, true, false>(y, queries[k], keys)
+                  : wgmma_registers<T, false, false>(y, queries[k], keys);
             else
-                k ? issue_tiles<T, true>(y, rows, keys) : issue_tiles<T, false>(y, rows, keys);
+                k ? wgmma_shared<T, true>(y, rows, keys) : wgmma_shared<T, false>(y, rows, keys);
         }
-        commit_products();
+        wgmma_commit();
     }
     // o += p values, which are next in the ring; on its way.
     __device__ __forceinline__ void begin_values()
@@ -133,10 +134,11 @@ template <typename S, typename A> struct query_group {
         uint64_t values = same_in_warp(describe_tile(m.ring[at.slot], S::BN * 64 * (int)sizeof(T)));
         pin(p);
         pin(o);
-        begin_products();
+        wgmma_fence();
 #pragma unroll
-        for (int j = 0; j < S::BN / 16; j++) issue_by<T>(o, p[j], tile_further(values, j * 16 * 64 * (int)sizeof(T)));
-        commit_products();
+        for (int j = 0; j < S::BN / 16; j++)
+            wgmma_registers<T, true, true>(o, p[j], tile_further(values, j * 16 * 64 * (int)sizeof(T)));
+        wgmma_commit();
     }
     __device__ __forceinline__ void take_probabilities()
     {
@@ -168,7 +170,7 @@ template <typename S, typename A> struct query_group {
         auto &y = reinterpret_cast<float(&)[N / 8][4]>(s);
         begin_scores<N>(y);
         pass_turn();
-        wait_products<0>();
+        wgmma_wait<0>();
         pin(y);
         if (!whole) rows.hide(y, first_key);
         rows.template soften<S::LAZY>(y, c);
@@ -185,7 +187,7 @@ template <typename S, typename A> struct query_group {
         wait_tile();
         begin_values();
         pass_turn();
-        wait_products<1>();
+        wgmma_wait<1>();
         pin(s);
         release(&m.free[keys]);
         if (!whole) rows.hide(s, first_key);
@@ -193,7 +195,7 @@ template <typename S, typename A> struct query_group {
         int values = at.slot;
         at.next();
         wait_tile(__any_sync(0xffffffffu, rows.sum[0] + rows.sum[1] < 0));
-        wait_products<0>();
+        wgmma_wait<0>();
         pin(o);
         pin(p);
         release(&m.free[values]);
@@ -228,7 +230,7 @@ template <typename S, typename A> struct query_group {
         if (!S::KEEPS_QUERIES) release(&m.q_free[q.slot]);
         q.next();
         begin_values();
-        wait_products<0>();
+        wgmma_wait<0>();
         pin(o);
         release(&m.free[at.slot]);
         at.next();
@@ -239,8 +241,8 @@ template <typename S, typename A> struct query_group {
         int first = k.first + group * 64;
         bool asks = threadIdx.x % 128 == 0, box = !A::PARTS || (k.begin <= first && k.end >= first + 64);
         T *tile = m.o[group];
-        if (asks) stores_read();
-        meet(1 + group, 128);
+        if (asks) bulk_wait_read();
+        bar_sync(1 + group, 128);
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             int row = two_rows::first_of_thread() + h * 8;
@@ -255,11 +257,11 @@ template <typename S, typename A> struct query_group {
                     pair<T>(o[j][2 * h] * scale, o[j][2 * h + 1] * scale);
         }
         settle_for_products();
-        meet(1 + group, 128);
+        bar_sync(1 + group, 128);
         if (!asks || !box) return;
 #pragma unroll
         for (int c = 0; c < S::WIDTH; c += 64) a.store_part(tile + c * 64, c, k, first);
-        store_commit();
+        bulk_commit();
     }
     // The work that has come, as all threads of a warp are known to see it.
     __device__ __forceinline__ flash_work read_work() const
@@ -279,18 +281,9 @@ template <typename S, typename A> struct query_group {
             attend(k, rows);
             store(k, rows);
         }
-        if (threadIdx.x % 128 == 0) stores_done();
+        if (threadIdx.x % 128 == 0) bulk_wait();
     }
 };
-
-template <int REGISTERS> __device__ __forceinline__ void grow_to()
-{
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
-}
-template <int REGISTERS> __device__ __forceinline__ void shrink_to()
-{
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(REGISTERS));
-}
 
 // A block of threads, from the beginning of its kernel to the end.
 template <typename S, typename L, typename A>
@@ -301,10 +294,10 @@ __device__ __forceinline__ void flash_works(typename S::memory &m, L &&l, const 
     __syncthreads();
     int group = __reduce_max_sync(0xffffffffu, (int)threadIdx.x / 128);
     if (group == S::GROUPS) {
-        shrink_to<S::LOADER_REGISTERS>();
+        setmaxnreg_dec<S::LOADER_REGISTERS>();
         if (threadIdx.x / 32 == S::GROUPS * 4) load_works<S>(m, l);
     } else {
-        grow_to<S::GROUP_REGISTERS>();
+        setmaxnreg_inc<S::GROUP_REGISTERS>();
         query_group<S, A>{m, a, group}.run();
     }
 }

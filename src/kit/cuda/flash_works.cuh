@@ -64,10 +64,10 @@ template <int SLOTS> struct ring_place {
 
 template <typename S> __device__ __forceinline__ void begin_memory(typename S::memory &m)
 {
-    for (int i = 0; i < S::QUERIES; i++) barrier_begin(&m.q_full[i], 1), barrier_begin(&m.q_free[i], S::GROUPS * 4);
-    for (int i = 0; i < S::SLOTS; i++) barrier_begin(&m.full[i], 1), barrier_begin(&m.free[i], S::GROUPS * 4);
-    barrier_begin(&m.tail, 1);
-    barriers_ready();
+    for (int i = 0; i < S::QUERIES; i++) mbarrier_init(&m.q_full[i], 1), mbarrier_init(&m.q_free[i], S::GROUPS * 4);
+    for (int i = 0; i < S::SLOTS; i++) mbarrier_init(&m.full[i], 1), mbarrier_init(&m.free[i], S::GROUPS * 4);
+    mbarrier_init(&m.tail, 1);
+    fence_mbarrier_init();
 }
 
 // A box that barrier `full` announces, by one thread.
@@ -75,7 +75,7 @@ template <typename S, int ROWS>
 __device__ __forceinline__ void ask_rows(typename S::T *tile, const CUtensorMap &map, uint64_t *full, int head, int row,
                                          int batch)
 {
-    barrier_expect(full, ROWS * S::WIDTH * (int)sizeof(typename S::T));
+    mbarrier_arrive_expect_tx(full, ROWS * S::WIDTH * (int)sizeof(typename S::T));
     copy_panels<ROWS, S::WIDTH>(tile, map, full, head, row, batch);
 }
 
@@ -97,7 +97,7 @@ template <typename S, typename L> __device__ __forceinline__ void load_works(typ
             if (k.until)
                 l.ask_queries(m.q[q.slot], &m.q_full[q.slot], k);
             else
-                barrier_arrive(&m.q_full[q.slot]);
+                mbarrier_arrive(&m.q_full[q.slot]);
         }
         q.next();
         return k;

@@ -21,31 +21,11 @@ template <int ROWS> __device__ __forceinline__ int panel_at(int row, int chunk)
     return chunk / 8 * ROWS * 64 + tile_at<64>(row, chunk % 8);
 }
 
-__device__ __forceinline__ unsigned shared_address(const void *p)
-{
-    return (unsigned)__cvta_generic_to_shared(p);
-}
-
 // The tiles of a block begin at a multiple of 1024 bytes, wherever its shared memory does.
 template <typename TILES> __device__ __forceinline__ TILES &tiles_in_memory()
 {
     extern __shared__ __align__(1024) unsigned char memory[];
     return *reinterpret_cast<TILES *>(memory + (-shared_address(memory) & 1023));
-}
-
-// 16 bytes from global to shared memory, without the threads' registers; zeros when not `valid`.
-__device__ __forceinline__ void copy_async(void *to, const void *from, bool valid)
-{
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
-                 "r"(valid ? 16 : 0));
-}
-__device__ __forceinline__ void copy_commit()
-{
-    asm volatile("cp.async.commit_group;");
-}
-template <int LEFT> __device__ __forceinline__ void copy_wait()
-{
-    asm volatile("cp.async.wait_group %0;" ::"n"(LEFT));
 }
 
 // A matrix of rows in global memory, `stride` elements apart; `wide`: every row begins at 16 bytes, in whole chunks.
@@ -69,7 +49,7 @@ __device__ __forceinline__ void load_tile(T *tile, const rows_in<T> &from, int f
         const T *source = from.at + (inside ? (int64_t)(first + row) * from.stride + chunk * 8 : 0);
         T *to_tile = tile + tile_at<WIDTH>(row, chunk);
         if (from.wide) {
-            copy_async(to_tile, source, inside);
+            cp_async_16(to_tile, source, inside);
         } else {
             pack<T, 8> v;
             for (int k = 0; k < 8; k++) v.at[k] = inside && chunk * 8 + k < from.columns ? source[k] : to<T>(0.0f);
@@ -78,25 +58,12 @@ __device__ __forceinline__ void load_tile(T *tile, const rows_in<T> &from, int f
     }
 }
 
-__device__ __forceinline__ void load_matrices(uint32_t (&r)[4], const void *p)
-{
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(shared_address(p)));
-}
-__device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4], const void *p)
-{
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(shared_address(p)));
-}
-
 // Rows [row, row + 16), columns [16 k, 16 k + 16) as the left side of a product.
 template <int WIDTH, typename T>
 __device__ __forceinline__ void left_side(uint32_t (&a)[4], const T *tile, int row, int k)
 {
     int lane = threadIdx.x % 32;
-    load_matrices(a, tile + tile_at<WIDTH>(row + lane % 16, k * 2 + lane / 16));
+    ldmatrix_x4(a, tile + tile_at<WIDTH>(row + lane % 16, k * 2 + lane / 16));
 }
 
 // Two right sides, 16 deep and 8 wide each. Of a tile whose rows are the product's columns: rows [row, row + 16), 16 columns.
@@ -104,29 +71,23 @@ template <int WIDTH, typename T>
 __device__ __forceinline__ void right_sides(uint32_t (&b)[4], const T *tile, int row, int k)
 {
     int lane = threadIdx.x % 32;
-    load_matrices(b, tile + tile_at<WIDTH>(row + lane % 8 + lane / 16 * 8, k * 2 + (lane / 8 & 1)));
+    ldmatrix_x4(b, tile + tile_at<WIDTH>(row + lane % 8 + lane / 16 * 8, k * 2 + (lane / 8 & 1)));
 }
 // Of a tile whose rows are summed over: rows [row, row + 16), columns [16 n, 16 n + 16).
 template <int WIDTH, typename T>
 __device__ __forceinline__ void right_sides_of_rows(uint32_t (&b)[4], const T *tile, int row, int n)
 {
     int lane = threadIdx.x % 32;
-    load_matrices_transposed(b, tile + tile_at<WIDTH>(row + lane % 16, n * 2 + lane / 16));
+    ldmatrix_x4_trans(b, tile + tile_at<WIDTH>(row + lane % 16, n * 2 + lane / 16));
 }
 
 template <typename T>
 __device__ __forceinline__ void multiply_add(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
 {
     if constexpr (sizeof(T) == 2 && !std::is_same_v<T, f16>)
-        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-                     "{%0,%1,%2,%3};"
-                     : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+        mma_m16n8k16_bf16(d, a, b0, b1);
     else
-        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-                     "{%0,%1,%2,%3};"
-                     : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+        mma_m16n8k16_f16(d, a, b0, b1);
 }
 
 template <typename T> __device__ __forceinline__ uint32_t pair(float low, float high)

@@ -58,12 +58,12 @@ __device__ __forceinline__ void ask_for_row(const norm_grad_rows<T> &k, grad_inp
                 int64_t at = row * k.columns + in.x.column(p);
                 bool valid = in.x.column(p) < k.columns;
                 if (!valid) at = row * k.columns;
-                copy_async(ring::at(stage, 0, p), k.dy + at, valid);
-                copy_async(ring::at(stage, 1, p), k.x + at, valid);
-                if (k.residual) copy_async(ring::at(stage, 2, p), k.residual + at, valid);
+                cp_async_16(ring::at(stage, 0, p), k.dy + at, valid);
+                cp_async_16(ring::at(stage, 1, p), k.x + at, valid);
+                if (k.residual) cp_async_16(ring::at(stage, 2, p), k.residual + at, valid);
             }
         }
-        copy_commit();
+        cp_async_commit();
     } else if (row < k.rows) {
         in.dy.load(k.dy + row * k.columns);
         in.x.load(k.x + row * k.columns);
@@ -202,7 +202,7 @@ __global__ __launch_bounds__(P::block) void norm_grad(norm_grad_rows<T> k)
         if (row + step < k.rows) next = k.rstds[row + step];
         if constexpr (row_ring<T, P>::here) {
             ask_for_row(k, in, stage ^ 1, row + step);
-            copy_wait<1>();
+            cp_async_wait<1>();
             take_row(in, stage);
         } else {
             ask_for_row(k, in, 0, row);

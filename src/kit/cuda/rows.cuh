@@ -122,7 +122,7 @@ template <typename P> __device__ __forceinline__ void wait_for_row()
     else if constexpr (P::block == P::threads)
         __syncthreads();
     else
-        asm volatile("bar.sync %0, %1;" ::"r"((int)(threadIdx.x / P::threads) + 1), "n"(P::threads) : "memory");
+        bar_sync<P::threads>((int)(threadIdx.x / P::threads) + 1);
 }
 
 // K values at once, joined over the threads of a row, all of which must call and get the results. Calls of one kernel have

@@ -97,10 +97,10 @@ template <typename T> __device__ __forceinline__ void publish(char *at, unsigned
     if constexpr (sizeof(T) == 2) {
         T x = to<T>(v);
         unsigned word = *reinterpret_cast<const unsigned short *>(&x) | tag << 16;
-        asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(at + i * 4), "r"(word) : "memory");
+        store_relaxed(at + i * 4, word);
     } else {
         unsigned long long word = __float_as_uint(v) | (unsigned long long)tag << 32;
-        asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(at + i * 8), "l"(word) : "memory");
+        store_relaxed(at + i * 8, word);
     }
 }
 
@@ -161,12 +161,6 @@ __device__ __forceinline__ float stage_sum(const stage_block &b, float v)
     return v;
 }
 
-// Asks for a line of weights or of the cache before anybody needs it.
-__device__ __forceinline__ void fetch_ahead(const void *p)
-{
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
-}
-
 // ---- weights ----
 
 __device__ __forceinline__ char *slot_at(const stage_block &b, int slot)
@@ -177,20 +171,17 @@ __device__ __forceinline__ char *slot_at(const stage_block &b, int slot)
 // Asks for the packs of a tile; there may be none. Every lane for those that it will read.
 __device__ __forceinline__ void ring_ask(const stage_block &b, int slot, const char *from, int packs)
 {
-    unsigned to = (unsigned)__cvta_generic_to_shared(slot_at(b, slot)) + (unsigned)b.lane * 16;
+    unsigned to = shared_address(slot_at(b, slot)) + (unsigned)b.lane * 16;
 #pragma unroll
     for (int u = 0; u < TILE_PACKS / 32; u++)
-        if (b.lane + 32 * u < packs)
-            asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to + (unsigned)u * 512),
-                         "l"(from + (b.lane + 32 * u) * 16)
-                         : "memory");
-    asm volatile("cp.async.commit_group;" ::: "memory");
+        if (b.lane + 32 * u < packs) cp_async_16_at(to + (unsigned)u * 512, from + (b.lane + 32 * u) * 16);
+    cp_async_commit();
 }
 
 // The oldest tile is there.
 __device__ __forceinline__ void ring_wait()
 {
-    asm volatile("cp.async.wait_group %0;" ::"n"(STAGE_SLOTS - 1) : "memory");
+    cp_async_wait<STAGE_SLOTS - 1>();
 }
 
 __device__ __forceinline__ int piece_packs(int packs, int shift)
@@ -249,16 +240,6 @@ __device__ __forceinline__ void feed_begin(stage_block &b, const stage_launch &l
 
 // ---- values of other blocks ----
 
-__device__ __forceinline__ uint4 load_words(const char *at)
-{
-    uint4 w;
-    asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(w.x), "=r"(w.y), "=r"(w.z), "=r"(w.w)
-                 : "l"(at)
-                 : "memory");
-    return w;
-}
-
 template <typename T> __device__ __forceinline__ bool is_tagged(uint4 w, unsigned tag)
 {
     if constexpr (sizeof(T) == 2) return w.x >> 16 == tag && w.y >> 16 == tag && w.z >> 16 == tag && w.w >> 16 == tag;
@@ -294,11 +275,11 @@ template <typename T> __device__ __forceinline__ void stage_take(const stage &s,
     for (int i = (b.warp - value * warps) * 32 + b.lane; i < count; i += 2 * threads) {
         bool more = i + threads < count;
         const char *at = from + (int64_t)i * 16, *next = at + (int64_t)threads * 16;
-        uint4 w = load_words(at), z = more ? load_words(next) : w;
-        while (!is_tagged<T>(w, b.tag)) w = load_words(at);
+        uint4 w = load_relaxed_16(at), z = more ? load_relaxed_16(next) : w;
+        while (!is_tagged<T>(w, b.tag)) w = load_relaxed_16(at);
         to[i] = without_tags<T>(w);
         if (!more) break;
-        while (!is_tagged<T>(z, b.tag)) z = load_words(next);
+        while (!is_tagged<T>(z, b.tag)) z = load_relaxed_16(next);
         to[i + threads] = without_tags<T>(z);
     }
 }

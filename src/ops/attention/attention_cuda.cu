@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) attend(attention_forward f
     load_tile<BM, WIDTH, THREADS>(t.q, q, first);
     load_tile<BN, WIDTH, THREADS>(t.k[0], k, from);
     load_tile<BN, WIDTH, THREADS>(t.v[0], v, from);
-    copy_commit();
+    cp_async_commit();
 
     attended<WIDTH, MT> r;
     float c = a.scale * LOG2_E;
@@ -41,13 +41,13 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) attend(attention_forward f
             start[m][h] = first_key(a, batch, query[m][h]);
         }
     for (int at = from, turn = 0; at < until; at += BN, turn ^= 1) {
-        copy_wait<0>();
+        cp_async_wait<0>();
         __syncthreads();
         if (at + BN < until) {
             load_tile<BN, WIDTH, THREADS>(t.k[turn ^ 1], k, at + BN);
             load_tile<BN, WIDTH, THREADS>(t.v[turn ^ 1], v, at + BN);
         }
-        copy_commit();
+        cp_async_commit();
         if (a.causal && at > first + group + P::ROWS - 1) continue; // nothing here for those who multiply together
         float s[MT][BN / 8][4];
         P::template rows<WIDTH, BN, BM>(s, t.q, row, t.k[turn]);

@@ -68,7 +68,7 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) grad_queries(attention_bac
     load_tile<BM, WIDTH, THREADS>(t.dout, dout, first);
     load_tile<BN, WIDTH, THREADS>(t.k[0], k, from);
     load_tile<BN, WIDTH, THREADS>(t.v[0], v, from);
-    copy_commit();
+    cp_async_commit();
 
     float dq[MT][WIDTH / 8][4], lse[MT][2], delta[MT][2], c = a.scale * LOG2_E;
     int query[MT][2], start[MT][2];
@@ -85,13 +85,13 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) grad_queries(attention_bac
             if (lane % 4 == 0 && token < a.tokens) f.delta[at] = delta[m][h];
         }
     for (int at = from, turn = 0; at < until; at += BN, turn ^= 1) {
-        copy_wait<0>();
+        cp_async_wait<0>();
         __syncthreads();
         if (at + BN < until) {
             load_tile<BN, WIDTH, THREADS>(t.k[turn ^ 1], k, at + BN);
             load_tile<BN, WIDTH, THREADS>(t.v[turn ^ 1], v, at + BN);
         }
-        copy_commit();
+        cp_async_commit();
         if (a.causal && at > first + group + P::ROWS - 1) continue; // nothing here for those who multiply together
         float s[MT][BN / 8][4], dp[MT][BN / 8][4];
         P::template rows<WIDTH, BN, BM>(s, t.q, row, t.k[turn]);
@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) grad_queries(attention_bac
                 for (int i = 0; i < 4; i++) {
                     int key = at + j * 8 + lane % 4 * 2 + i % 2, h = i / 2;
                     bool seen = whole || (key >= start[m][h] && key < a.tokens && (!a.causal || key <= query[m][h]));
-                    float p = seen ? power_of_two(s[m][j][i] * c - lse[m][h]) : 0;
+                    float p = seen ? exp2_approx(s[m][j][i] * c - lse[m][h]) : 0;
                     s[m][j][i] = seen ? p * (dp[m][j][i] - delta[m][h]) : 0;
                 }
         P::template by<WIDTH, BN>(dq, s, t.k[turn]);
@@ -184,16 +184,16 @@ __global__ void __launch_bounds__(WARPS * 32 * SPLIT, BLOCKS) grad_keys(attentio
         }
     };
     load(0, 0);
-    copy_commit();
+    cp_async_commit();
     float dk[MT][WIDTH / 8][4], dv[MT][WIDTH / 8][4], c = a.scale * LOG2_E;
     clear(dk);
     clear(dv);
     for (int next = 0; next < count; next += SPLIT) {
         int turn = next / SPLIT & 1, index = next + part, at = from + index % tiles_a_head * BN;
-        copy_wait<0>();
+        cp_async_wait<0>();
         __syncthreads();
         if (next + SPLIT < count) load(next + SPLIT, turn ^ 1);
-        copy_commit();
+        cp_async_commit();
         if (index >= count) continue;
         if (a.causal && at + BN - 1 < first + group) continue; // nothing here for those who multiply together
         float s[MT][BN / 8][4], dp[MT][BN / 8][4];
@@ -210,7 +210,7 @@ __global__ void __launch_bounds__(WARPS * 32 * SPLIT, BLOCKS) grad_keys(attentio
                     int column = j * 8 + lane % 4 * 2 + i % 2, key = first + row + m * 16 + lane / 4 + i / 2 * 8;
                     bool seen = whole || (key >= t.start[turn][part][column] && at + column < a.tokens &&
                                           (!a.causal || key <= at + column));
-                    s[m][j][i] = seen ? power_of_two(s[m][j][i] * c - t.lse[turn][part][column]) : 0;
+                    s[m][j][i] = seen ? exp2_approx(s[m][j][i] * c - t.lse[turn][part][column]) : 0;
                 }
         P::template by<WIDTH, BN>(dv, s, t.dout[turn][part]);
         P::template rows<WIDTH, BN, BM>(dp, t.v, row, t.dout[turn][part]);

@@ -15,11 +15,11 @@ __device__ __forceinline__ void begin_scores(float (&s)[N][4], const T *keys, in
 {
     auto left = [&](int k) { return describe_tile(keys + (k / 4 * GRAD_KEYS + first) * 64 + k % 4 * 16, 16); };
     auto right = [&](int k) { return describe_tile(queries + k / 4 * N * 8 * 64 + k % 4 * 16, 16); };
-    begin_products();
-    issue_tiles<T, false>(s, left(0), right(0));
+    wgmma_fence();
+    wgmma_shared<T, false>(s, left(0), right(0));
 #pragma unroll
-    for (int k = 1; k < WIDTH / 16; k++) issue_tiles<T, true>(s, left(k), right(k));
-    commit_products();
+    for (int k = 1; k < WIDTH / 16; k++) wgmma_shared<T, true>(s, left(k), right(k));
+    wgmma_commit();
 }
 
 // y (64 keys x WIDTH) += left, in registers, by the tile whose rows are the queries; queries as below.
@@ -29,24 +29,24 @@ __device__ __forceinline__ void begin_sum(float (&y)[WIDTH / 8][4], uint32_t (&l
 #pragma unroll
     for (int j = FROM; j < TO; j++)
 #pragma unroll
-        for (int i = 0; i < 4; i++) asm volatile("" : "+r"(left[j][i])::"memory"); // as pin
+        for (int i = 0; i < 4; i++) pin_register(left[j][i]);
     if (!FROM) pin(y);
-    begin_products();
+    wgmma_fence();
 #pragma unroll
     for (int j = FROM; j < TO; j++)
-        issue_by<T>(y, left[j], describe_tile(tile + j * 16 * 64, N * 16 * 64 * (int)sizeof(T)));
-    commit_products();
+        wgmma_registers<T, true, true>(y, left[j], describe_tile(tile + j * 16 * 64, N * 16 * 64 * (int)sizeof(T)));
+    wgmma_commit();
 }
 
 // dq (64 x 64) = ds k, both tiles with rows of keys: one panel of each.
 template <typename T> __device__ __forceinline__ void begin_queries(float (&dq)[8][4], const T *ds, const T *k)
 {
-    begin_products();
-    issue_tiles<T, false, true>(dq, describe_tile(ds, 16), describe_tile(k, 16));
+    wgmma_fence();
+    wgmma_shared<T, false, true>(dq, describe_tile(ds, 16), describe_tile(k, 16));
 #pragma unroll
     for (int j = 1; j < GRAD_KEYS / 16; j++)
-        issue_tiles<T, true, true>(dq, describe_tile(ds + j * 16 * 64, 16), describe_tile(k + j * 16 * 64, 16));
-    commit_products();
+        wgmma_shared<T, true, true>(dq, describe_tile(ds + j * 16 * 64, 16), describe_tile(k + j * 16 * 64, 16));
+    wgmma_commit();
 }
 
 // 64 keys from `row` on, as left sides of products, into a tile of GRAD_KEYS rows.
@@ -54,11 +54,7 @@ template <typename T, int N> __device__ __forceinline__ void store_matrices(T *t
 {
     int lane = threadIdx.x % 32;
 #pragma unroll
-    for (int j = 0; j < N; j++)
-        asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(
-                         shared_address(tile + panel_at<GRAD_KEYS>(row + lane % 16, j * 2 + lane / 16))),
-                     "r"(a[j][0]), "r"(a[j][1]), "r"(a[j][2]), "r"(a[j][3])
-                     : "memory");
+    for (int j = 0; j < N; j++) stmatrix_x4(tile + panel_at<GRAD_KEYS>(row + lane % 16, j * 2 + lane / 16), a[j]);
 }
 
 // The first query that sees a key.
@@ -88,7 +84,7 @@ __device__ __forceinline__ void probabilities(float (&s)[N][4], const float *lse
     for (int j = 2 * FROM; j < 2 * TO; j++) {
         float2 sum = *reinterpret_cast<const float2 *>(lse + j * 8 + column);
 #pragma unroll
-        for (int i = 0; i < 4; i++) s[j][i] = power_of_two(s[j][i] * c - (i % 2 ? sum.y : sum.x));
+        for (int i = 0; i < 4; i++) s[j][i] = exp2_approx(s[j][i] * c - (i % 2 ? sum.y : sum.x));
     }
     if (whole) return;
     const int *start = at.seen ? w.start + (int64_t)at.batch * w.padded + query + column : nullptr;
@@ -185,7 +181,7 @@ __device__ __forceinline__ void hand_on(grad_tiles<T, WIDTH> &t, float (&dq)[8][
         }
     }
     __syncwarp();
-    if (threadIdx.x % 32 == 0) barrier_arrive(&t.dq_done);
+    if (threadIdx.x % 32 == 0) mbarrier_arrive(&t.dq_done);
     if (!last) return;
     const attention_numbers &a = w.f.a;
     int column = WIDTH == 64 ? 0 : group * 64, row = (WIDTH == 64 ? group * 64 : 0) + (int)threadIdx.x % 128 / 32 * 16;
@@ -233,7 +229,7 @@ __device__ __forceinline__ void grad_pair(grad_tiles<T, WIDTH> &t, const wgmma_b
     begin_scores<WIDTH>(s, t.k, group * 64, t.q[place]);
     barrier_wait(&t.dout_full[place], phase);
     begin_scores<WIDTH>(dp, t.v, group * 64, t.dout[place]);
-    wait_products<1>(); // s
+    wgmma_wait<1>(); // s
     pin(s);
     bool whole = sees_all(w, at, group * 64);
     probabilities<0, HALF>(s, t.lse[place], w, at, whole, row);
@@ -242,7 +238,7 @@ __device__ __forceinline__ void grad_pair(grad_tiles<T, WIDTH> &t, const wgmma_b
     probabilities<HALF, STEPS>(s, t.lse[place], w, at, whole, row);
     as_left_sides<HALF, STEPS, T>(p, s);
     begin_sum<HALF, STEPS, WIDTH>(dv, p, t.dout[place]);
-    wait_products<2>(); // dp
+    wgmma_wait<2>(); // dp
     pin(dp);
     slopes<0, HALF, T>(ds, p, s, dp, t.delta[place]);
     begin_sum<0, HALF, WIDTH>(dk, ds, t.q[place]);
@@ -250,17 +246,17 @@ __device__ __forceinline__ void grad_pair(grad_tiles<T, WIDTH> &t, const wgmma_b
     begin_sum<HALF, STEPS, WIDTH>(dk, ds, t.q[place]);
     store_matrices(t.ds[place], row, ds);
     settle_for_products();
-    meet(1, 256); // what was in this place has been read by both groups: each waited for its dQ of the step before
+    bar_sync(1, 256); // what was in this place has been read by both groups: each waited for its dQ of the step before
     constexpr int PANEL = GRAD_KEYS * 64;
     begin_queries(dq, t.ds[place] + (WIDTH == 64 ? group * PANEL : 0), t.k + (WIDTH == 64 ? 0 : group * PANEL));
-    wait_products<3>(); // dv
+    wgmma_wait<3>(); // dv
     pin(p);
-    if (one) barrier_arrive(&t.dout_free[place]);
-    wait_products<0>();
+    if (one) mbarrier_arrive(&t.dout_free[place]);
+    wgmma_wait<0>();
     pin(ds);
     pin(dq);
-    if (one) barrier_arrive(&t.q_free[place]);
-    if (one && last) barrier_arrive(&t.keys_free);
+    if (one) mbarrier_arrive(&t.q_free[place]);
+    if (one && last) mbarrier_arrive(&t.keys_free);
     hand_on(t, dq, w, at, group, count);
 }
 
@@ -273,7 +269,7 @@ __device__ __forceinline__ void grad_multiply(grad_tiles<T, WIDTH> &t, const wgm
     for (unsigned round = 0;; round++) {
         barrier_wait(&t.work_full[round & 1], round >> 1 & 1);
         int work = t.work[round & 1];
-        if (threadIdx.x % 32 == 0) barrier_arrive(&t.work_free[round & 1]);
+        if (threadIdx.x % 32 == 0) mbarrier_arrive(&t.work_free[round & 1]);
         if (work < 0) break;
         clear_sums(dk);
         clear_sums(dv);

@@ -120,27 +120,27 @@ __device__ __forceinline__ void grad_loads(grad_tiles<T, WIDTH> &t, const wgmma_
         barrier_wait(&t.work_free[round & 1], (round >> 1 & 1) ^ 1);
         int work = atomicAdd(w.taken, 1);
         t.work[round & 1] = work = work < w.works ? work : -1;
-        barrier_arrive(&t.work_full[round & 1]);
+        mbarrier_arrive(&t.work_full[round & 1]);
         if (work < 0) break;
         grad_walk<QUERIES> at(w, work);
         barrier_wait(&t.keys_free, (round & 1) ^ 1);
-        barrier_expect(&t.k_full, GRAD_KEYS * WIDTH * 2);
+        mbarrier_arrive_expect_tx(&t.k_full, GRAD_KEYS * WIDTH * 2);
         copy_panels<GRAD_KEYS, WIDTH>(t.k, maps.k, &t.k_full, at.kv_head, at.n * GRAD_KEYS, at.batch);
         for (bool first = true; at.there(w); at.next(w), count++, first = false) {
             int place = count & 1, free = (count >> 1 & 1) ^ 1, row = at.m * QUERIES;
             int64_t numbers = ((int64_t)at.batch * w.f.a.heads + at.head(w)) * w.padded + row;
             barrier_wait(&t.q_free[place], free);
-            barrier_expect(&t.q_full[place], TILE + NUMBERS);
+            mbarrier_arrive_expect_tx(&t.q_full[place], TILE + NUMBERS);
             copy_panels<QUERIES, WIDTH>(t.q[place], maps.q, &t.q_full[place], at.head(w), row, at.batch);
-            copy_bytes(t.lse[place], w.lse + numbers, NUMBERS, &t.q_full[place]);
+            bulk_load(t.lse[place], w.lse + numbers, NUMBERS, &t.q_full[place]);
             if (first) {
-                barrier_expect(&t.v_full, GRAD_KEYS * WIDTH * 2);
+                mbarrier_arrive_expect_tx(&t.v_full, GRAD_KEYS * WIDTH * 2);
                 copy_panels<GRAD_KEYS, WIDTH>(t.v, maps.v, &t.v_full, at.kv_head, at.n * GRAD_KEYS, at.batch);
             }
             barrier_wait(&t.dout_free[place], free);
-            barrier_expect(&t.dout_full[place], TILE + NUMBERS);
+            mbarrier_arrive_expect_tx(&t.dout_full[place], TILE + NUMBERS);
             copy_panels<QUERIES, WIDTH>(t.dout[place], maps.dout, &t.dout_full[place], at.head(w), row, at.batch);
-            copy_bytes(t.delta[place], w.delta + numbers, NUMBERS, &t.dout_full[place]);
+            bulk_load(t.delta[place], w.delta + numbers, NUMBERS, &t.dout_full[place]);
         }
     }
 }
@@ -149,9 +149,9 @@ __device__ __forceinline__ void grad_loads(grad_tiles<T, WIDTH> &t, const wgmma_
 
 __device__ __forceinline__ void wait_for_turn(const int *done, int turn)
 {
-    while (read_count(done) < turn)
+    while (load_acquire(done) < turn)
         ;
-    settle_for_copies();
+    fence_proxy_async();
 }
 
 template <typename T, int WIDTH>
@@ -162,33 +162,33 @@ __device__ __forceinline__ void grad_sums(grad_tiles<T, WIDTH> &t, const wgmma_b
     for (unsigned round = 0;; round++) {
         barrier_wait(&t.work_full[round & 1], round >> 1 & 1);
         int work = t.work[round & 1];
-        barrier_arrive(&t.work_free[round & 1]);
+        mbarrier_arrive(&t.work_free[round & 1]);
         if (work < 0) break;
         bool ready = false; // the place has been given for this block already
         for (grad_walk<QUERIES> at(w, work); at.there(w); count++) {
             int turn = at.turn_of_keys(w), *done = w.done + at.index(w);
             float *sum = w.sum + at.index(w) * QUERIES * WIDTH;
             bool last = at.ends();
-            if (!ready && !(last && turn)) barrier_arrive(&t.dq_ready);
+            if (!ready && !(last && turn)) mbarrier_arrive(&t.dq_ready);
             if (turn) wait_for_turn(done, turn);
             if (last && turn) {
-                barrier_expect(&t.dq_ready, BYTES);
-                copy_bytes(t.dq, sum, BYTES, &t.dq_ready);
+                mbarrier_arrive_expect_tx(&t.dq_ready, BYTES);
+                bulk_load(t.dq, sum, BYTES, &t.dq_ready);
             }
             barrier_wait(&t.dq_done, count & 1);
             at.next(w);
             ready = false;
             if (last) continue;
             if (turn)
-                add_bytes(sum, t.dq, BYTES);
+                bulk_add_f32(sum, t.dq, BYTES);
             else
-                store_bytes(sum, t.dq, BYTES);
-            store_commit();
-            stores_read();
+                bulk_store(sum, t.dq, BYTES);
+            bulk_commit();
+            bulk_wait_read();
             ready = at.there(w) && !(at.ends() && at.turn_of_keys(w));
-            if (ready) barrier_arrive(&t.dq_ready);
-            stores_done();
-            write_count(done, turn + 1);
+            if (ready) mbarrier_arrive(&t.dq_ready);
+            bulk_wait();
+            store_release(done, turn + 1);
         }
     }
 }

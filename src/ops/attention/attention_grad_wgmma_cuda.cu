@@ -51,27 +51,27 @@ __global__ void __launch_bounds__(GRAD_THREADS, 1)
     constexpr int WARPS = 8; // that multiply
     if (threadIdx.x == 0) {
         for (int i = 0; i < 2; i++) {
-            barrier_begin(&t.work_full[i], 1);
-            barrier_begin(&t.work_free[i], WARPS + 1);
-            barrier_begin(&t.q_full[i], 1);
-            barrier_begin(&t.q_free[i], WARPS);
-            barrier_begin(&t.dout_full[i], 1);
-            barrier_begin(&t.dout_free[i], WARPS);
+            mbarrier_init(&t.work_full[i], 1);
+            mbarrier_init(&t.work_free[i], WARPS + 1);
+            mbarrier_init(&t.q_full[i], 1);
+            mbarrier_init(&t.q_free[i], WARPS);
+            mbarrier_init(&t.dout_full[i], 1);
+            mbarrier_init(&t.dout_free[i], WARPS);
         }
-        barrier_begin(&t.k_full, 1);
-        barrier_begin(&t.v_full, 1);
-        barrier_begin(&t.keys_free, WARPS);
-        barrier_begin(&t.dq_ready, 1);
-        barrier_begin(&t.dq_done, WARPS);
-        barriers_ready();
+        mbarrier_init(&t.k_full, 1);
+        mbarrier_init(&t.v_full, 1);
+        mbarrier_init(&t.keys_free, WARPS);
+        mbarrier_init(&t.dq_ready, 1);
+        mbarrier_init(&t.dq_done, WARPS);
+        fence_mbarrier_init();
     }
     __syncthreads();
     if (threadIdx.x < 128) {
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+        setmaxnreg_dec<40>();
         if (threadIdx.x == 0) grad_loads(t, w, maps);
         if (threadIdx.x == 32) grad_sums(t, w);
     } else {
-        asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+        setmaxnreg_inc<232>();
         grad_multiply(t, w);
     }
 #else

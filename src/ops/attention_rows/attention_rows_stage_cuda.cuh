@@ -257,8 +257,8 @@ __device__ __forceinline__ void stage_attend_ahead(const stage &s, const stage_b
         int key = lines > 1 ? quotient(i, lines) : i, slot = find(share * each + key);
         int64_t at = (int64_t)slot * width + kv * dim + (i - key * lines) * (128 / (int)sizeof(T));
         if (slot < 0) continue;
-        fetch_ahead((const T *)s.operand[ROWS_K_POOL].at + at);
-        fetch_ahead((const T *)s.operand[ROWS_V_POOL].at + at);
+        prefetch_l2((const T *)s.operand[ROWS_K_POOL].at + at);
+        prefetch_l2((const T *)s.operand[ROWS_V_POOL].at + at);
     }
 }
 

@@ -23,8 +23,8 @@ __device__ __forceinline__ void load_keys(T *k, T *v, const paged &p, int kv_hea
         bool inside = slot >= 0 && chunk * 8 < p.dim;
         int64_t at = inside ? (slot * p.kv_heads + kv_head) * p.dim + chunk * 8 : 0;
         int to_tile = tile_at<WIDTH>(row, chunk);
-        copy_async(k + to_tile, (const T *)p.k + at, inside);
-        copy_async(v + to_tile, (const T *)p.v + at, inside);
+        cp_async_16(k + to_tile, (const T *)p.k + at, inside);
+        cp_async_16(v + to_tile, (const T *)p.v + at, inside);
     }
 }
 
@@ -37,7 +37,7 @@ template <typename T, int WIDTH, int BLOCKS> __global__ void __launch_bounds__(T
     int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * BM; // long rows first, mostly
     rows_in<T> q = {(const T *)p.q + head * p.q_head, p.q_row, p.rows, p.dim, p.q_wide};
     load_tile<BM, WIDTH, THREADS>(t.q, q, first);
-    copy_commit();
+    cp_async_commit();
     for (int i = threadIdx.x; i < BM; i += THREADS) {
         bool inside = first + i < p.rows;
         t.sequence[i] = inside ? p.sequence[first + i] : -1;
@@ -60,13 +60,13 @@ template <typename T, int WIDTH, int BLOCKS> __global__ void __launch_bounds__(T
             seen_by[h] = mine >= begin && mine < end ? t.keys[mine] : 0;
         }
         if (most > 0) load_keys<WIDTH>(t.k[0], t.v[0], p, head / p.group, sequence, 0, most);
-        copy_commit();
+        cp_async_commit();
         for (int at = 0, turn = 0; at < most; at += BN, turn ^= 1) {
-            copy_wait<0>();
+            cp_async_wait<0>();
             __syncthreads();
             if (at + BN < most)
                 load_keys<WIDTH>(t.k[turn ^ 1], t.v[turn ^ 1], p, head / p.group, sequence, at + BN, most);
-            copy_commit();
+            cp_async_commit();
             if (here == 0) continue; // no row of this warp is of this sequence
             float s[1][BN / 8][4];
             multiply::rows<WIDTH, BN, BM>(s, t.q, row, t.k[turn]);
@@ -80,7 +80,7 @@ template <typename T, int WIDTH, int BLOCKS> __global__ void __launch_bounds__(T
         }
         __syncthreads(); // before the next sequence's first tile overwrites what others still read
     }
-    copy_wait<0>();
+    cp_async_wait<0>();
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         float whole = quad_sum(r.sum[0][h]);

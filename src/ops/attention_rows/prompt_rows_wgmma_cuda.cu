@@ -66,7 +66,7 @@ template <typename S> struct paged_loader {
     __device__ __forceinline__ void ask_boxes(T *to, const CUtensorMap &map, uint64_t *barrier, const flash_work &k,
                                               int tile) const
     {
-        if (lane() == 0) barrier_expect(barrier, S::BN * S::WIDTH * (int)sizeof(T));
+        if (lane() == 0) mbarrier_arrive_expect_tx(barrier, S::BN * S::WIDTH * (int)sizeof(T));
         __syncwarp();
         int inside = lane() * w.box, key = tile * S::BN + inside;
         if (inside >= S::BN) return;
@@ -90,7 +90,7 @@ template <typename S> struct paged_loader {
                 *reinterpret_cast<uint4 *>(m.ring[slot] + c * S::BN + i * 8) = make_uint4(0, 0, 0, 0);
         settle_for_products();
         __syncwarp();
-        if (lane() == 0) barrier_arrive(&m.full[slot]);
+        if (lane() == 0) mbarrier_arrive(&m.full[slot]);
     }
 };
 

@@ -88,9 +88,9 @@ template <bool KEPT, typename T> __global__ void __launch_bounds__(THREADS) rows
     int tail = split.head + split.packs * WIDE<T>;
     const T *packs = KEPT ? (const T *)kept : x;
     if (KEPT && counts) {
-        for (int i = threadIdx.x; i < split.packs; i += THREADS) copy_async(kept + i, x + i * WIDE<T>, true);
-        copy_commit();
-        copy_wait<0>();
+        for (int i = threadIdx.x; i < split.packs; i += THREADS) cp_async_16(kept + i, x + i * WIDE<T>, true);
+        cp_async_commit();
+        cp_async_wait<0>();
     }
     if (r.losses) {
         running all = counts ? join_block(scan_row(x, packs, columns)) : running();

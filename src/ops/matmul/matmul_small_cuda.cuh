@@ -45,10 +45,10 @@ __device__ __forceinline__ void small_put(const small_product &p, int row, int c
 __device__ __forceinline__ void wait_for_stage(int i)
 {
     static_assert(SMALL_STAGES == 4, "waits");
-    if (i == 0) copy_wait<3>();
-    if (i == 1) copy_wait<2>();
-    if (i == 2) copy_wait<1>();
-    if (i == 3) copy_wait<0>();
+    if (i == 0) cp_async_wait<3>();
+    if (i == 1) cp_async_wait<2>();
+    if (i == 2) cp_async_wait<1>();
+    if (i == 3) cp_async_wait<0>();
     __syncthreads();
 }
 
@@ -104,7 +104,7 @@ __device__ __forceinline__ void small_load(float *tile, const float *from, int64
     for (int i = 0; i < ITEMS / SMALL_THREADS; i++) {
         int item = i * SMALL_THREADS + (int)threadIdx.x, row = item / CHUNKS, column = item % CHUNKS * 4;
         bool inside = row < rows && column < columns;
-        copy_async(tile + row * LINE + column, from + (inside ? row * stride + column : 0), inside);
+        cp_async_16(tile + row * LINE + column, from + (inside ? row * stride + column : 0), inside);
     }
 }
 
@@ -115,17 +115,9 @@ struct split {
 template <bool EXACT> __device__ __forceinline__ split split_of(float x)
 {
     split s = {};
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(s.high) : "f"(x));
-    if (EXACT) asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(s.low) : "f"(x - __uint_as_float(s.high)));
+    s.high = round_tf32(x);
+    if (EXACT) s.low = round_tf32(x - __uint_as_float(s.high));
     return s;
-}
-
-__device__ __forceinline__ void multiply_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
-{
-    asm volatile(
-        "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
 template <bool TA, bool TB, bool EXACT>
@@ -152,10 +144,10 @@ __device__ __forceinline__ void small_multiply(float (&y)[SMALL_COLUMNS / 8][4],
                 b_high[i] = s.high, b_low[i] = s.low;
             }
             if (EXACT) {
-                multiply_tf32(y[j], low, b_high);
-                multiply_tf32(y[j], high, b_low);
+                mma_m16n8k8_tf32(y[j], low, b_high);
+                mma_m16n8k8_tf32(y[j], high, b_low);
             }
-            multiply_tf32(y[j], high, b_high);
+            mma_m16n8k8_tf32(y[j], high, b_high);
         }
     }
 }
@@ -188,7 +180,7 @@ __global__ void __launch_bounds__(SMALL_THREADS) small_tile(small_product p)
                 small_load<SMALL_DEPTH, SMALL_COLUMNS, SMALL_LINE_B>(right, p.b + at * p.b_row + column, p.b_row,
                                                                      last - at, p.n - column);
         }
-        copy_commit();
+        cp_async_commit();
     }
     float y[SMALL_COLUMNS / 8][4] = {};
     int mine = (int)threadIdx.x / 32 * 16;

@@ -40,7 +40,7 @@ __device__ __forceinline__ void stage_rms_norm_ahead(const stage &s, const stage
     if (b.block != b.blocks - 1) return; // once for all
     int bytes = s.count * size_of(s.operand[1].dtype);
 #pragma unroll 1
-    for (int line = thread * 128; line < bytes; line += 32 * 128) fetch_ahead((const char *)s.operand[1].at + line);
+    for (int line = thread * 128; line < bytes; line += 32 * 128) prefetch_l2((const char *)s.operand[1].at + line);
 }
 
 #endif

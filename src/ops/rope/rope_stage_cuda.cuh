@@ -73,7 +73,7 @@ template <typename T> __device__ __forceinline__ void stage_rope_ahead(const sta
     int position = integer(b, s.operand[1]), row = s.number[ROPE_TURNED] * size_of(s.operand[2].dtype);
     int line = thread * 128;
     if (position >= 0 && position < s.number[ROPE_POSITIONS] && line < row)
-        fetch_ahead((const char *)s.operand[2].at + (int64_t)position * row + line);
+        prefetch_l2((const char *)s.operand[2].at + (int64_t)position * row + line);
 }
 
 #endif
