@@ -286,7 +286,7 @@ static status make_any(device *d, const work *w, bool overlap, ready *r)
     const gpu *g = d->self;
     if (g->caps.persistent) TRY(persistent_find(d, w, g->queue.stream, &r->persistent));
     status s = make_ready(d, w, overlap, r);
-    if (!s || !r->persistent.runs.count) return s;
+    if (!s || !(r->persistent.runs.count || r->persistent.rowwise.runs.count)) return s;
     log_line(d->ctx, INGOT_LOG_WARNING, "program %s: %s; its steps are launches of their own", w->name,
              ingot_message(d->ctx));
     (void)cudaGetLastError();
@@ -331,8 +331,7 @@ static void drop(device *d, void *compiled)
 static int64_t launch_of(const void *compiled, int64_t step)
 {
     const ready *r = compiled;
-    const persistent_run *run = r ? persistent_with(&r->persistent, step) : NULL;
-    return run ? run->first : -1;
+    return r ? persistent_launch_of(&r->persistent, step) : -1;
 }
 
 /* Every step between two events; for profiles, not for speed. */

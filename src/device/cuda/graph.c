@@ -11,12 +11,12 @@
 typedef struct touched {
     span *reads, *writes; /* one block of memory */
     int read_count, write_count;
-    bool first_leads; /* writes[0] is the first output */
+    int leading; /* writes that are done when the first output is made */
 } touched;
 
 static void add_touched(const step *s, touched *t)
 {
-    t->first_leads = s->out[0].data && !t->write_count;
+    t->leading = s->out[0].data && !t->write_count;
     for (int i = 0; i < s->inputs; i++)
         if (s->in[i].data) t->reads[t->read_count++] = span_of(&s->in[i]);
     for (int i = 0; i < NODE_MAX_OUTPUTS; i++)
@@ -24,14 +24,44 @@ static void add_touched(const step *s, touched *t)
     if (s->scratch) t->writes[t->write_count++] = (span){s->scratch, (const char *)s->scratch + s->scratch_bytes};
 }
 
+static bool make_room(touched *t, int64_t steps, size_t reads)
+{
+    size_t writes = (size_t)steps * (NODE_MAX_OUTPUTS + 1);
+    t->reads = malloc(sizeof *t->reads * (reads + 1 + writes));
+    t->writes = t->reads + reads + 1;
+    return t->reads != NULL;
+}
+
 static bool find_touched(const step *s, int64_t steps, touched *t)
 {
-    size_t reads = 1, writes = (size_t)steps * (NODE_MAX_OUTPUTS + 1);
+    size_t reads = 0;
     for (int64_t i = 0; i < steps; i++) reads += (size_t)s[i].inputs;
-    t->reads = malloc(sizeof *t->reads * (reads + writes));
-    if (!t->reads) return false;
-    t->writes = t->reads + reads;
+    if (!make_room(t, steps, reads)) return false;
     for (int64_t i = 0; i < steps; i++) add_touched(&s[i], t);
+    return true;
+}
+
+static bool is_of_sums(const rowwise_run *run, const span *at)
+{
+    for (int i = 0; i < run->sum_count; i++)
+        if (at->from == run->sums[i].sum || at->from == (const char *)run->sums[i].partial) return true;
+    return false;
+}
+
+/* Of a rowwise launch: what the sums behind it write comes last. */
+static bool find_touched_rows(const step *s, const rowwise_run *run, touched *t)
+{
+    size_t reads = 0;
+    for (int i = 0; i < run->count; i++) reads += (size_t)s[run->steps[i]].inputs;
+    if (!make_room(t, run->count, reads)) return false;
+    for (int i = 0; i < run->count; i++) add_touched(&s[run->steps[i]], t);
+    t->leading = 0;
+    for (int i = 0; i < t->write_count; i++) {
+        span at = t->writes[i];
+        if (is_of_sums(run, &at)) continue;
+        t->writes[i] = t->writes[t->leading];
+        t->writes[t->leading++] = at;
+    }
     return true;
 }
 
@@ -53,8 +83,8 @@ static bool must_wait(const touched *later, const touched *earlier)
 /* What launches after the first output write. */
 static bool meets_rest(const touched *later, const touched *earlier)
 {
-    const span *rest = earlier->writes + earlier->first_leads;
-    int count = earlier->write_count - earlier->first_leads;
+    const span *rest = earlier->writes + earlier->leading;
+    int count = earlier->write_count - earlier->leading;
     return meet(rest, count, later->reads, later->read_count) || meet(rest, count, later->writes, later->write_count);
 }
 
@@ -142,8 +172,9 @@ void queue_first_output_made(const queue *q)
 /* From kernel to kernel, where the second waits by itself: it is launched when the first one says so or ends. */
 static status choose_edges(graph_builder *b, int64_t index, const cudaGraphNode_t *after, size_t nodes)
 {
-    bool waits =
-        b->overlap && !persistent_beginning(b->persistent, index) && b->w->steps[index].kernel->traits & KERNEL_WAITS;
+    bool waits = b->overlap &&
+                 (rowwise_with(&b->persistent->rowwise, index) ||
+                  (!persistent_beginning(b->persistent, index) && b->w->steps[index].kernel->traits & KERNEL_WAITS));
     for (size_t i = 0; i < nodes; i++) {
         enum cudaGraphNodeType type;
         b->edges[i] = (cudaGraphEdgeData){0};
@@ -156,10 +187,20 @@ static status choose_edges(graph_builder *b, int64_t index, const cudaGraphNode_
     return INGOT_OK;
 }
 
-static status launch_at(const graph_builder *b, int64_t index)
+static status launch_rows(graph_builder *b, const rowwise_run *run)
+{
+    const queue q = {.stream = b->stream, .caps = b->d->caps, .capture = b};
+    TRY(cuda_check(b->d->ctx, rowwise_start(run, &q), "capturing a launch of rows"));
+    if (run->sum_count) queue_first_output_made(&q);
+    return cuda_check(b->d->ctx, rowwise_add_sums(run, &q), "capturing a launch of rows");
+}
+
+static status launch_at(graph_builder *b, int64_t index)
 {
     const persistent_run *run = persistent_beginning(b->persistent, index);
+    const rowwise_run *rows = rowwise_with(&b->persistent->rowwise, index);
     work one = {.name = b->w->name, .steps = &b->w->steps[index], .count = 1};
+    if (rows) return launch_rows(b, rows);
     if (!run) return b->launch(b->d, &one);
     return cuda_check(b->d->ctx, persistent_start(&run->launch, run->blocks, b->stream),
                       "capturing a persistent launch");
@@ -204,8 +245,11 @@ static status capture_all(graph_builder *b)
     status s = waits && after && b->edges ? INGOT_OK : fail_memory(b->d->ctx, "a CUDA graph", most * sizeof *after);
     for (int64_t i = 0, together; i < steps && !s; i += together) {
         const persistent_run *run = persistent_beginning(b->persistent, i);
+        const rowwise_run *rows = rowwise_with(&b->persistent->rowwise, i);
         together = run ? run->count : 1;
-        bool found = find_touched(&b->w->steps[i], together, &b->touched[i]);
+        if (rows && rows->steps[0] != i) continue; /* launched with the first of them */
+        bool found = rows ? find_touched_rows(b->w->steps, rows, &b->touched[i])
+                          : find_touched(&b->w->steps[i], together, &b->touched[i]);
         s = found ? capture_step(b, i, waits, after) : fail_memory(b->d->ctx, "a CUDA graph", sizeof(span));
     }
     free(waits);

@@ -108,18 +108,36 @@ static bool has_room(void)
     return has;
 }
 
+static status find_rowwise(device *d, const work *w, persistent *out)
+{
+    bool *taken = calloc((size_t)MAX(w->count, 1), sizeof *taken);
+    if (!taken) return fail_memory(d->ctx, "a persistent launch", (uint64_t)w->count);
+    for (int64_t i = 0; i < w->count; i++) taken[i] = persistent_with(out, i) != NULL;
+    status s = rowwise_find(d, w, d->caps->persistent, taken, &out->rowwise);
+    free(taken);
+    return s;
+}
+
 status persistent_find(device *d, const work *w, cudaStream_t stream, persistent *out)
 {
     persistent_free(out);
-    if (!has_room()) return INGOT_OK;
-    for (int64_t i = 0, taken; i < w->count; i += MAX(taken, 1)) TRY(find_run(d, w, i, stream, out, &taken));
-    return INGOT_OK;
+    bool room = has_room();
+    for (int64_t i = 0, taken; i < w->count && room; i += MAX(taken, 1)) TRY(find_run(d, w, i, stream, out, &taken));
+    return find_rowwise(d, w, out);
 }
 
 void persistent_free(persistent *p)
 {
     for (int64_t i = 0; i < p->runs.count; i++) cudaFree(p->runs.at[i].memory);
     ARRAY_FREE(&p->runs);
+    rowwise_free(&p->rowwise);
+}
+
+int64_t persistent_launch_of(const persistent *p, int64_t step)
+{
+    const persistent_run *run = persistent_with(p, step);
+    const rowwise_run *rows = run ? NULL : rowwise_with(&p->rowwise, step);
+    return run ? run->first : rows ? rows->steps[0] : -1;
 }
 
 const persistent_run *persistent_beginning(const persistent *p, int64_t step)

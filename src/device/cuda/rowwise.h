@@ -1,0 +1,99 @@
+/* Rowwise launches: steps of many rows, in which each row of a result comes from the same row of what is read, as one launch.
+ *
+ * All of a transformer but attention is such: norms, products with weights, sums, activations, rotary positions, and the way
+ * back through them. A block takes ROWWISE_ROWS rows through a whole chain of steps; nobody waits for another block. What
+ * passes from step to step goes through memory, where the steps would have written it too. Where a model is so small that
+ * its launches last as long as it takes to start them, a chain of eight takes little more than one. (stage.h is for one row
+ * and large weights: there, blocks share a row.)
+ */
+#ifndef DEVICE_CUDA_ROWWISE_H
+#define DEVICE_CUDA_ROWWISE_H
+
+#include "device/device.h"
+#include "kit/cuda/cuda.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum rowwise_kind {
+    ROWWISE_NORM,       /* in: x, out: y, rstds (or none) */
+    ROWWISE_NORM_GRAD,  /* in: dy, x, rstds, what is added (or none); out: dx */
+    ROWWISE_PRODUCT,    /* in: left side, what is added (or none); out: y */
+    ROWWISE_ROPE,       /* in: x, positions; out: y */
+    ROWWISE_SWIGLU,     /* in: gate, up; out: y */
+    ROWWISE_SWIGLU_GRAD /* in: gate, up, dy; out: of gate, of up */
+} rowwise_kind;
+
+enum {
+    ROWWISE_ROWS = 16,
+    ROWWISE_STAGES = 12, /* of a launch */
+    ROWWISE_INPUTS = 4,
+    ROWWISE_OUTPUTS = 2,
+    ROWWISE_COLUMNS = 512, /* of a norm, at most */
+    ROWWISE_DEPTH = 1024   /* of a product's sums, at most */
+};
+
+/* Row r begins at `at` + r * pitch elements. */
+typedef struct rowwise_rows {
+    void *at; /* NULL: not given */
+    int64_t pitch;
+} rowwise_rows;
+
+typedef struct rowwise_stage {
+    rowwise_rows in[ROWWISE_INPUTS], out[ROWWISE_OUTPUTS];
+    const void *weights;   /* of a product; gains of a norm; the table of rotary positions */
+    int64_t weights_pitch; /* of a product */
+    float *partial;        /* of a norm's gradient: (blocks, columns); or NULL */
+    int32_t kind, columns; /* columns: of a result; of a rotation, of a head */
+    int32_t depth;         /* of a product; heads of a rotation */
+    int32_t positions;     /* of the table */
+    int32_t wide;          /* gains or table are float32 */
+    int32_t turned;        /* a product's weights are (columns, depth), else (depth, columns); an inverse rotation */
+    float eps;
+} rowwise_stage;
+
+typedef struct rowwise_launch {
+    rowwise_stage stage[ROWWISE_STAGES];
+    int32_t stages, blocks;
+    int32_t early; /* nothing in flight changes the weights: they may be read before all else is there */
+} rowwise_launch;
+
+/* What is left to do behind the launch: partial sums of a gain's gradient. */
+typedef struct rowwise_sum {
+    const float *partial;
+    void *sum;
+    ingot_dtype dtype;
+    int columns;
+} rowwise_sum;
+
+enum { ROWWISE_STEPS = 24 };
+
+typedef struct rowwise_run {
+    int64_t steps[ROWWISE_STEPS]; /* of the work, in order; others may lie between */
+    int count;
+    ingot_dtype dtype;
+    rowwise_launch launch;
+    rowwise_sum sums[ROWWISE_STAGES];
+    int sum_count;
+} rowwise_run;
+
+typedef struct rowwise {
+    ARRAY(rowwise_run) runs;
+} rowwise;
+
+/* Those of `w` with `least` stages or more; `taken`: by step, whether it is in another launch already, and what comes to be. */
+status rowwise_find(device *d, const work *w, int least, bool *taken, rowwise *out);
+void rowwise_free(rowwise *r);
+/* The run that a step is in; NULL: none. */
+const rowwise_run *rowwise_with(const rowwise *r, int64_t step);
+
+/* rowwise_kernel.cu: whether a multiprocessor has room for a block; the launch, and the sums behind it. */
+bool rowwise_has_room(void);
+cudaError_t rowwise_start(const rowwise_run *run, const queue *q);
+cudaError_t rowwise_add_sums(const rowwise_run *run, const queue *q);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,351 @@
+/* Which steps go into rowwise launches.
+ *
+ * A launch begins with any step that a stage can do and takes those after it that can follow, as long as no row needs another
+ * one of what the launch makes. Steps in between that cannot, gradients of weights, run behind the launch: what needs them, or what
+ * they change, stays out of it. Concatenations whose parts were made in their places are nothing to do.
+ */
+#include "device/cuda/rowwise.h"
+
+#include "device/cuda/spans.h"
+#include "ops/concat/concat.h"
+#include "ops/linear/linear.h"
+#include "ops/matmul/matmul.h"
+#include "ops/pointwise/pointwise.h"
+#include "ops/rms_norm/rms_norm.h"
+#include "ops/rope/rope.h"
+
+/* A large matrix is read faster by many blocks; so are few rows by a kernel for each step. */
+enum { MOST_WEIGHT_BYTES = 512 << 10, LEAST_ROWS = 256, MOST_ROWS = 8192, MOST_BETWEEN = 8, MOST_ACCESSES = 12 };
+
+/* What a step touches. By rows: a block touches `bytes` of each of its rows, `pitch` bytes apart. */
+typedef struct access {
+    span at;
+    int64_t pitch, bytes; /* pitch 0: not by rows */
+    bool writes;
+} access;
+
+typedef struct offer {
+    rowwise_stage stage;
+    bool nothing; /* to do */
+    bool rests;   /* the weights do */
+    ingot_dtype dtype;
+    int64_t rows;
+    rowwise_sum sum; /* of a norm's gradient; .sum NULL: none */
+    access accesses[MOST_ACCESSES];
+    int count;
+} offer;
+
+static bool is_sixteen(ingot_dtype d)
+{
+    return d == INGOT_BF16 || d == INGOT_F16;
+}
+
+static void touches(offer *o, span at, int64_t pitch, int64_t bytes, bool writes)
+{
+    o->accesses[o->count++] = (access){at, pitch, bytes, writes};
+}
+
+static void touches_all(offer *o, const tensor *t, bool writes)
+{
+    if (t->data) touches(o, span_of(t), 0, 0, writes);
+}
+
+/* t as o->rows rows whose elements lie side by side, each beginning at `align` bytes. */
+static bool by_rows(offer *o, const tensor *t, int align, bool writes, rowwise_rows *out)
+{
+    int64_t size = ingot_dtype_bytes(t->dtype), count = shape_count(t->shape), inside = 1, next = 0;
+    int d = (int)t->shape.rank - 1;
+    if (!t->data || count % o->rows || (uintptr_t)t->data % (unsigned)align) return false;
+    for (; d >= 0 && inside < count / o->rows; d--) {
+        if (t->shape.dim[d] > 1 && t->stride[d] != inside) return false;
+        inside *= t->shape.dim[d];
+    }
+    if (inside != count / o->rows) return false;
+    *out = (rowwise_rows){t->data, inside};
+    for (; d >= 0; d--) {
+        if (t->shape.dim[d] == 1) continue;
+        if (next && t->stride[d] != next) return false;
+        if (!next) out->pitch = t->stride[d];
+        next = t->stride[d] * t->shape.dim[d];
+    }
+    touches(o, span_of(t), out->pitch * size, inside * size, writes);
+    return out->pitch * size % align == 0;
+}
+
+static int64_t columns_of(const tensor *t)
+{
+    return t->shape.dim[t->shape.rank - 1];
+}
+
+/* Of one dtype of 16 bits; its rows are what x has in front of its last dim. */
+static bool begins(offer *o, rowwise_kind kind, const tensor *x)
+{
+    o->stage.kind = kind;
+    o->dtype = x->dtype;
+    o->stage.columns = (int32_t)MIN(columns_of(x), INT32_MAX);
+    o->rows = shape_count(x->shape) / MAX(columns_of(x), 1);
+    return is_sixteen(x->dtype) && o->rows >= LEAST_ROWS && o->rows <= MOST_ROWS && o->rows % ROWWISE_ROWS == 0;
+}
+
+static bool gains(offer *o, const tensor *w)
+{
+    o->stage.weights = w->data;
+    o->stage.wide = w->dtype == INGOT_F32;
+    touches_all(o, w, false);
+    return (w->dtype == INGOT_F32 || w->dtype == o->dtype) && (uintptr_t)w->data % 16 == 0;
+}
+
+static bool offer_norm(const step *s, offer *o)
+{
+    const tensor *y = &s->out[RMS_NORM_Y], *rstd = &s->out[RMS_NORM_RSTD];
+    return begins(o, ROWWISE_NORM, &s->in[0]) && o->stage.columns <= ROWWISE_COLUMNS && o->stage.columns % 4 == 0 &&
+           y->dtype == o->dtype && by_rows(o, &s->in[0], 8, false, &o->stage.in[0]) &&
+           by_rows(o, y, 8, true, &o->stage.out[0]) && gains(o, &s->in[1]) &&
+           (!rstd->data || by_rows(o, rstd, 4, true, &o->stage.out[1])) &&
+           (o->stage.eps = (float)ATTRS_OF(rms_norm_attrs, s->node)->eps, true);
+}
+
+static bool offer_norm_grad(const step *s, offer *o)
+{
+    const tensor *dw = &s->out[RMS_NORM_GRAD_DW], *more = s->inputs > 4 ? &s->in[4] : NULL;
+    if (!begins(o, ROWWISE_NORM_GRAD, &s->in[1]) || o->stage.columns > ROWWISE_COLUMNS || o->stage.columns % 4 ||
+        s->in[0].dtype != o->dtype || s->in[3].dtype != INGOT_F32 || (more && more->dtype != o->dtype))
+        return false;
+    int64_t partial = o->rows / ROWWISE_ROWS * o->stage.columns * (int64_t)sizeof(float);
+    if (dw->data && s->scratch_bytes < partial) return false;
+    if (!by_rows(o, &s->in[0], 8, false, &o->stage.in[0]) || !by_rows(o, &s->in[1], 8, false, &o->stage.in[1]) ||
+        !by_rows(o, &s->in[3], 4, false, &o->stage.in[2]) || !gains(o, &s->in[2]) ||
+        (more && more->data && !by_rows(o, more, 8, false, &o->stage.in[3])) ||
+        !by_rows(o, &s->out[RMS_NORM_GRAD_DX], 8, true, &o->stage.out[0]))
+        return false;
+    if (!dw->data) return true;
+    o->stage.partial = s->scratch;
+    o->sum = (rowwise_sum){s->scratch, dw->data, dw->dtype, o->stage.columns};
+    touches_all(o, dw, true);
+    touches(o, (span){s->scratch, (const char *)s->scratch + s->scratch_bytes}, 0, 0, true);
+    return true;
+}
+
+/* x (M, K) by a matrix of weights, with what is added. */
+static bool offer_product(const step *s, bool turned, const tensor *more, offer *o)
+{
+    const tensor *x = &s->in[0], *w = &s->in[1], *y = &s->out[0];
+    if (!begins(o, ROWWISE_PRODUCT, x) || w->shape.rank != 2 || w->dtype != o->dtype || y->dtype != o->dtype ||
+        w->stride[1] != 1 || w->stride[0] % 8 || (uintptr_t)w->data % 16 ||
+        shape_count(w->shape) * 2 > MOST_WEIGHT_BYTES || shape_count(y->shape) / columns_of(y) != o->rows)
+        return false;
+    o->stage.depth = o->stage.columns;
+    o->stage.columns = (int32_t)columns_of(y);
+    o->stage.weights = w->data, o->stage.weights_pitch = w->stride[0];
+    o->stage.turned = turned;
+    o->rests = s->resting >> 1 & 1;
+    touches_all(o, w, false);
+    if (o->stage.depth % 16 || o->stage.depth > ROWWISE_DEPTH || o->stage.columns % 16) return false;
+    if (more && (more->dtype != o->dtype || !by_rows(o, more, 4, false, &o->stage.in[1]))) return false;
+    return by_rows(o, x, 16, false, &o->stage.in[0]) && by_rows(o, y, 4, true, &o->stage.out[0]);
+}
+
+static bool offer_rope(const step *s, offer *o)
+{
+    const rope_attrs *a = ATTRS_OF(rope_attrs, s->node);
+    const tensor *x = &s->in[0], *table = &s->in[2];
+    rope_shape p = rope_shape_of(s);
+    if (!begins(o, ROWWISE_ROPE, x) || a->interleaved || p.turned != p.dim || p.rows * p.heads != o->rows) return false;
+    o->rows = p.rows; /* of tokens; `begins` has counted heads */
+    o->stage.depth = (int32_t)p.heads;
+    o->stage.turned = a->inverse != 0;
+    o->stage.positions = (int32_t)MIN(p.positions, INT32_MAX);
+    return o->rows >= LEAST_ROWS && o->rows % ROWWISE_ROWS == 0 && s->out[0].dtype == o->dtype &&
+           by_rows(o, x, 2, false, &o->stage.in[0]) && by_rows(o, &s->in[1], 4, false, &o->stage.in[1]) &&
+           by_rows(o, &s->out[0], 2, true, &o->stage.out[0]) && gains(o, table);
+}
+
+/* The formulas as dumps print them. */
+static rowwise_kind kind_of_program(const pw_program *p)
+{
+    static const char forward[] = "((a * sigmoid(a)) * b)";
+    static const char back[] =
+        "(((c * b) * sigmoid(a)) + (((c * b) * a) * (sigmoid(a) * (1 - sigmoid(a))))); (c * (a * sigmoid(a)))";
+    text said = {0};
+    rowwise_kind kind = ROWWISE_NORM; /* neither */
+    pw_print(p, &said);
+    if (said.at && !strcmp(said.at, forward) && p->inputs == 2 && p->outputs == 1) kind = ROWWISE_SWIGLU;
+    if (said.at && !strcmp(said.at, back) && p->inputs == 3 && p->outputs == 2) kind = ROWWISE_SWIGLU_GRAD;
+    text_free(&said);
+    return kind;
+}
+
+static bool offer_pointwise(const step *s, offer *o)
+{
+    rowwise_kind kind = kind_of_program(s->node->attrs);
+    if (kind == ROWWISE_NORM || !begins(o, kind, &s->out[0]) || o->stage.columns % 8) return false;
+    for (int i = 0; i < s->inputs; i++)
+        if (s->in[i].dtype != o->dtype || !shape_equal(s->in[i].shape, s->out[0].shape) ||
+            !by_rows(o, &s->in[i], 16, false, &o->stage.in[i]))
+            return false;
+    for (int i = 0; i < (kind == ROWWISE_SWIGLU ? 1 : 2); i++)
+        if (s->out[i].dtype != o->dtype || !by_rows(o, &s->out[i], 16, true, &o->stage.out[i])) return false;
+    return true;
+}
+
+static bool offer_concat(const step *s, offer *o)
+{
+    for (int i = 0; i < s->inputs; i++)
+        if (!concat_in_place(s, i)) return false;
+    return o->nothing = true;
+}
+
+static bool offer_of(const step *s, offer *o)
+{
+    const op_def *op = s->node ? s->node->op : NULL;
+    *o = (offer){0};
+    if (op == &op_rms_norm_def) return offer_norm(s, o);
+    if (op == &op_rms_norm_grad_def) return offer_norm_grad(s, o);
+    if (op == &op_rope_def) return offer_rope(s, o);
+    if (op == &op_pointwise_def) return offer_pointwise(s, o);
+    if (op == &op_concat_def) return offer_concat(s, o);
+    if (op == &op_linear_add_def)
+        return !s->in[2].data && offer_product(s, !ATTRS_OF(linear_attrs, s->node)->in_out, &s->in[LINEAR_ADD_C], o);
+    if (op != &op_matmul_def || ATTRS_OF(matmul_attrs, s->node)->trans_a) return false;
+    return offer_product(s, ATTRS_OF(matmul_attrs, s->node)->trans_b != 0,
+                         s->inputs > 2 && s->in[2].data ? &s->in[2] : NULL, o);
+}
+
+/* Whether only the same rows of both meet: they lie in one window of a row's pitch. */
+static bool same_rows(const access *a, const access *b)
+{
+    const char *from = a->at.from < b->at.from ? a->at.from : b->at.from;
+    const char *to = a->at.from + a->bytes > b->at.from + b->bytes ? a->at.from + a->bytes : b->at.from + b->bytes;
+    return a->pitch && a->pitch == b->pitch && to - from <= a->pitch;
+}
+
+/* Stages follow each other within a block, so rows that are its own are in order. Within a stage there is no order: an output
+ * lies over an input exactly, or not at all. */
+static bool can_follow(const offer *later, const offer *earlier)
+{
+    for (int i = 0; i < later->count; i++)
+        for (int k = 0; k < earlier->count; k++) {
+            const access *a = &later->accesses[i], *b = &earlier->accesses[k];
+            if (!(a->writes || b->writes) || !spans_meet(a->at, b->at) || (later == earlier && i == k)) continue;
+            bool fine = later != earlier
+                            ? same_rows(a, b)
+                            : a->pitch && a->pitch == b->pitch && a->at.from == b->at.from && a->writes != b->writes;
+            if (!fine && !(later == earlier && same_rows(a, b) &&
+                           (a->at.from + a->bytes <= b->at.from || b->at.from + b->bytes <= a->at.from)))
+                return false;
+        }
+    return true;
+}
+
+static int spans_of_step(const step *s, span *reads, int *writes_count, span *writes)
+{
+    int count = 0;
+    *writes_count = 0;
+    for (int i = 0; i < s->inputs && count < OP_MAX_INPUTS; i++)
+        if (s->in[i].data) reads[count++] = span_of(&s->in[i]);
+    for (int i = 0; i < NODE_MAX_OUTPUTS; i++)
+        if (s->out[i].data) writes[(*writes_count)++] = span_of(&s->out[i]);
+    if (s->scratch) writes[(*writes_count)++] = (span){s->scratch, (const char *)s->scratch + s->scratch_bytes};
+    return count;
+}
+
+static bool any_meet(const span *a, int count, const span *b, int others)
+{
+    for (int i = 0; i < count; i++)
+        for (int k = 0; k < others; k++)
+            if (spans_meet(a[i], b[k])) return true;
+    return false;
+}
+
+/* Whether two steps may change places. */
+static bool are_apart(const step *a, const step *b)
+{
+    span reads[2][OP_MAX_INPUTS], writes[2][NODE_MAX_OUTPUTS + 1];
+    int wrote[2],
+        read[2] = {spans_of_step(a, reads[0], &wrote[0], writes[0]), spans_of_step(b, reads[1], &wrote[1], writes[1])};
+    return !any_meet(writes[0], wrote[0], writes[1], wrote[1]) && !any_meet(writes[0], wrote[0], reads[1], read[1]) &&
+           !any_meet(reads[0], read[0], writes[1], wrote[1]);
+}
+
+typedef struct builder {
+    const work *w;
+    rowwise_run run;
+    offer offers[ROWWISE_STEPS];
+    int64_t rows, passed[ROWWISE_STEPS * MOST_BETWEEN]; /* steps in between that stay out */
+    int passed_count;
+    bool early;
+} builder;
+
+static bool add_step(builder *b, int64_t index)
+{
+    const step *s = &b->w->steps[index];
+    rowwise_run *r = &b->run;
+    offer *o = &b->offers[r->count];
+    if (r->count == ROWWISE_STEPS || r->launch.stages == ROWWISE_STAGES || !offer_of(s, o)) return false;
+    if (o->nothing && !r->launch.stages) return false;
+    if (!o->nothing && r->launch.stages && (o->rows != b->rows || o->dtype != r->dtype)) return false;
+    if (!can_follow(o, o)) return false;
+    for (int i = 0; i < r->count; i++)
+        if (!can_follow(o, &b->offers[i])) return false;
+    for (int i = 0; i < b->passed_count; i++)
+        if (!are_apart(s, &b->w->steps[b->passed[i]])) return false;
+    r->steps[r->count++] = index;
+    if (o->nothing) return true;
+    if (!r->launch.stages) {
+        b->rows = o->rows;
+        b->early = true;
+        r->dtype = o->dtype;
+        r->launch.blocks = (int32_t)(o->rows / ROWWISE_ROWS);
+    }
+    b->early &= o->stage.kind != ROWWISE_PRODUCT || o->rests;
+    if (o->sum.sum) r->sums[r->sum_count++] = o->sum;
+    r->launch.stage[r->launch.stages++] = o->stage;
+    return true;
+}
+
+/* From `first` on, until nothing fits any more. */
+static void collect(builder *b, int64_t first, const bool *taken)
+{
+    int between = 0;
+    for (int64_t i = first; i < b->w->count && between <= MOST_BETWEEN; i++) {
+        if (!taken[i] && add_step(b, i)) {
+            between = 0;
+            continue;
+        }
+        if (i == first || b->passed_count == (int)COUNT(b->passed)) break;
+        b->passed[b->passed_count++] = i;
+        between++;
+    }
+}
+
+status rowwise_find(device *d, const work *w, int least, bool *taken, rowwise *out)
+{
+    rowwise_free(out);
+    if (!rowwise_has_room()) return INGOT_OK;
+    builder *b = malloc(sizeof *b);
+    status s = b ? INGOT_OK : fail_memory(d->ctx, "a launch of rows", sizeof *b);
+    for (int64_t i = 0; i < w->count && !s; i++) {
+        memset(b, 0, sizeof *b);
+        b->w = w;
+        if (!taken[i]) collect(b, i, taken);
+        if (b->run.launch.stages < MAX(least, 2)) continue;
+        b->run.launch.early = b->early;
+        if (!ARRAY_PUSH(&out->runs, b->run)) s = fail_memory(d->ctx, "a launch of rows", sizeof b->run);
+        for (int k = 0; k < b->run.count; k++) taken[b->run.steps[k]] = true;
+    }
+    free(b);
+    return s;
+}
+
+void rowwise_free(rowwise *r)
+{
+    ARRAY_FREE(&r->runs);
+}
+
+const rowwise_run *rowwise_with(const rowwise *r, int64_t step)
+{
+    for (int64_t i = 0; i < r->runs.count; i++)
+        for (int k = 0; k < r->runs.at[i].count; k++)
+            if (r->runs.at[i].steps[k] == step) return &r->runs.at[i];
+    return NULL;
+}
