@@ -51,7 +51,7 @@ template <typename T> struct weight_reader {
             bool inside = deep + (s.turned ? chunk * 8 : row) < s.depth;
             int64_t at = s.turned ? (strip * STRIP + row) * s.weights_pitch + deep + chunk * 8
                                   : (deep + row) * s.weights_pitch + strip * STRIP + chunk * 8;
-            copy_async(to + (s.turned ? tile_at<DEEP>(row, chunk) : strip_at(row, chunk)),
+            cp_async_16(to + (s.turned ? tile_at<DEEP>(row, chunk) : strip_at(row, chunk)),
                        (const T *)s.weights + (inside ? at : 0), inside);
         }
     }
@@ -68,12 +68,12 @@ template <typename T> struct weight_reader {
             if (++tile == mine.to) tile = mine.from, strip += mine.step;
             break;
         }
-        copy_commit();
+        cp_async_commit();
     }
     // The tile that was asked for longest ago; another one is asked for in the place of the one before it.
     __device__ __forceinline__ const T *next()
     {
-        copy_wait<SLOTS - 2>();
+        cp_async_wait<SLOTS - 2>();
         __syncwarp();
         ask();
         return ring[used++ % SLOTS];
@@ -95,11 +95,11 @@ __device__ __forceinline__ void multiply_tile(float (&y)[2][4], const T *left, i
     for (int d = 0; d < DEEP / 16; d++) {
         if (deep + d * 16 + 16 > pitch - 8) break;
         uint32_t a[4], b[4];
-        load_matrices(a, left + lane % 16 * pitch + deep + d * 16 + lane / 16 * 8);
+        ldmatrix_x4(a, left + lane % 16 * pitch + deep + d * 16 + lane / 16 * 8);
         if (turned)
             right_sides<DEEP>(b, tile, 0, d);
         else
-            load_matrices_transposed(b, tile + strip_at(d * 16 + lane % 16, lane / 16));
+            ldmatrix_x4_trans(b, tile + strip_at(d * 16 + lane % 16, lane / 16));
         multiply_add<T>(y[0], a, b[0], b[1]);
         multiply_add<T>(y[1], a, b[2], b[3]);
     }
