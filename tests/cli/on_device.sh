@@ -44,6 +44,19 @@ done << 'END'
 --preset tiny-1m --dtype bfloat16 --dropout 0.1 --accumulate 2 --optimizer sgd
 --family gpt2 --layers 2 --heads 4 --dim 64 --dtype bfloat16 --dropout 0.1
 END
+# Chains of steps as one launch: other sums, so near the same losses; bits of their own, again and after a resume.
+chains=("${small[@]}" --preset tiny-1m --dtype bfloat16 --accumulate 2)
+runs '12 steps, launch by launch' "$ingot" "${chains[@]}" "${here[@]}" --steps 12 --output plain
+runs '12 steps, chains as one launch' "$ingot" "${chains[@]}" "${here[@]}" --persistent 1 --steps 12 --output twelve
+runs 'without overlap' "$ingot" "${chains[@]}" "${here[@]}" --persistent 1 --no-overlap --ahead 0 --steps 12 --output apart
+same twelve apart || fail 'chains: running ahead gave other bits'
+runs 'half of it' "$ingot" "${chains[@]}" "${here[@]}" --persistent 1 --steps 5 --output five
+runs 'the other half' "$ingot" train --resume five --steps 12 "${here[@]}" --persistent 1
+same twelve five || fail 'chains: a resume gave other bits'
+for run in plain twelve; do "$ingot" eval --model $run --data data --device cpu --json > $run.json; done
+near "$(loss_of plain.json)" "$(loss_of twelve.json)" 5e-3 || fail "chains: $(loss_of twelve.json) where steps give $(loss_of plain.json)"
+rm -rf plain twelve apart five
+
 refuses 'no weight was changed' "$ingot" "${small[@]}" "${here[@]}" --preset tiny-1m --lr 1e30 --clip 0 --steps 20 --output none
 
 # A checkpoint of one is a checkpoint of the other: the same loss on the val split, and the training goes on.

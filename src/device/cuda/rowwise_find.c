@@ -84,7 +84,7 @@ static bool begins(offer *o, rowwise_kind kind, const tensor *x)
     o->dtype = x->dtype;
     o->stage.columns = (int32_t)MIN(columns_of(x), INT32_MAX);
     o->rows = shape_count(x->shape) / MAX(columns_of(x), 1);
-    return is_sixteen(x->dtype) && o->rows >= LEAST_ROWS && o->rows <= MOST_ROWS && o->rows % ROWWISE_ROWS == 0;
+    return is_sixteen(x->dtype) && o->rows % ROWWISE_ROWS == 0;
 }
 
 static bool gains(offer *o, const tensor *w)
@@ -155,9 +155,9 @@ static bool offer_rope(const step *s, offer *o)
     o->stage.depth = (int32_t)p.heads;
     o->stage.turned = a->inverse != 0;
     o->stage.positions = (int32_t)MIN(p.positions, INT32_MAX);
-    return o->rows >= LEAST_ROWS && o->rows % ROWWISE_ROWS == 0 && s->out[0].dtype == o->dtype &&
-           by_rows(o, x, 2, false, &o->stage.in[0]) && by_rows(o, &s->in[1], 4, false, &o->stage.in[1]) &&
-           by_rows(o, &s->out[0], 2, true, &o->stage.out[0]) && gains(o, table);
+    return o->rows % ROWWISE_ROWS == 0 && s->out[0].dtype == o->dtype && by_rows(o, x, 2, false, &o->stage.in[0]) &&
+           by_rows(o, &s->in[1], 4, false, &o->stage.in[1]) && by_rows(o, &s->out[0], 2, true, &o->stage.out[0]) &&
+           gains(o, table);
 }
 
 /* The formulas as dumps print them. */
@@ -273,6 +273,7 @@ typedef struct builder {
     offer offers[ROWWISE_STEPS];
     int64_t rows, passed[ROWWISE_STEPS * MOST_BETWEEN]; /* steps in between that stay out */
     int passed_count;
+    int64_t least_rows;
     bool early;
 } builder;
 
@@ -283,6 +284,7 @@ static bool add_step(builder *b, int64_t index)
     offer *o = &b->offers[r->count];
     if (r->count == ROWWISE_STEPS || r->launch.stages == ROWWISE_STAGES || !offer_of(s, o)) return false;
     if (o->nothing && !r->launch.stages) return false;
+    if (!o->nothing && (o->rows < b->least_rows || o->rows > MOST_ROWS)) return false;
     if (!o->nothing && r->launch.stages && (o->rows != b->rows || o->dtype != r->dtype)) return false;
     if (!can_follow(o, o)) return false;
     for (int i = 0; i < r->count; i++)
@@ -327,6 +329,7 @@ status rowwise_find(device *d, const work *w, int least, bool *taken, rowwise *o
     for (int64_t i = 0; i < w->count && !s; i++) {
         memset(b, 0, sizeof *b);
         b->w = w;
+        b->least_rows = least == 1 ? ROWWISE_ROWS : LEAST_ROWS; /* 1 is for tests */
         if (!taken[i]) collect(b, i, taken);
         if (b->run.launch.stages < MAX(least, 2)) continue;
         b->run.launch.early = b->early;

@@ -52,7 +52,7 @@ template <typename T> struct weight_reader {
             int64_t at = s.turned ? (strip * STRIP + row) * s.weights_pitch + deep + chunk * 8
                                   : (deep + row) * s.weights_pitch + strip * STRIP + chunk * 8;
             cp_async_16(to + (s.turned ? tile_at<DEEP>(row, chunk) : strip_at(row, chunk)),
-                       (const T *)s.weights + (inside ? at : 0), inside);
+                        (const T *)s.weights + (inside ? at : 0), inside);
         }
     }
     // One tile, or nothing when there are no more: a group of copies either way.
