@@ -54,16 +54,54 @@ static status derive(ingot_program *p, node *cast)
     return INGOT_OK;
 }
 
+/* Whether what is cast to `to` in this program is read from a copy. */
+static bool is_derivable(const ingot_program *p, const value *v, dtype to)
+{
+    const source_attrs *from = value_is_state(v) ? v->node->attrs : NULL;
+    return from && v->dtype == INGOT_F32 && dtype_is_narrow(to) && from->group && *from->group &&
+           !value_is_updated(p->graph, v);
+}
+
+/* The copy of a state, where this program reads it already; NULL: it does not, or the copy is rounded by chance. */
+static value *copy_in_use(const ingot_program *p, const value *master, dtype to)
+{
+    const store_group *g = store_group_of(p->store, store_find(p->store, master->name));
+    size_t length = strlen(master->name);
+    for (int64_t i = 0; i < p->graph->states.count && !g->rng; i++) {
+        value *v = p->graph->states.at[i].value;
+        if (!strncmp(v->name, master->name, length) && v->name[length] == '@' &&
+            !strcmp(v->name + length + 1, ingot_dtype_name(to)))
+            return v;
+    }
+    return NULL;
+}
+
+/* Rows of a master that are cast are rows of its copy: an embedding whose table is the head's too. */
+static status gather_from_copy(ingot_program *p, node *cast)
+{
+    build *b = p->graph;
+    const node *rows = cast->in[0]->node;
+    dtype to = cast->out[0]->dtype;
+    if (rows->op != &op_gather_def || value_uses(b, cast->in[0]) != 1 || !is_derivable(p, rows->in[0], to))
+        return INGOT_OK;
+    value *copy = copy_in_use(p, rows->in[0], to);
+    if (!copy) return INGOT_OK;
+    const char *scope = b->scope;
+    b->cursor = cast, b->scope = cast->scope, b->in_backward = cast->backward, b->segment = cast->segment;
+    value *y = ingot_gather(b, copy, rows->in[1]);
+    b->cursor = NULL, b->scope = scope, b->in_backward = false, b->segment = 0;
+    if (!y) return ingot_build_status(b);
+    value_replace(b, cast->out[0], y);
+    return INGOT_OK;
+}
+
 status derive_states(ingot_program *p)
 {
     if (p->device->def->promotes_to_f64) return INGOT_OK;
-    for (node *n = p->graph->first; n; n = n->after) {
-        if (n->op != &op_cast_def || !value_is_state(n->in[0])) continue;
-        const source_attrs *from = n->in[0]->node->attrs;
-        if (n->in[0]->dtype == INGOT_F32 && dtype_is_narrow(n->out[0]->dtype) && from->group && *from->group &&
-            !value_is_updated(p->graph, n->in[0]))
-            TRY(derive(p, n));
-    }
+    for (node *n = p->graph->first; n; n = n->after)
+        if (n->op == &op_cast_def && is_derivable(p, n->in[0], n->out[0]->dtype)) TRY(derive(p, n));
+    for (node *n = p->graph->first; n; n = n->after)
+        if (n->op == &op_cast_def) TRY(gather_from_copy(p, n));
     return INGOT_OK;
 }
 

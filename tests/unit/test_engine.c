@@ -197,6 +197,48 @@ static void test_what_rests(void **state)
     ingot_context_free(ctx);
 }
 
+static bool reads_state(const ingot_program *p, const char *op, const char *state)
+{
+    for (int64_t i = 0; i < p->main.count; i++) {
+        const node *n = p->main.steps[i].node;
+        for (int k = 0; k < n->inputs && !strcmp(n->op->name, op); k++)
+            if (value_is_state(n->in[k]) && !strcmp(n->in[k]->name, state)) return true;
+    }
+    return false;
+}
+
+/* An embedding in 16 bits reads the copy of its table that the head multiplies by, where there is one; the same numbers. */
+static void test_rows_of_a_copy(void **state)
+{
+    (void)state;
+    ingot_context *ctx = context_for_test();
+    ingot_device *d;
+    OK(ingot_device_open(ctx, "cpu", NULL, &d));
+    const float table[6] = {0.1f, -1.3f, 3.3333f, 7, 1e-3f, -0.7f};
+    const int32_t id[3] = {2, 0, 2};
+    for (int tied = 0; tied < 2; tied++) {
+        ingot_build *b = ingot_build_new(ctx, "embed");
+        ingot_value *w = ingot_state_in(b, "w", INGOT_F32, INGOT_SHAPE(3, 2), "weights");
+        ingot_value *ids = ingot_input(b, "ids", INGOT_I32, INGOT_SHAPE(3));
+        ingot_value *rows = ingot_cast(b, ingot_gather(b, w, ids), INGOT_BF16);
+        ingot_output(b, "rows", rows);
+        if (tied) ingot_output(b, "head", ingot_matmul_with(b, rows, ingot_cast(b, w, INGOT_BF16), NULL, 0, 1));
+        ingot_program *p;
+        OK(ingot_compile(b, d, NULL, &p));
+        assert_int_equal(reads_state(p, "gather", "w@bfloat16"), tied);
+        assert_int_equal(reads_state(p, "gather", "w"), !tied);
+        uint16_t got[6];
+        OK(ingot_store_write(p->store, "w", table, sizeof table));
+        OK(ingot_write(p, "ids", id, sizeof id));
+        OK(ingot_run(p, NULL));
+        OK(ingot_read(p, "rows", got, sizeof got));
+        for (int i = 0; i < 6; i++) assert_int_equal(got[i], float_to_bf16(table[id[i / 2] * 2 + i % 2]));
+        ingot_program_free(p);
+    }
+    ingot_device_close(d);
+    ingot_context_free(ctx);
+}
+
 static void test_null_runs_the_pipeline(void **state)
 {
     (void)state;
@@ -232,6 +274,7 @@ int main(void)
         cmocka_unit_test(test_states),
         cmocka_unit_test(test_swap),
         cmocka_unit_test(test_what_rests),
+        cmocka_unit_test(test_rows_of_a_copy),
         cmocka_unit_test(test_null_runs_the_pipeline),
         cmocka_unit_test(test_first_error_is_kept),
     };
