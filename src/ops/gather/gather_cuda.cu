@@ -122,6 +122,33 @@ template <typename T> __global__ void overwrite_rows(T *y, const T *x, const int
     for (int c = threadIdx.x; c < row; c += (int)blockDim.x) y[(int64_t)id * row + c] = x[(int64_t)at * row + c];
 }
 
+// Where the elements of rows lie that are parts of longer ones: keys and values of one product.
+struct row_places {
+    int64_t rank, dim[INGOT_MAX_RANK], stride[INGOT_MAX_RANK], length, inner;
+};
+
+static __device__ __forceinline__ int64_t place_of(const row_places &l, int64_t element)
+{
+    int64_t run = element / l.length, at = (element - run * l.length) * l.inner;
+    for (int64_t axis = l.rank - 1; axis >= 0; axis--) {
+        at += run % l.dim[axis] * l.stride[axis];
+        run /= l.dim[axis];
+    }
+    return at;
+}
+
+template <typename T>
+__global__ void overwrite_from(T *y, const T *x, row_places l, const int32_t *ids, int64_t rows, int row, int n)
+{
+    int at = blockIdx.x;
+    int32_t id = ids[at];
+    bool later = id < 0 || id >= rows;
+    for (int i = at + 1 + (int)threadIdx.x; i < n; i += (int)blockDim.x) later |= ids[i] == id;
+    if (__syncthreads_or(later)) return;
+    for (int c = threadIdx.x; c < row; c += (int)blockDim.x)
+        y[(int64_t)id * row + c] = x[place_of(l, (int64_t)at * row + c)];
+}
+
 // ---- many ids: sorted ----
 
 __global__ void number_places(uint32_t *keys, int32_t *places, const int32_t *ids, int64_t rows, int64_t n)
@@ -156,6 +183,17 @@ __global__ void write_last(T *y, const T *x, const uint32_t *keys, const int32_t
         uint32_t id = keys[i];
         if (id == 0xffffffffu || (i + 1 < n && keys[i + 1] == id)) continue;
         for (int64_t c = threadIdx.x; c < row; c += blockDim.x) y[id * row + c] = x[places[i] * row + c];
+    }
+}
+
+template <typename T>
+__global__ void write_last_from(T *y, const T *x, row_places l, const uint32_t *keys, const int32_t *places,
+                                int64_t row, int64_t n)
+{
+    for (int64_t i = blockIdx.x; i < n; i += gridDim.x) {
+        uint32_t id = keys[i];
+        if (id == 0xffffffffu || (i + 1 < n && keys[i + 1] == id)) continue;
+        for (int64_t c = threadIdx.x; c < row; c += blockDim.x) y[id * row + c] = x[place_of(l, places[i] * row + c)];
     }
 }
 
@@ -253,8 +291,55 @@ template <typename T> static void overwrite(const step *s, queue *q)
     write_last<<<i.blocks, i.threads, 0, q->stream>>>(y, x, i.keys, i.places, i.row, i.n);
 }
 
+// Of rows that lie anyhow, in pieces of sizeof(T) bytes, `each` elements.
+template <typename T> static void overwrite_strided(const step *s, const strided_loop &of, int each, queue *q)
+{
+    int64_t ids = shape_count(s->in[1].shape), row = row_elements(s->out[0].shape) / each;
+    T *y = (T *)s->out[0].data;
+    const T *x = (const T *)s->in[2].data;
+    row_places l = {.rank = of.rank, .length = of.length / each, .inner = of.inner[0]};
+    for (int64_t i = 0; i < of.rank; i++) l.dim[i] = of.dim[i], l.stride[i] = of.stride[0][i] / each;
+    copy_base(s, q);
+    if (ids <= MOST_OVERWRITTEN) {
+        unsigned threads = row < 33 ? 32 : row < 256 ? 64 : 256;
+        overwrite_from<T><<<(unsigned)ids, threads, 0, q->stream>>>(y, x, l, (const int32_t *)s->in[1].data,
+                                                                    s->out[0].shape.dim[0], (int)row, (int)ids);
+        return;
+    }
+    sorted_ids i = sort_ids(s, q);
+    write_last_from<T><<<i.blocks, i.threads, 0, q->stream>>>(y, x, l, i.keys, i.places, row, i.n);
+}
+
+// Whether 16 bytes begin evenly wherever a row or a part of it does.
+static bool in_packs(const step *s, const strided_loop &of, int64_t size)
+{
+    bool even = of.inner[0] == 1 && of.length * size % 16 == 0 && s->in[2].byte_offset % 16 == 0 &&
+                row_elements(s->out[0].shape) * size % 16 == 0 && s->out[0].byte_offset % 16 == 0;
+    for (int64_t i = 0; i < of.rank; i++) even = even && of.stride[0][i] * size % 16 == 0;
+    return even;
+}
+
+static bool one_by_one(const tensor *t)
+{
+    layout l = {};
+    for (int i = 0; i < INGOT_MAX_RANK; i++) l.stride[i] = t->stride[i];
+    return layout_is_contiguous(t->shape, &l);
+}
+
 static status scatter_rows(const step *s, queue *q)
 {
+    if (!one_by_one(&s->in[2])) {
+        const tensor *rows[] = {&s->in[2]};
+        strided_loop of = strided_make(&s->in[2].shape, rows, 1);
+        int64_t size = ingot_dtype_bytes(s->out[0].dtype);
+        if (in_packs(s, of, size))
+            overwrite_strided<uint4>(s, of, (int)(16 / size), q);
+        else if (size == 4)
+            overwrite_strided<uint32_t>(s, of, 1, q);
+        else
+            overwrite_strided<uint16_t>(s, of, 1, q);
+        return INGOT_OK;
+    }
     if (ingot_dtype_bytes(s->out[0].dtype) == 4)
         overwrite<uint32_t>(s, q);
     else
@@ -293,7 +378,7 @@ static bool scatter_stage(const step *s, const device_caps *, stage_offer *o)
 {
     int64_t rows = s->in[0].shape.dim[0], row = row_elements(s->in[0].shape);
     if (shape_count(s->in[1].shape) != 1 || s->in[0].data != s->out[0].data || !cuda_float(s->in[0].dtype) ||
-        rows > INT32_MAX || row > INT32_MAX)
+        rows > INT32_MAX || row > INT32_MAX || !one_by_one(&s->in[2]) || s->in[2].byte_offset % 16)
         return false;
     o->stage.kind = STAGE_SCATTER;
     o->stage.inputs = 3;
@@ -325,6 +410,7 @@ extern "C" const kernel_def gather_cuda[] = {
      .level = LEVEL_BEST,
      .traits = KERNEL_ROW_INVARIANT,
      .match = match_overwrite,
+     .wants = {STORAGE_CONTIGUOUS, STORAGE_CONTIGUOUS, STORAGE_STRIDED},
      .scratch = overwrite_scratch,
      .launch = scatter_rows,
      .stage = scatter_stage},
