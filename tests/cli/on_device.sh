@@ -76,5 +76,12 @@ runs 'a profile' "$ingot" profile --preset tiny-1m --batch-size 4 --context 64 -
 runs 'a benchmark' "$ingot" bench train --preset tiny-1m --batch-size 4 --context 64 --device "$device" -o json
 runs 'ops' "$ingot" bench ops --ops softmax,lora_linear --device "$device" --seconds 0.01
 runs 'kernels' "$ingot" devices --kernels --device "$device"
+# Kernels that are nobody's default are in no other check.
+"$ingot" devices --kernels --device "$device" | awk '/^[^ ]/ { op = $1 } /by --prefer only/ { print op, /^ / ? $1 : $2 }' > by-request
+while read -r op kernel; do
+    for dtype in float32 bfloat16; do
+        runs "$kernel, $dtype" "$ingot" check --device "$device" --dtype $dtype --ops "$op" --prefer "$kernel"
+    done
+done < by-request
 refuses 'is not one of' "$ingot" train --preset tiny-1m --data data --device "$device" --dtype float8 --output none
 exit "$failed"
