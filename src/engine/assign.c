@@ -65,8 +65,10 @@ static bool dies_here(ingot_program *p, const node *n, int j, const value *out, 
         !layout_is_contiguous(in->shape, &in->layout) || value_bytes(root) != value_bytes(out))
         return false;
     if ((n->op->traits & OP_POINTWISE) && !shape_equal(in->shape, out->shape)) return false;
-    for (int k = 0; k < n->inputs; k++)
-        if (n->in[k] && n->in[k] != in && root_of(n->in[k]) == root) return false;
+    for (int k = 0; k < n->inputs; k++) {
+        bool same = n->in[k] == in && (k == j || n->op->traits & OP_POINTWISE);
+        if (n->in[k] && !same && root_of(n->in[k]) == root) return false;
+    }
     for (int o = 0; o < NODE_MAX_OUTPUTS; o++)
         if (n->out[o] && n->out[o] != out && n->out[o]->storage == root) return false;
     return true;

@@ -72,6 +72,21 @@ static __device__ __forceinline__ void wait_for_inputs(void)
     wait_for_dependencies();
 #endif
 }
+
+/* Its halves, for kernels that read in between what no step of their work writes (step.resting). All threads must come to
+ * the second one, whatever they find to do: who waits for this kernel relies on it to have waited for those before it. */
+static __device__ __forceinline__ void launch_next(void)
+{
+#if __CUDA_ARCH__ >= 900
+    launch_dependents();
+#endif
+}
+static __device__ __forceinline__ void wait_for_writers(void)
+{
+#if __CUDA_ARCH__ >= 900
+    wait_for_dependencies();
+#endif
+}
 #endif
 
 /* INGOT_ERROR_DEVICE with CUDA's words; INGOT_OK for cudaSuccess. */

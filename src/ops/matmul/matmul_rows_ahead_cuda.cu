@@ -1,0 +1,226 @@
+// A few rows times a matrix stored by output, for decoding: every launch there waits for the one before it, so each thread has
+// its first weights on their way before it waits, and asks for the next ones as it uses them. The warps of a block share the
+// columns of eight rows of the matrix after the other; what they find is added up behind one barrier, with what stands behind
+// the product.
+//
+//     launch the next one | ask for weights, gain | wait | x, its squares, the norm | products | barrier | sums, y
+//
+// The products are the tensor cores', 16 rows of x by 8 of the matrix: what a lane reads of a row of the matrix, 16 bytes, is
+// two right sides as it lies, x in an order of words to match, and nothing is converted or moved between lanes. There are
+// eight rows of x at most, so that a left side holds two: its words for the one in rows 0 to 7, for the other in 8 to 15.
+#include "kit/cuda/mma.cuh"
+#include "ops/matmul/matmul.h"
+#include "ops/matmul/rows_ahead_cuda.h"
+
+enum {
+    WARPS = 8,
+    AHEAD = 16, // packs of 16 bytes that a lane has on their way: 64 KB a block; 132 blocks' are two microseconds'
+    TILE = 8,   // rows of the matrix: outputs, or of swiglu four outputs, both rows of each
+    CHUNK = 4,  // packs of a row, the lanes that share it
+    MOST_PARTS = 8192, // floats
+};
+
+static __host__ __device__ int chunks_of(int k)
+{
+    return (k / 8 + CHUNK - 1) / CHUNK;
+}
+
+// Of x in shared memory: rows lie half of the banks apart.
+static __host__ __device__ int packs_between_rows(int k)
+{
+    return (chunks_of(k) + 1) / 2 * 2 * CHUNK + CHUNK;
+}
+
+template <typename T> static __device__ __forceinline__ float load_one(const void *from, bool wide, int64_t at)
+{
+    return wide ? ((const float *)from)[at] : to_float(((const T *)from)[at]);
+}
+
+template <typename T> union eight {
+    uint4 words;
+    pack<T, 8> value;
+};
+
+// The rows of x, or of their norms, into `to`, zeros behind their ends; the words of a pack as a left side wants them.
+// `ready`: the gain of this thread's first pack.
+template <typename T>
+static __device__ __forceinline__ void bring_rows(uint4 *to, float (*squares)[WARPS], const rows_ahead_job &j,
+                                                  const float (&ready)[8])
+{
+    const int packs = j.k / 8, between = packs_between_rows(j.k), lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const uint4 *x = (const uint4 *)j.x;
+#pragma unroll 1
+    for (int m = 0; m < j.m; m++) {
+        float square = 0;
+#pragma unroll 1
+        for (int p = threadIdx.x; p < between; p += WARPS * 32) {
+            eight<T> v = {};
+            if (p < packs) v.words = x[m * packs + p];
+            to[m * between + p] = {v.words.x, v.words.z, v.words.y, v.words.w};
+            if (j.gain)
+#pragma unroll
+                for (int i = 0; i < 8; i++) square = fmaf(to_float(v.value.at[i]), to_float(v.value.at[i]), square);
+        }
+        if (!j.gain) continue;
+        square = warp_join<add_floats>(square);
+        if (lane == 0) squares[m][warp] = square;
+    }
+    __syncthreads();
+    if (!j.gain) return;
+#pragma unroll 1
+    for (int m = 0; m < j.m; m++) { // each thread what it brought
+        float square = 0;
+#pragma unroll
+        for (int i = 0; i < WARPS; i++) square += squares[m][i];
+        float scale = rsqrtf(square / (float)j.k + j.eps);
+#pragma unroll 1
+        for (int p = threadIdx.x; p < packs; p += WARPS * 32) {
+            float gain[8];
+#pragma unroll
+            for (int i = 0; i < 8; i++) gain[i] = ready[i];
+            if (p >= WARPS * 32) load_weights<T>(gain, {j.gain, j.gain_wide}, p * 8);
+            uint4 turned = to[m * between + p];
+            eight<T> v = {{turned.x, turned.z, turned.y, turned.w}};
+#pragma unroll
+            for (int i = 0; i < 8; i++) v.value.at[i] = ::to<T>(to_float(v.value.at[i]) * scale * gain[i]);
+            to[m * between + p] = {v.words.x, v.words.z, v.words.y, v.words.w};
+        }
+    }
+    __syncthreads();
+}
+
+template <typename T> __global__ void __launch_bounds__(WARPS * 32, 2) rows_ahead(const rows_ahead_job j)
+{
+    launch_next();
+    extern __shared__ uint4 rows_memory[]; // rows of x, then the parts of sums
+    __shared__ float squares[ROWS_AHEAD_MOST][WARPS];
+    const int lane = threadIdx.x % 32, warp = __shfl_sync(~0u, threadIdx.x / 32, 0), row = lane / 4;
+    const int packs = j.k / 8, chunks = chunks_of(j.k), sharers = min(WARPS, chunks);
+    const int per_tile = j.swiglu ? TILE / 2 : TILE;
+    const int64_t first = blockIdx.x * (int64_t)(j.each * per_tile);
+    const int outputs = (int)min((int64_t)(j.each * per_tile), j.outputs - first);
+    // Of this warp: chunks of each tile, and of all; of this lane: its output in the first tile, the tiles that have one.
+    const int share = (chunks - warp + WARPS - 1) / WARPS, items = (outputs + per_tile - 1) / per_tile * share;
+    const int output = j.swiglu ? row % 4 : row, tiles = (outputs - output + per_tile - 1) / per_tile;
+    const int begin = warp * CHUNK + lane % 4, end = begin + share * WARPS * CHUNK; // packs of a row
+
+    const uint4 *w = (const uint4 *)j.w + (first + output + (output < row ? j.outputs : 0)) * packs;
+    uint4 b[AHEAD];
+    int asked = 0, at = begin;
+    auto ask = [&](uint4 &to) {
+        to = {};
+        if (asked < tiles * share && at < packs) to = w[at];
+        asked++, at += WARPS * CHUNK;
+        if (at >= end) at = begin, w += per_tile * packs;
+    };
+    if (!j.rests) wait_for_writers();
+#pragma unroll
+    for (int s = 0; s < AHEAD; s++) ask(b[s]);
+    float gain[8] = {}, c = 0;
+    if (j.gain && threadIdx.x < packs) load_weights<T>(gain, {j.gain, j.gain_wide}, threadIdx.x * 8);
+    wait_for_writers();
+
+    const int mine = threadIdx.x; // of outputs * m: what this thread writes, one or several
+    auto place_of = [&](int i) { return j.m == 1 ? first + i : i / outputs * j.outputs + first + i % outputs; };
+    if (j.c && mine < outputs * j.m) c = load_one<T>(j.c, j.wide, place_of(mine));
+    bring_rows<T>(rows_memory, squares, j, gain);
+
+    const uint4 *x = rows_memory + row * packs_between_rows(j.k);
+    float *parts = (float *)(rows_memory + j.m * packs_between_rows(j.k)); // tile, warp, row of x, row of the matrix
+    float2 *part = (float2 *)parts + (warp * j.m + row) * (TILE / 2) + lane % 4;
+    float low[4] = {}, high[4] = {};
+    uint4 a = {};
+    for (int done = 0, left = share, now = begin; done < items;) {
+#pragma unroll
+        for (int s = 0; s < AHEAD; s++) {
+            if (s % 4 == 0 && done >= items) break; // the others after the last one do no harm
+            if (row < j.m) a = x[now];
+            multiply_add<T>(low, {a.x, a.y, a.z, a.w}, b[s].x, b[s].y);
+            multiply_add<T>(high, {a.x, a.y, a.z, a.w}, b[s].z, b[s].w);
+            if (asked < items) ask(b[s]);
+            done++, now += WARPS * CHUNK;
+            if (--left) continue;
+            if (row < j.m && done <= items) *part = {low[0] + high[2], low[1] + high[3]};
+#pragma unroll
+            for (int i = 0; i < 4; i++) low[i] = high[i] = 0;
+            left = share, now = begin, part += WARPS * j.m * (TILE / 2);
+        }
+    }
+    __syncthreads();
+#pragma unroll 1
+    for (int i = mine; i < outputs * j.m; i += WARPS * 32) {
+        int m = j.m == 1 ? 0 : i / outputs, of = i - m * outputs;
+        const float *from = parts + (of / per_tile * WARPS * j.m + m) * TILE + of % per_tile;
+        float v = 0, up = 0;
+#pragma unroll
+        for (int s = 0; s < WARPS; s++)
+            if (s < sharers) {
+                v += from[s * j.m * TILE];
+                if (j.swiglu) up += from[s * j.m * TILE + TILE / 2];
+            }
+        if (j.swiglu) v *= up / (1 + expf(-v));
+        int64_t place = place_of(i);
+        if (j.c) v += i == mine ? c : load_one<T>(j.c, j.wide, place);
+        if (j.wide)
+            ((float *)j.y)[place] = v;
+        else
+            ((T *)j.y)[place] = to<T>(v);
+    }
+}
+
+bool rows_ahead_takes(int64_t m, int64_t k, int64_t outputs, ingot_dtype d)
+{
+    if ((d != INGOT_BF16 && d != INGOT_F16) || m > ROWS_AHEAD_MOST || k % 8 || k < 8) return false;
+    return m * k <= 1 << 15 && outputs <= INT32_MAX; // x and the sums fit into 96 KB of shared memory
+}
+
+// One block a multiprocessor, so that those of the next launch find room beside it; more where a block would have few packs to
+// ask for ahead, or more sums than it has room for.
+void rows_ahead_launch(rows_ahead_job j, ingot_dtype d, queue *q)
+{
+    const int per_tile = j.swiglu ? TILE / 2 : TILE, parts = WARPS * TILE * j.m; // floats of a tile
+    const int64_t processors = q->caps->multiprocessors, tiles = (j.outputs + per_tile - 1) / per_tile;
+    j.each = (int)MIN((tiles + processors - 1) / processors, (int64_t)MOST_PARTS / parts);
+    const int bytes = j.m * packs_between_rows(j.k) * 16 + j.each * parts * (int)sizeof(float);
+    const unsigned blocks = (unsigned)((tiles + j.each - 1) / j.each);
+    auto run = [&](auto kernel) {
+        if (bytes > 40 << 10) cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+        kernel<<<blocks, WARPS * 32, (size_t)bytes, q->stream>>>(j);
+    };
+    if (d == INGOT_BF16)
+        run(rows_ahead<bf16>);
+    else
+        run(rows_ahead<f16>);
+}
+
+static bool match(const node *n, const device_caps *)
+{
+    const matmul_attrs *t = ATTRS_OF(matmul_attrs, n);
+    const shape *x = &n->in[0]->shape, *w = &n->in[1]->shape;
+    ingot_dtype d = n->in[0]->dtype, out = n->out[0]->dtype;
+    if (n->in[1]->dtype != d || (out != d && out != INGOT_F32) || t->trans_a || !t->trans_b) return false;
+    if (n->inputs > 2 || x->rank != 2 || w->rank != 2) return false;
+    return rows_ahead_takes(x->dim[0], x->dim[1], w->dim[0], d);
+}
+
+static status launch(const step *s, queue *q)
+{
+    rows_ahead_job j = {};
+    j.y = s->out[0].data, j.x = s->in[0].data, j.w = s->in[1].data;
+    j.wide = s->out[0].dtype == INGOT_F32;
+    j.rests = s->resting >> 1 & 1;
+    j.m = (int)s->in[0].shape.dim[0], j.k = (int)s->in[0].shape.dim[1], j.outputs = s->in[1].shape.dim[0];
+    rows_ahead_launch(j, s->in[0].dtype, q);
+    return INGOT_OK;
+}
+
+extern "C" const kernel_def matmul_rows_ahead_cuda[] = {
+    {.op = &op_matmul_def,
+     .name = "matmul.rows_ahead",
+     .level = LEVEL_BEST,
+     .traits = KERNEL_WAITS | KERNEL_BY_REQUEST,
+     .match = match,
+     .launch = launch,
+     .error = ERROR_SUM},
+    {},
+};
