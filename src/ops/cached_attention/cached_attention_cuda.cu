@@ -71,21 +71,21 @@ __global__ void __launch_bounds__(THREADS, 2) attend_cached(const cached p)
     constexpr int SETS = THREADS / LANES, U = (sizeof(T) == 2 ? 4 : 2) / G, BATCH = SETS * U, WIDTH = LANES * N + 4;
     __shared__ float2 numbers[WARPS][G]; // maximum and sum
     __shared__ float values[WARPS][G][WIDTH];
-    let_next_begin();
+    launch_next();
     int row = blockIdx.z, kv = (int)blockIdx.y / p.at.head_groups, group = (int)blockIdx.y - kv * p.at.head_groups;
     int first_head = kv * p.at.group + group * G, heads = (kv + 1) * p.at.group - first_head;
     heads = heads < G ? heads : G;
     float scale = p.at.scale * 1.4426950408889634f; // powers of two
     int lane = (int)threadIdx.x % LANES, set = (int)threadIdx.x / LANES, column = lane * N;
 
-    if (!p.ahead) wait_for_earlier();
+    if (!p.ahead) wait_for_writers();
     share_of_row mine = share_at(p, row, blockIdx.x);
     turn angle = turn_at<WHOLE>(p, mine.position, column);
     some_keys<T, U> keys;
     find_slots<T, U, SETS>(keys, p, mine, mine.from + set);
     read_cache<WHOLE>(keys, p, kv, column);
     if (p.ahead) fetch_rest<T, SETS>(p, mine, mine.from + set, BATCH, kv, column);
-    wait_for_earlier();
+    wait_for_writers();
 
     part<T> query[G], pair[G];
     own_row<T> own = read_row<WHOLE, T>(p, row, kv, column);

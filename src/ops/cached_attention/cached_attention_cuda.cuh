@@ -41,20 +41,6 @@ struct cached {
     bool ahead; // pools and angles lie as earlier programs left them
 };
 
-__device__ __forceinline__ void let_next_begin()
-{
-#if __CUDA_ARCH__ >= 900
-    launch_dependents();
-#endif
-}
-
-__device__ __forceinline__ void wait_for_earlier()
-{
-#if __CUDA_ARCH__ >= 900
-    wait_for_dependencies();
-#endif
-}
-
 // What may change between two looks: not from this multiprocessor's own cache.
 __device__ __forceinline__ int look(const int32_t *p)
 {
