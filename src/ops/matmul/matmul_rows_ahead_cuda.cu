@@ -41,49 +41,76 @@ template <typename T> union eight {
     pack<T, 8> value;
 };
 
-// The rows of x, or of their norms, into `to`, zeros behind their ends; the words of a pack as a left side wants them.
-// `ready`: the gain of this thread's first pack.
+// The norm's scale is a factor of the product, and comes after it; but bfloat16 alone is sure to hold what was not scaled.
+template <typename T> constexpr bool SCALES_LATER = std::is_same_v<T, bf16>;
+
+// The scale of a row's norm, from what its threads found of the squares.
+static __device__ __forceinline__ float scale_of(const float *squares, const rows_ahead_job &j)
+{
+    float square = 0;
+#pragma unroll
+    for (int i = 0; i < WARPS; i++) square += squares[i];
+    return rsqrtf(square / (float)j.k + j.eps);
+}
+
+template <typename T>
+static __device__ __forceinline__ void scale_pack(eight<T> &v, float scale, const float (&gain)[8])
+{
+#pragma unroll
+    for (int i = 0; i < 8; i++) v.value.at[i] = to<T>(to_float(v.value.at[i]) * scale * gain[i]);
+}
+
+// The words of a pack as a left side wants them, and back.
+static __device__ __forceinline__ uint4 turned(uint4 v)
+{
+    return {v.x, v.z, v.y, v.w};
+}
+
+// The rows of x, or of their norms, into `to`, zeros behind their ends. `ready`: the gain of this thread's first pack.
 template <typename T>
 static __device__ __forceinline__ void bring_rows(uint4 *to, float (*squares)[WARPS], const rows_ahead_job &j,
                                                   const float (&ready)[8])
 {
     const int packs = j.k / 8, between = packs_between_rows(j.k), lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const uint4 *x = (const uint4 *)j.x;
+    auto gain_of = [&](float(&gain)[8], int p) {
+#pragma unroll
+        for (int i = 0; i < 8; i++) gain[i] = ready[i];
+        if (p >= WARPS * 32) load_weights<T>(gain, {j.gain, j.gain_wide}, p * 8);
+    };
 #pragma unroll 1
     for (int m = 0; m < j.m; m++) {
-        float square = 0;
+        float square = 0, gain[8];
 #pragma unroll 1
         for (int p = threadIdx.x; p < between; p += WARPS * 32) {
             eight<T> v = {};
-            if (p < packs) v.words = x[m * packs + p];
-            to[m * between + p] = {v.words.x, v.words.z, v.words.y, v.words.w};
-            if (j.gain)
+            if (p < packs) {
+                v.words = x[m * packs + p];
+                if (j.gain)
 #pragma unroll
-                for (int i = 0; i < 8; i++) square = fmaf(to_float(v.value.at[i]), to_float(v.value.at[i]), square);
+                    for (int i = 0; i < 8; i++) square = fmaf(to_float(v.value.at[i]), to_float(v.value.at[i]), square);
+                if (j.gain && SCALES_LATER<T>) {
+                    gain_of(gain, p);
+                    scale_pack(v, 1, gain);
+                }
+            }
+            to[m * between + p] = turned(v.words);
         }
         if (!j.gain) continue;
         square = warp_join<add_floats>(square);
         if (lane == 0) squares[m][warp] = square;
     }
     __syncthreads();
-    if (!j.gain) return;
+    if (!j.gain || SCALES_LATER<T>) return;
 #pragma unroll 1
     for (int m = 0; m < j.m; m++) { // each thread what it brought
-        float square = 0;
-#pragma unroll
-        for (int i = 0; i < WARPS; i++) square += squares[m][i];
-        float scale = rsqrtf(square / (float)j.k + j.eps);
+        float scale = scale_of(squares[m], j), gain[8];
 #pragma unroll 1
         for (int p = threadIdx.x; p < packs; p += WARPS * 32) {
-            float gain[8];
-#pragma unroll
-            for (int i = 0; i < 8; i++) gain[i] = ready[i];
-            if (p >= WARPS * 32) load_weights<T>(gain, {j.gain, j.gain_wide}, p * 8);
-            uint4 turned = to[m * between + p];
-            eight<T> v = {{turned.x, turned.z, turned.y, turned.w}};
-#pragma unroll
-            for (int i = 0; i < 8; i++) v.value.at[i] = ::to<T>(to_float(v.value.at[i]) * scale * gain[i]);
-            to[m * between + p] = {v.words.x, v.words.z, v.words.y, v.words.w};
+            eight<T> v = {turned(to[m * between + p])};
+            gain_of(gain, p);
+            scale_pack(v, scale, gain);
+            to[m * between + p] = turned(v.words);
         }
     }
     __syncthreads();
@@ -129,21 +156,25 @@ template <typename T> __global__ void __launch_bounds__(WARPS * 32, 2) rows_ahea
     float *parts = (float *)(rows_memory + j.m * packs_between_rows(j.k)); // tile, warp, row of x, row of the matrix
     float2 *part = (float2 *)parts + (warp * j.m + row) * (TILE / 2) + lane % 4;
     float low[4] = {}, high[4] = {};
-    uint4 a = {};
+    uint4 a = {}, following = {};
+    if (row < j.m && items) following = x[begin];
     for (int done = 0, left = share, now = begin; done < items;) {
 #pragma unroll
         for (int s = 0; s < AHEAD; s++) {
             if (s % 4 == 0 && done >= items) break; // the others after the last one do no harm
-            if (row < j.m) a = x[now];
+            a = following;
+            done++, now += WARPS * CHUNK;
+            bool last = --left == 0; // of its tile
+            if (last) left = share, now = begin;
+            if (row < j.m) following = x[now];
             multiply_add<T>(low, {a.x, a.y, a.z, a.w}, b[s].x, b[s].y);
             multiply_add<T>(high, {a.x, a.y, a.z, a.w}, b[s].z, b[s].w);
             if (asked < items) ask(b[s]);
-            done++, now += WARPS * CHUNK;
-            if (--left) continue;
+            if (!last) continue;
             if (row < j.m && done <= items) *part = {low[0] + high[2], low[1] + high[3]};
 #pragma unroll
             for (int i = 0; i < 4; i++) low[i] = high[i] = 0;
-            left = share, now = begin, part += WARPS * j.m * (TILE / 2);
+            part += WARPS * j.m * (TILE / 2);
         }
     }
     __syncthreads();
@@ -158,6 +189,10 @@ template <typename T> __global__ void __launch_bounds__(WARPS * 32, 2) rows_ahea
                 v += from[s * j.m * TILE];
                 if (j.swiglu) up += from[s * j.m * TILE + TILE / 2];
             }
+        if (j.gain && SCALES_LATER<T>) {
+            float scale = scale_of(squares[m], j);
+            v *= scale, up *= scale;
+        }
         if (j.swiglu) v *= up / (1 + expf(-v));
         int64_t place = place_of(i);
         if (j.c) v += i == mine ? c : load_one<T>(j.c, j.wide, place);
@@ -174,13 +209,14 @@ bool rows_ahead_takes(int64_t m, int64_t k, int64_t outputs, ingot_dtype d)
     return m * k <= 1 << 15 && outputs <= INT32_MAX; // x and the sums fit into 96 KB of shared memory
 }
 
-// One block a multiprocessor, so that those of the next launch find room beside it; more where a block would have few packs to
-// ask for ahead, or more sums than it has room for.
-void rows_ahead_launch(rows_ahead_job j, ingot_dtype d, queue *q)
+// With one block a multiprocessor those of the next launch find room beside it, with two the weights of this one have more. A
+// block has as many sums as it has room for, so that of large matrices there are more blocks.
+void rows_ahead_launch(rows_ahead_job j, ingot_dtype d, queue *q, int blocks_each)
 {
     const int per_tile = j.swiglu ? TILE / 2 : TILE, parts = WARPS * TILE * j.m; // floats of a tile
-    const int64_t processors = q->caps->multiprocessors, tiles = (j.outputs + per_tile - 1) / per_tile;
-    j.each = (int)MIN((tiles + processors - 1) / processors, (int64_t)MOST_PARTS / parts);
+    const int64_t wanted = q->caps->multiprocessors * (int64_t)blocks_each,
+                  tiles = (j.outputs + per_tile - 1) / per_tile;
+    j.each = (int)MIN((tiles + wanted - 1) / wanted, (int64_t)MOST_PARTS / parts);
     const int bytes = j.m * packs_between_rows(j.k) * 16 + j.each * parts * (int)sizeof(float);
     const unsigned blocks = (unsigned)((tiles + j.each - 1) / j.each);
     auto run = [&](auto kernel) {
@@ -210,7 +246,7 @@ static status launch(const step *s, queue *q)
     j.wide = s->out[0].dtype == INGOT_F32;
     j.rests = s->resting >> 1 & 1;
     j.m = (int)s->in[0].shape.dim[0], j.k = (int)s->in[0].shape.dim[1], j.outputs = s->in[1].shape.dim[0];
-    rows_ahead_launch(j, s->in[0].dtype, q);
+    rows_ahead_launch(j, s->in[0].dtype, q, 1);
     return INGOT_OK;
 }
 

@@ -21,6 +21,7 @@ typedef struct rows_ahead_job {
 } rows_ahead_job;
 
 bool rows_ahead_takes(int64_t m, int64_t k, int64_t outputs, ingot_dtype d);
-void rows_ahead_launch(rows_ahead_job job, ingot_dtype d, queue *q);
+/* With so many blocks a multiprocessor. */
+void rows_ahead_launch(rows_ahead_job job, ingot_dtype d, queue *q, int blocks);
 
 #endif
