@@ -122,14 +122,15 @@ template <typename T> __global__ void __launch_bounds__(WARPS * 32, 2) rows_ahea
     extern __shared__ uint4 rows_memory[]; // rows of x, then the parts of sums
     __shared__ float squares[ROWS_AHEAD_MOST][WARPS];
     const int lane = threadIdx.x % 32, warp = __shfl_sync(~0u, threadIdx.x / 32, 0), row = lane / 4;
-    const int packs = j.k / 8, chunks = chunks_of(j.k), sharers = min(WARPS, chunks);
+    const int packs = j.k / 8, chunks = chunks_of(j.k), most = (chunks + WARPS - 1) / WARPS;
     const int per_tile = j.swiglu ? TILE / 2 : TILE;
     const int64_t first = blockIdx.x * (int64_t)(j.each * per_tile);
     const int outputs = (int)min((int64_t)(j.each * per_tile), j.outputs - first);
-    // Of this warp: chunks of each tile, and of all; of this lane: its output in the first tile, the tiles that have one.
-    const int share = (chunks - warp + WARPS - 1) / WARPS, items = (outputs + per_tile - 1) / per_tile * share;
+    // Of this warp: chunks of a row, side by side so that lines are read whole, and of all tiles. Of this lane: its output in
+    // the first tile, the tiles that have one, its packs of a row.
+    const int share = max(min(chunks - warp * most, most), 0), items = (outputs + per_tile - 1) / per_tile * share;
     const int output = j.swiglu ? row % 4 : row, tiles = (outputs - output + per_tile - 1) / per_tile;
-    const int begin = warp * CHUNK + lane % 4, end = begin + share * WARPS * CHUNK; // packs of a row
+    const int begin = warp * most * CHUNK + lane % CHUNK, end = begin + share * CHUNK;
 
     const uint4 *w = (const uint4 *)j.w + (first + output + (output < row ? j.outputs : 0)) * packs;
     uint4 b[AHEAD];
@@ -137,7 +138,7 @@ template <typename T> __global__ void __launch_bounds__(WARPS * 32, 2) rows_ahea
     auto ask = [&](uint4 &to) {
         to = {};
         if (asked < tiles * share && at < packs) to = w[at];
-        asked++, at += WARPS * CHUNK;
+        asked++, at += CHUNK;
         if (at >= end) at = begin, w += per_tile * packs;
     };
     if (!j.rests) wait_for_writers();
@@ -154,7 +155,7 @@ template <typename T> __global__ void __launch_bounds__(WARPS * 32, 2) rows_ahea
 
     const uint4 *x = rows_memory + row * packs_between_rows(j.k);
     float *parts = (float *)(rows_memory + j.m * packs_between_rows(j.k)); // tile, warp, row of x, row of the matrix
-    float2 *part = (float2 *)parts + (warp * j.m + row) * (TILE / 2) + lane % 4;
+    float2 *part = (float2 *)parts + (warp * j.m + row) * (TILE / 2) + lane % CHUNK;
     float low[4] = {}, high[4] = {};
     uint4 a = {}, following = {};
     if (row < j.m && items) following = x[begin];
@@ -163,7 +164,7 @@ template <typename T> __global__ void __launch_bounds__(WARPS * 32, 2) rows_ahea
         for (int s = 0; s < AHEAD; s++) {
             if (s % 4 == 0 && done >= items) break; // the others after the last one do no harm
             a = following;
-            done++, now += WARPS * CHUNK;
+            done++, now += CHUNK;
             bool last = --left == 0; // of its tile
             if (last) left = share, now = begin;
             if (row < j.m) following = x[now];
@@ -185,7 +186,7 @@ template <typename T> __global__ void __launch_bounds__(WARPS * 32, 2) rows_ahea
         float v = 0, up = 0;
 #pragma unroll
         for (int s = 0; s < WARPS; s++)
-            if (s < sharers) {
+            if (s * most < chunks) {
                 v += from[s * j.m * TILE];
                 if (j.swiglu) up += from[s * j.m * TILE + TILE / 2];
             }
