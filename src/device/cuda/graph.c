@@ -109,6 +109,9 @@ typedef struct graph_builder {
     int64_t words;
     bool overlap;
     cudaGraphEdgeData *edges; /* of the nodes that a step comes after */
+    cudaGraphNode_t *after;   /* those of the step that is captured */
+    size_t nodes;
+    leaves beside; /* of what this step has launched beside what it launches now */
     status (*launch)(device *d, const work *one);
 } graph_builder;
 
@@ -148,6 +151,7 @@ static int64_t find_waits(graph_builder *b, int64_t index, wait *waits)
     return count;
 }
 
+/* Behind those that l has already. */
 static status keep_leaves(const graph_builder *b, leaves *l)
 {
     enum cudaStreamCaptureStatus capturing;
@@ -156,11 +160,12 @@ static status keep_leaves(const graph_builder *b, leaves *l)
     size_t count = 0;
     status s = cuda_check(b->d->ctx, cudaStreamGetCaptureInfo(b->stream, &capturing, NULL, NULL, &at, &edges, &count),
                           "capturing a step");
-    if (!s && count && !(l->at = malloc(count * sizeof(cudaGraphNode_t))))
-        s = fail_memory(b->d->ctx, "a CUDA graph", count * sizeof(cudaGraphNode_t));
-    for (size_t i = 0; !s && i < count; i++) l->at[i] = at[i];
-    l->count = s ? 0 : count;
-    return s;
+    cudaGraphNode_t *all = s ? NULL : realloc(l->at, (l->count + count + 1) * sizeof(cudaGraphNode_t));
+    if (!s && !all) s = fail_memory(b->d->ctx, "a CUDA graph", count * sizeof(cudaGraphNode_t));
+    if (s) return s;
+    l->at = all;
+    for (size_t i = 0; i < count; i++) all[l->count++] = at[i];
+    return INGOT_OK;
 }
 
 void queue_first_output_made(const queue *q)
@@ -169,17 +174,41 @@ void queue_first_output_made(const queue *q)
     if (b && !b->failed && !b->first[b->index].count) b->failed = keep_leaves(b, &b->first[b->index]);
 }
 
+static status begin_capture(graph_builder *b)
+{
+    return cuda_check(b->d->ctx,
+                      cudaStreamBeginCaptureToGraph(b->stream, b->graph, b->nodes ? b->after : NULL,
+                                                    b->nodes && b->overlap ? b->edges : NULL, b->nodes,
+                                                    cudaStreamCaptureModeThreadLocal),
+                      "capturing a step");
+}
+
+static status end_capture(graph_builder *b)
+{
+    cudaGraph_t graph = NULL;
+    return cuda_check(b->d->ctx, cudaStreamEndCapture(b->stream, &graph), "capturing a step");
+}
+
+void queue_beside(const queue *q)
+{
+    graph_builder *b = q->capture;
+    if (!b || b->failed) return;
+    b->failed = keep_leaves(b, &b->beside);
+    if (!b->failed) b->failed = end_capture(b);
+    if (!b->failed) b->failed = begin_capture(b);
+}
+
 /* From kernel to kernel, where the second waits by itself: it is launched when the first one says so or ends. */
-static status choose_edges(graph_builder *b, int64_t index, const cudaGraphNode_t *after, size_t nodes)
+static status choose_edges(graph_builder *b, int64_t index)
 {
     bool waits = b->overlap &&
                  (rowwise_with(&b->persistent->rowwise, index) ||
                   (!persistent_beginning(b->persistent, index) && b->w->steps[index].kernel->traits & KERNEL_WAITS));
-    for (size_t i = 0; i < nodes; i++) {
+    for (size_t i = 0; i < b->nodes; i++) {
         enum cudaGraphNodeType type;
         b->edges[i] = (cudaGraphEdgeData){0};
         if (!waits) continue;
-        TRY(cuda_check(b->d->ctx, cudaGraphNodeGetType(after[i], &type), "capturing a step"));
+        TRY(cuda_check(b->d->ctx, cudaGraphNodeGetType(b->after[i], &type), "capturing a step"));
         if (type != cudaGraphNodeTypeKernel) continue;
         b->edges[i].from_port = cudaGraphKernelNodePortProgrammatic;
         b->edges[i].type = cudaGraphDependencyTypeProgrammatic;
@@ -206,31 +235,33 @@ static status launch_at(graph_builder *b, int64_t index)
                       "capturing a persistent launch");
 }
 
-static status capture_step(graph_builder *b, int64_t index, wait *waits, cudaGraphNode_t *after)
+static void find_after(graph_builder *b, int64_t index, wait *waits)
 {
     int64_t count = find_waits(b, index, waits);
-    size_t nodes = 0;
+    b->nodes = 0;
     for (int64_t i = 0; i < count; i++) {
         const leaves *l = waits[i].first ? &b->first[waits[i].step] : &b->leaves[waits[i].step];
         for (size_t k = 0; k < l->count; k++) {
             cudaGraphNode_t node = l->at[k];
             bool known = false;
-            for (size_t m = 0; m < nodes; m++) known |= after[m] == node;
-            if (!known) after[nodes++] = node;
+            for (size_t m = 0; m < b->nodes; m++) known |= b->after[m] == node;
+            if (!known) b->after[b->nodes++] = node;
         }
     }
-    TRY(choose_edges(b, index, after, nodes));
-    TRY(cuda_check(b->d->ctx,
-                   cudaStreamBeginCaptureToGraph(b->stream, b->graph, nodes ? after : NULL,
-                                                 nodes && b->overlap ? b->edges : NULL, nodes,
-                                                 cudaStreamCaptureModeThreadLocal),
-                   "capturing a step"));
+}
+
+static status capture_step(graph_builder *b, int64_t index, wait *waits)
+{
+    find_after(b, index, waits);
+    TRY(choose_edges(b, index));
+    TRY(begin_capture(b));
     b->index = index;
     status s = launch_at(b, index);
     if (!s) s = b->failed;
+    b->leaves[index] = b->beside;
+    b->beside = (leaves){0};
     if (!s) s = keep_leaves(b, &b->leaves[index]);
-    cudaGraph_t graph = NULL;
-    status ended = cuda_check(b->d->ctx, cudaStreamEndCapture(b->stream, &graph), "capturing a step");
+    status ended = end_capture(b);
     return s ? s : ended;
 }
 
@@ -240,9 +271,10 @@ static status capture_all(graph_builder *b)
     wait *waits = malloc(sizeof *waits * (size_t)steps);
     /* A step leaves a handful of nodes at most; most leave one. */
     size_t most = (size_t)steps * 8 + 64;
-    cudaGraphNode_t *after = malloc(sizeof *after * most);
+    b->after = malloc(sizeof *b->after * most);
     b->edges = malloc(sizeof *b->edges * most);
-    status s = waits && after && b->edges ? INGOT_OK : fail_memory(b->d->ctx, "a CUDA graph", most * sizeof *after);
+    status s =
+        waits && b->after && b->edges ? INGOT_OK : fail_memory(b->d->ctx, "a CUDA graph", most * sizeof *b->after);
     for (int64_t i = 0, together; i < steps && !s; i += together) {
         const persistent_run *run = persistent_beginning(b->persistent, i);
         const rowwise_run *rows = rowwise_with(&b->persistent->rowwise, i);
@@ -250,10 +282,10 @@ static status capture_all(graph_builder *b)
         if (rows && rows->steps[0] != i) continue; /* launched with the first of them */
         bool found = rows ? find_touched_rows(b->w->steps, rows, &b->touched[i])
                           : find_touched(&b->w->steps[i], together, &b->touched[i]);
-        s = found ? capture_step(b, i, waits, after) : fail_memory(b->d->ctx, "a CUDA graph", sizeof(span));
+        s = found ? capture_step(b, i, waits) : fail_memory(b->d->ctx, "a CUDA graph", sizeof(span));
     }
     free(waits);
-    free(after);
+    free(b->after);
     free(b->edges);
     return s;
 }
@@ -263,6 +295,7 @@ static void free_builder(graph_builder *b)
     for (int64_t i = 0; b->leaves && i < b->w->count; i++) free(b->leaves[i].at);
     for (int64_t i = 0; b->first && i < b->w->count; i++) free(b->first[i].at);
     for (int64_t i = 0; b->touched && i < b->w->count; i++) free(b->touched[i].reads);
+    free(b->beside.at);
     free(b->touched);
     free(b->leaves);
     free(b->first);
