@@ -31,9 +31,18 @@ static __host__ __device__ int packs_between_rows(int k)
     return (chunks_of(k) + 1) / 2 * 2 * CHUNK + CHUNK;
 }
 
-template <typename T> static __device__ __forceinline__ float load_one(const void *from, bool wide, int64_t at)
+// An element of T, or of float32, as it lies: who loads it early looks at it late.
+static __device__ __forceinline__ unsigned load_one(const void *from, bool wide, int64_t at)
 {
-    return wide ? ((const float *)from)[at] : to_float(((const T *)from)[at]);
+    return wide ? ((const unsigned *)from)[at] : ((const unsigned short *)from)[at];
+}
+
+template <typename T> static __device__ __forceinline__ float value_of(unsigned loaded, bool wide)
+{
+    unsigned short narrow = (unsigned short)loaded;
+    T v;
+    memcpy(&v, &narrow, sizeof v);
+    return wide ? __uint_as_float(loaded) : to_float(v);
 }
 
 template <typename T> union eight {
@@ -66,16 +75,22 @@ static __device__ __forceinline__ uint4 turned(uint4 v)
     return {v.x, v.z, v.y, v.w};
 }
 
-// The rows of x, or of their norms, into `to`, zeros behind their ends. `ready`: the gain of this thread's first pack.
+// Of a thread's first pack: what was asked for before it was wanted.
+struct first_pack {
+    uint4 x;
+    float gain[8];
+};
+
+// The rows of x, or of their norms, into `to`, zeros behind their ends.
 template <typename T>
 static __device__ __forceinline__ void bring_rows(uint4 *to, float (*squares)[WARPS], const rows_ahead_job &j,
-                                                  const float (&ready)[8])
+                                                  const first_pack &ready)
 {
     const int packs = j.k / 8, between = packs_between_rows(j.k), lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const uint4 *x = (const uint4 *)j.x;
     auto gain_of = [&](float(&gain)[8], int p) {
 #pragma unroll
-        for (int i = 0; i < 8; i++) gain[i] = ready[i];
+        for (int i = 0; i < 8; i++) gain[i] = ready.gain[i];
         if (p >= WARPS * 32) load_weights<T>(gain, {j.gain, j.gain_wide}, p * 8);
     };
 #pragma unroll 1
@@ -85,7 +100,8 @@ static __device__ __forceinline__ void bring_rows(uint4 *to, float (*squares)[WA
         for (int p = threadIdx.x; p < between; p += WARPS * 32) {
             eight<T> v = {};
             if (p < packs) {
-                v.words = x[m * packs + p];
+                v.words = ready.x;
+                if (m || p >= WARPS * 32) v.words = x[m * packs + p];
                 if (j.gain)
 #pragma unroll
                     for (int i = 0; i < 8; i++) square = fmaf(to_float(v.value.at[i]), to_float(v.value.at[i]), square);
@@ -144,14 +160,16 @@ template <typename T> __global__ void __launch_bounds__(WARPS * 32, 2) rows_ahea
     if (!j.rests) wait_for_writers();
 #pragma unroll
     for (int s = 0; s < AHEAD; s++) ask(b[s]);
-    float gain[8] = {}, c = 0;
-    if (j.gain && threadIdx.x < packs) load_weights<T>(gain, {j.gain, j.gain_wide}, threadIdx.x * 8);
+    first_pack ready = {};
+    const int mine = threadIdx.x; // pack of x, and of outputs * m: what this thread writes, one or several
+    if (j.gain && mine < packs) load_weights<T>(ready.gain, {j.gain, j.gain_wide}, mine * 8);
     wait_for_writers();
+    if (mine < packs) ready.x = ((const uint4 *)j.x)[mine];
 
-    const int mine = threadIdx.x; // of outputs * m: what this thread writes, one or several
+    unsigned c = 0;
     auto place_of = [&](int i) { return j.m == 1 ? first + i : i / outputs * j.outputs + first + i % outputs; };
-    if (j.c && mine < outputs * j.m) c = load_one<T>(j.c, j.wide, place_of(mine));
-    bring_rows<T>(rows_memory, squares, j, gain);
+    if (j.c && mine < outputs * j.m) c = load_one(j.c, j.wide, place_of(mine));
+    bring_rows<T>(rows_memory, squares, j, ready);
 
     const uint4 *x = rows_memory + row * packs_between_rows(j.k);
     float *parts = (float *)(rows_memory + j.m * packs_between_rows(j.k)); // tile, warp, row of x, row of the matrix
@@ -196,7 +214,7 @@ template <typename T> __global__ void __launch_bounds__(WARPS * 32, 2) rows_ahea
         }
         if (j.swiglu) v *= up / (1 + expf(-v));
         int64_t place = place_of(i);
-        if (j.c) v += i == mine ? c : load_one<T>(j.c, j.wide, place);
+        if (j.c) v += value_of<T>(i == mine ? c : load_one(j.c, j.wide, place), j.wide);
         if (j.wide)
             ((float *)j.y)[place] = v;
         else
