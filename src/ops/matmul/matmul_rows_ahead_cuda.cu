@@ -236,7 +236,9 @@ void rows_ahead_launch(rows_ahead_job j, ingot_dtype d, queue *q, int blocks_eac
     const int64_t wanted = q->caps->multiprocessors * (int64_t)blocks_each,
                   tiles = (j.outputs + per_tile - 1) / per_tile;
     j.each = (int)MIN((tiles + wanted - 1) / wanted, (int64_t)MOST_PARTS / parts);
-    const int bytes = j.m * packs_between_rows(j.k) * 16 + j.each * parts * (int)sizeof(float);
+    // At least 32 KB, as most need less: a multiprocessor divides its memory anew only while no block is on it.
+    const int needed = j.m * packs_between_rows(j.k) * 16 + j.each * parts * (int)sizeof(float);
+    const int bytes = MAX(needed, 32 << 10);
     const unsigned blocks = (unsigned)((tiles + j.each - 1) / j.each);
     auto run = [&](auto kernel) {
         if (bytes > 40 << 10) cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
