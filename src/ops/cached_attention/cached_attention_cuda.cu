@@ -42,7 +42,7 @@ __device__ __forceinline__ found join_warps(const float2 (&numbers)[WARPS][G], c
     f.top = lanes_max<1, JOINERS>(f.top);
 #pragma unroll
     for (int i = 0; i < EACH_JOINS; i++) {
-        float weight = weight_of(numbers[first + i][g].x, f.top);
+        float weight = weight_at(numbers[first + i][g].x, f.top);
         f.whole += numbers[first + i][g].y * weight;
         f.y += values[first + i][g][column] * weight;
     }
@@ -58,7 +58,7 @@ __device__ __forceinline__ float join_shares(const float *part, int shares, int6
     for (int i = 0; i < shares; i++) top = fmaxf(top, __ldcg(part + i * each));
 #pragma unroll 2
     for (int i = 0; i < shares; i++) {
-        float weight = weight_of(__ldcg(part + i * each), top);
+        float weight = weight_at(__ldcg(part + i * each), top);
         whole += __ldcg(part + i * each + 1) * weight;
         y += __ldcg(part + i * each + 2 + column) * weight;
     }
@@ -85,29 +85,29 @@ __global__ void __launch_bounds__(THREADS, 2) attend_cached(const cached p)
     find_slots<T, U, SETS>(keys, p, mine, mine.from + set);
     read_cache<WHOLE>(keys, p, kv, column);
     if (p.ahead) fetch_rest<T, SETS>(p, mine, mine.from + set, BATCH, kv, column);
+    const T *q = (const T *)p.at.q + row * p.at.q_row + first_head * p.at.q_head;
+    const T *k = key_of<T>(p, row, kv), *v = value_of<T>(p, row, kv);
     wait_for_writers();
 
-    part<T> query[G], pair[G];
-    own_row<T> own = read_row<WHOLE, T>(p, row, kv, column);
-    int fresh = -1;
+    int position = look(p.at.position + row), sequence = look(p.at.sequence + row), fresh = -1;
+    bool there = position == mine.position && sequence == mine.sequence; // the keys are those of this call
     if ((int)threadIdx.x % 32 < p.at.rows) fresh = look(p.slot + threadIdx.x % 32);
     if (fresh >= p.at.pool) fresh = -1;
+    part<T> query[G], pair[G];
+    own_row<T> own = read_row<WHOLE>(p, k, v, column);
 #pragma unroll
     for (int g = 0; g < G; g++) {
-        const T *q = (const T *)p.at.q + row * p.at.q_row + (first_head + (g < heads ? g : 0)) * p.at.q_head;
-        query[g] = part_of<WHOLE>(q, column, p.at.dim);
-        if (p.angles) pair[g] = pair_of<WHOLE>(q, column, p.at.dim);
+        const T *head = q + (g < heads ? g : 0) * p.at.q_head;
+        query[g] = part_of<WHOLE>(head, column, p.at.dim);
+        if (p.angles) pair[g] = pair_of<WHOLE>(head, column, p.at.dim);
     }
-    bool there = true; // the keys are those of this call
-    if (p.ahead) {
-        share_of_row now = share_at(p, row, blockIdx.x);
-        bool same = lie_there(keys, p) & (now.position == mine.position) & (now.sequence == mine.sequence);
-        if (now.position != mine.position) angle = turn_at<WHOLE>(p, now.position, column);
-        there = !__any_sync(0xffffffffu, !same);
-        mine = now;
+    there = __all_sync(0xffffffffu, lie_there(keys, p) & there);
+    if (!there) {
+        mine = share_at(p, row, blockIdx.x);
+        angle = turn_at<WHOLE>(p, mine.position, column);
     }
     own.k = turned(p, own.k, own.pair, angle);
-    running r[G];
+    so_far r[G];
 #pragma unroll
     for (int g = 0; g < G; g++) {
         query[g] = turned(p, query[g], pair[g], angle);

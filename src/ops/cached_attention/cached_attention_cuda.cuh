@@ -280,14 +280,22 @@ __device__ __forceinline__ void fetch_rest(const cached &p, const share_of_row &
     }
 }
 
+template <typename T> __device__ __forceinline__ const T *key_of(const cached &p, int row, int kv)
+{
+    return (const T *)p.k + row * p.k_row + kv * p.k_head;
+}
+template <typename T> __device__ __forceinline__ const T *value_of(const cached &p, int row, int kv)
+{
+    return (const T *)p.v + row * p.v_row + kv * p.v_head;
+}
+
 template <typename T> struct own_row {
     part<T> k, v, pair; // pair: of k's columns, until it is turned
 };
 
 template <bool WHOLE, typename T>
-__device__ __forceinline__ own_row<T> read_row(const cached &p, int row, int kv, int column)
+__device__ __forceinline__ own_row<T> read_row(const cached &p, const T *k, const T *v, int column)
 {
-    const T *k = (const T *)p.k + row * p.k_row + kv * p.k_head, *v = (const T *)p.v + row * p.v_row + kv * p.v_head;
     own_row<T> r = {part_of<WHOLE>(k, column, p.at.dim), part_of<WHOLE>(v, column, p.at.dim)};
     if (p.angles) r.pair = pair_of<WHOLE>(k, column, p.at.dim);
     return r;
@@ -320,7 +328,7 @@ __device__ __forceinline__ void take_fresh(some_keys<T, U> &b, const cached &p, 
         int at = __ffs((int)others) - 1, of = 0;
 #pragma unroll
         for (int u = 0; u < U; u++) of = u == at ? from[u] : of;
-        own_row<T> other = read_row<WHOLE, T>(p, of, kv, column);
+        own_row<T> other = read_row<WHOLE>(p, key_of<T>(p, of, kv), value_of<T>(p, of, kv), column);
         other.k = turned(p, other.k, other.pair, turn_at<WHOLE>(p, look(p.at.position + of), column));
 #pragma unroll
         for (int u = 0; u < U; u++)
@@ -341,18 +349,18 @@ __device__ __forceinline__ int slot_for(const cached &p, int fresh, int row)
 // ---- sums ----
 
 // Of numbers that are shares of 2^max, in units of 2^top.
-__device__ __forceinline__ float weight_of(float max, float top)
+__device__ __forceinline__ float weight_at(float max, float top)
 {
     return max == -INFINITY ? 0 : exp2_approx(max - top);
 }
 
-struct running {
+struct so_far {
     float max, sum, o[N];
 };
 
 template <typename T, int U, int LANES, int SETS>
-__device__ __forceinline__ void attend_some(running &r, const part<T> &q, const some_keys<T, U> &b, int first,
-                                            int until, float scale)
+__device__ __forceinline__ void attend_some(so_far &r, const part<T> &q, const some_keys<T, U> &b, int first, int until,
+                                            float scale)
 {
     float s[U], top = r.max;
 #pragma unroll
@@ -370,14 +378,14 @@ __device__ __forceinline__ void attend_some(running &r, const part<T> &q, const 
         s[u] = first + u * SETS < until ? s[u] * scale : -INFINITY;
         top = fmaxf(top, s[u]);
     }
-    float shrink = weight_of(r.max, top);
+    float shrink = weight_at(r.max, top);
     r.max = top;
     r.sum *= shrink;
 #pragma unroll
     for (int i = 0; i < N; i++) r.o[i] *= shrink;
 #pragma unroll
     for (int u = 0; u < U; u++) {
-        float e = weight_of(s[u], top);
+        float e = weight_at(s[u], top);
         r.sum += e;
 #pragma unroll
         for (int i = 0; i < N; i++) r.o[i] += e * to_float(element(b.v[u], i));
@@ -399,9 +407,9 @@ template <int FROM, int TO> __device__ __forceinline__ float lanes_sum(float v)
 }
 
 // The sets of a warp.
-template <int LANES> __device__ __forceinline__ void join_sets(running &r)
+template <int LANES> __device__ __forceinline__ void join_sets(so_far &r)
 {
-    float top = lanes_max<LANES, 32>(r.max), weight = weight_of(r.max, top);
+    float top = lanes_max<LANES, 32>(r.max), weight = weight_at(r.max, top);
     r.max = top;
     r.sum = lanes_sum<LANES, 32>(r.sum * weight);
 #pragma unroll
