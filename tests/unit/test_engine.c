@@ -239,6 +239,55 @@ static void test_rows_of_a_copy(void **state)
     ingot_context_free(ctx);
 }
 
+static unsigned resting_in_chain;
+
+static status look_at_steps(device *d, const work *w, void **out)
+{
+    (void)d;
+    *out = NULL;
+    for (int64_t i = 0; i < w->count; i++)
+        if (w->steps[i].node && !strcmp(w->steps[i].node->op->name, "matmul")) resting_in_chain = w->steps[i].resting;
+    return INGOT_OK;
+}
+
+/* Behind another program in one submission nothing rests: that one may write it. */
+static void test_what_rests_in_chains(void **state)
+{
+    (void)state;
+    ingot_context *ctx = context_for_test();
+    ingot_device *d;
+    OK(ingot_device_open(ctx, "null", NULL, &d));
+    device_def looks = *d->def;
+    looks.compile = look_at_steps;
+    d->def = &looks;
+    ingot_store *store;
+    OK(ingot_store_new(d, &store));
+    ingot_program *p[2];
+    for (int i = 0; i < 2; i++) {
+        ingot_build *b = ingot_build_new(ctx, i ? "reads" : "writes");
+        ingot_value *w = ingot_state_in(b, "w", INGOT_F32, INGOT_SHAPE(3, 3), "weights");
+        if (i)
+            ingot_output(b, "y", ingot_matmul(b, ingot_input(b, "x", INGOT_F32, INGOT_SHAPE(2, 3)), w));
+        else
+            ingot_state_update(b, w, ingot_mul_scalar(b, w, 2));
+        OK(ingot_compile(b, d, &(ingot_compile_options){.store = store}, &p[i]));
+    }
+    for (int i = 0; i < 2; i++) { /* behind the one that writes, and alone */
+        chain *both;
+        int slot;
+        resting_in_chain = ~0u;
+        OK(chain_new(p[i], p[1], &both));
+        OK(chain_run(both, &slot));
+        assert_int_equal(resting_in_chain, i ? 2 : 0);
+        chain_free(both);
+    }
+    ingot_program_free(p[1]);
+    ingot_program_free(p[0]);
+    ingot_store_free(store);
+    ingot_device_close(d);
+    ingot_context_free(ctx);
+}
+
 static void test_null_runs_the_pipeline(void **state)
 {
     (void)state;
@@ -274,6 +323,7 @@ int main(void)
         cmocka_unit_test(test_states),
         cmocka_unit_test(test_swap),
         cmocka_unit_test(test_what_rests),
+        cmocka_unit_test(test_what_rests_in_chains),
         cmocka_unit_test(test_rows_of_a_copy),
         cmocka_unit_test(test_null_runs_the_pipeline),
         cmocka_unit_test(test_first_error_is_kept),
