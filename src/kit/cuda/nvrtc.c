@@ -44,6 +44,7 @@ void nvrtc_cache_free(nvrtc_cache *c)
 status cuda_check(context *ctx, cudaError_t error, const char *doing)
 {
     if (error == cudaSuccess) return INGOT_OK;
+    (void)cudaGetLastError(); /* said here, so not again after the next launch */
     status code = error == cudaErrorMemoryAllocation ? INGOT_ERROR_MEMORY : INGOT_ERROR_DEVICE;
     return ingot_fail(ctx, code, "cuda: %s: %s", doing, cudaGetErrorString(error));
 }
