@@ -34,14 +34,16 @@ done
 
 # The same bits.
 small=(train --data data --context 64 --batch-size 2 --warmup 2 --schedule-steps 6 --seed 5 --eval-every 0 "${here[@]}")
-while read -ra how; do
+while IFS='|' read -r first always; do # always: said to what goes on as well
+    read -ra always <<< "$always"
+    read -ra how <<< "$first ${always[*]}"
     runs "6 steps, ${how[*]}" env SIMT_ARCH=90 "$ingot" "${small[@]}" "${how[@]}" --steps 6 --output six
     runs 'one by one' env SIMT_ARCH=90 "$ingot" "${small[@]}" "${how[@]}" --ahead 0 --no-overlap --steps 6 --output other
     [[ $(state six) == "$(state other)" ]] || fail "${how[*]}: running ahead gave other bits"
     for seed in 1 2 3; do
         rm -rf other
         runs "seed $seed" env SIMT_ARCH=90 SIMT_SEED=$seed "$ingot" "${small[@]}" "${how[@]}" --steps 3 --output other
-        runs "resumed, seed $seed" env SIMT_ARCH=90 SIMT_SEED=$seed "$ingot" train --resume other --steps 6 "${here[@]}"
+        runs "resumed, seed $seed" env SIMT_ARCH=90 SIMT_SEED=$seed "$ingot" train --resume other --steps 6 "${here[@]}" "${always[@]}"
         [[ $(state six) == "$(state other)" ]] || fail "${how[*]}: another order of work (SIMT_SEED=$seed) gave other bits"
     done
     rm -rf six other
@@ -49,5 +51,6 @@ done << 'END'
 --preset tiny-1m --dtype bfloat16 --stochastic-rounding
 --preset tiny-1m --dtype float32 --dropout 0.1 --accumulate 2
 --family gpt2 --layers 2 --heads 4 --dim 64 --dtype float16
+--preset tiny-1m --dtype bfloat16 | --persistent 1 --prefer attention_grad.beside
 END
 exit "$failed"
