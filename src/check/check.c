@@ -29,6 +29,7 @@ static double now(void)
 static error_units worse(error_units a, error_units b)
 {
     return (error_units){.rounding = fmax(a.rounding, b.rounding),
+                         .stored = fmax(a.stored, b.stored),
                          .product = fmax(a.product, b.product),
                          .smallest = fmax(a.smallest, b.smallest),
                          .sums = a.sums || b.sums,

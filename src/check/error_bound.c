@@ -85,6 +85,19 @@ static value *constant_error(bounds *e, double v)
     return ingot_constant(e->b, fabs(v) * e->units->rounding, INGOT_F64, INGOT_SCALAR);
 }
 
+/* With the rounding of a result that is written in 16 bits. Exact integers are indices and masks, which are not. */
+static value *when_stored(bounds *e, value *y, value *error)
+{
+    double unit = e->units->stored;
+    if (unit == 0) return error;
+    char text[200];
+    snprintf(
+        text, sizeof text,
+        "where(finite(a), b + (1 - (b == 0) * (a == floor(a)) * (abs(a) < 16777216)) * (%.17g * abs(a) + %.17g), 0)",
+        unit, e->units->smallest);
+    return ingot_pointwise(e->b, text, (value *[]){y, error ? error : e->zero}, 2);
+}
+
 /* One instruction as a node, and its error. */
 static value *instruction(bounds *e, const pw_instr *i, value *const *operand, value *const *error, value **out_error)
 {
@@ -135,7 +148,9 @@ static void pointwise_error(bounds *e, const node *n)
     }
     for (int i = 0; i < p->outputs && !e->b->status; i++) {
         value *y = n->out[i], *bound = error[p->result[i]];
-        if (y && bound && dtype_is_float(y->dtype)) e->error[y->id] = ingot_expand(e->b, bound, y->shape);
+        if (!y || !dtype_is_float(y->dtype)) continue;
+        bound = when_stored(e, y, bound);
+        if (bound) e->error[y->id] = ingot_expand(e->b, bound, y->shape);
     }
 }
 
@@ -175,7 +190,7 @@ static void matmul_error(bounds *e, const node *n)
     const matmul_attrs *t = n->attrs;
     double k = (double)x->shape.dim[x->shape.rank - (t->trans_a ? 2 : 1)];
     double unit = sum_factor(e, k + 1) * e->units->rounding + 2 * (e->units->product - e->units->rounding);
-    e->error[n->out[0]->id] = rounded(e, n->out[0], error, magnitude, unit);
+    e->error[n->out[0]->id] = when_stored(e, n->out[0], rounded(e, n->out[0], error, magnitude, unit));
 }
 
 static bool only_moves(const op_def *op)
@@ -221,8 +236,10 @@ static void linear_error(bounds *e, const node *n)
         value *error = errors ? out_of_sum(e, node_output(e->b, errors, i)) : NULL;
         double n_terms = fmax(2, elements / (double)shape_count(y->shape));
         if (n->op == &op_scatter_add_def) n_terms = 1 + (double)shape_count(n->in[1]->shape);
-        if (magnitudes)
+        if (magnitudes) {
             error = rounded(e, y, error, node_output(e->b, magnitudes, i), sum_factor(e, n_terms) * e->units->rounding);
+            error = when_stored(e, y, error);
+        }
         e->error[y->id] = error;
     }
 }
@@ -283,13 +300,15 @@ error_units error_units_of(const build *b, dtype type)
     error_model worst = ERROR_EXACT;
     for (const node *n = b->first; n; n = n->after)
         if (n->kernel) worst = MAX(worst, n->kernel->error);
-    double rounding = type == INGOT_BF16 ? 0x1p-8 : type == INGOT_F16 ? 0x1p-11 : type == INGOT_F64 ? 0x1p-53 : 0x1p-24;
-    error_units u = {.rounding = rounding,
-                     .product = rounding,
+    error_units u = {.rounding = type == INGOT_F64 ? 0x1p-53 : 0x1p-24,
+                     .stored = type == INGOT_BF16  ? 0x1p-8
+                               : type == INGOT_F16 ? 0x1p-11
+                                                   : 0,
                      .smallest = type == INGOT_F16 ? 0x1p-24 : 0x1p-126,
                      .sums = worst >= ERROR_SUM};
-    if (worst == ERROR_EXACT) u.rounding = u.product = u.smallest = 0;
-    if (worst == ERROR_TF32) u.product = fmax(rounding, 0x1p-11);
-    if (worst == ERROR_BF16_PRODUCTS) u.product = fmax(rounding, 0x1p-8);
+    u.product = u.rounding;
+    if (worst == ERROR_EXACT) u.rounding = u.stored = u.product = u.smallest = 0;
+    if (worst == ERROR_TF32) u.product = fmax(u.rounding, 0x1p-11);
+    if (worst == ERROR_BF16_PRODUCTS) u.product = fmax(u.rounding, 0x1p-8);
     return u;
 }
