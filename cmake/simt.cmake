@@ -2,6 +2,9 @@
 # CUDA's headers and, in place of its libraries, what tests/simt has. For tests of device code where there is no GPU.
 option(INGOT_SIMT "build libingot_cuda.so for the CPU, for tests" OFF)
 if(INGOT_SIMT)
+  if(INGOT_CUDA)
+    message(FATAL_ERROR "INGOT_SIMT and INGOT_CUDA both make libingot_cuda.so: build each in a folder of its own")
+  endif()
   enable_language(CXX)
   set(CMAKE_CXX_STANDARD 20)
   if(CCACHE)
@@ -63,6 +66,10 @@ SIMT_INCLUDE=\"${CMAKE_SOURCE_DIR}/tests/simt\";SIMT_KEPT=\"${CMAKE_BINARY_DIR}/
       add_test(NAME simt_check_${arch}_${dtype} COMMAND ingot_program check --quiet --small --device cuda --dtype ${dtype} --kernel-cache none)
       set_tests_properties(simt_check_${arch}_${dtype} PROPERTIES ENVIRONMENT "SIMT_ARCH=${arch};SIMT_SEED=${seed}" TIMEOUT 900)
     endforeach()
+    add_test(NAME simt_check_by_request COMMAND ingot_program check --quiet --small --device cuda --dtype bfloat16 --kernel-cache none
+      --ops rows_linear,cached_attention,matmul,attention_rows,attention_grad
+      --prefer rows_linear.ahead,matmul.rows_ahead,cached_attention.cuda,attention_grad.beside)
+    set_tests_properties(simt_check_by_request PROPERTIES ENVIRONMENT SIMT_ARCH=90 TIMEOUT 300)
     add_test(NAME simt_device COMMAND test_device)
     set_tests_properties(simt_device PROPERTIES TIMEOUT 300
       ENVIRONMENT "INGOT_TEST_DEVICE=cuda;LD_LIBRARY_PATH=${CMAKE_BINARY_DIR}")

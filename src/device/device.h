@@ -133,8 +133,8 @@ struct ingot_device {
 /* The devices of this build, from devices.def; ends with NULL. */
 extern const device_def *const device_table[];
 
-/* The kernel that a node gets: one that is preferred by name, what tuning says where it fits, else the highest level at or below the ceiling that
- * matches, earlier in the table first, but for those by request. NULL when there is none. */
+/* The kernel that a node gets: one that is preferred by name, what tuning says where it fits, else, of those that match and
+ * are not by request, the highest level at or below the ceiling, the first in the table. NULL when there is none. */
 const kernel_def *device_kernel(const device *d, const node *n);
 /* Whether some kernel of the table is the op's, whatever it matches. */
 bool device_has_kernels_for(const device *d, const op_def *op);

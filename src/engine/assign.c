@@ -222,7 +222,7 @@ static bool rests(const ingot_program *p, const store_state *state)
         if (p->updates.at[i] == g) return false;
     for (int64_t i = 0; !g && i < p->graph->states.count; i++) {
         const value *v = p->graph->states.at[i].value;
-        if (store_find(p->store, v->name) == state && value_is_updated(p->graph, v)) return false;
+        if (!strcmp(v->name, state->name) && value_is_updated(p->graph, v)) return false;
     }
     return true;
 }

@@ -28,8 +28,8 @@ typedef enum kernel_trait {
     KERNEL_ONE_THREAD = 1 << 1,     /* does not use the pool */
     KERNEL_WAITS = 1 << 2,          /* its first launch waits by itself for those before it (kit/cuda) */
     KERNEL_STRIDED_OUTPUT = 1 << 3, /* writes outputs by their strides; elements of the last dim lie side by side */
-    KERNEL_BY_REQUEST = 1 << 4 /* no default: taken only where `prefer`, or a tuning file, names it. So is an op that a
-                                  pass makes for it alone: not yet timed on a machine of its kind */
+    KERNEL_BY_REQUEST = 1 << 4 /* no default: taken only where `prefer` names it, and so is an op that a pass makes for
+                                  it alone; for kernels that are not yet shown to be faster */
 } kernel_trait;
 
 /* The storage that a kernel wants for an input; the layout pass inserts a copy where it lies otherwise. */

@@ -133,6 +133,7 @@ static node *swiglu_of_halves(const build *b, const value *y)
 {
     const int64_t last = y->shape.rank - 1, half = y->shape.dim[last] / 2;
     node *found = NULL;
+    int halves = 0;
     if (value_uses(b, y) != 2 || y->shape.dim[last] % 2) return NULL;
     for (node *n = y->node->after; n; n = n->after) {
         if (n->inputs < 1 || n->in[0] != y) continue;
@@ -143,8 +144,9 @@ static node *swiglu_of_halves(const build *b, const value *y)
         if (a->axis != last || a->length != half || a->start % half || reader->in[a->start != 0] != n->out[0])
             return NULL;
         found = reader;
+        halves++;
     }
-    return found;
+    return halves == 2 ? found : NULL;
 }
 
 /* What stands behind a linear layer of a few rows and goes into it: its last node, and what that adds. */

@@ -16,14 +16,8 @@
 #include <string>
 #include <unistd.h>
 
-#ifndef SIMT_COMPILER
-#define SIMT_COMPILER "c++"
-#endif
-#ifndef SIMT_INCLUDE
-#define SIMT_INCLUDE "tests/simt"
-#endif
-#ifndef SIMT_KEPT
-#define SIMT_KEPT "/tmp/simt-kept"
+#if !defined SIMT_COMPILER || !defined SIMT_INCLUDE || !defined SIMT_KEPT
+#error "cmake/simt.cmake says with what texts are compiled, and where they are kept"
 #endif
 
 namespace files = std::filesystem;

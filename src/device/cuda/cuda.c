@@ -396,6 +396,8 @@ static void describe(const device *d, text *out)
     char memory[24];
     text_printf(out, "%s, %d multiprocessors, compute capability %d.%d, %s", caps->name, caps->multiprocessors,
                 caps->major, caps->minor, format_bytes(memory, (uint64_t)caps->memory_bytes));
+    if (caps->persistent)
+        text_printf(out, ", runs of %d steps as one launch", caps->persistent); /* they round otherwise */
 }
 
 #pragma GCC visibility push(default)

@@ -1,7 +1,7 @@
 // The one room of inline PTX, part one: instructions of sm_80, each a function named for what it does (PTX ISA, chapter
 // "Instruction Set"). Those of sm_90 are in ptx_hopper.cuh. What is built of them (tiles, pipelines) stands elsewhere.
 //
-// Nothing else of this module writes asm(..): so its kernels can also be compiled against functions of the same names that do
+// No other .cu or .cuh file writes asm(..): so its kernels can also be compiled against functions of the same names that do
 // the same on a CPU, which is how they are tested where there is no GPU. A header of this name found earlier takes its place.
 //
 //     cp_async_16(tile + threadIdx.x * 8, from + threadIdx.x * 8, true);

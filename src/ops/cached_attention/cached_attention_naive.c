@@ -16,33 +16,36 @@ static tensor contiguous_at(float *at, const tensor *like)
     return t;
 }
 
-/* x turned by the rows' positions, in scratch; x itself where there are no angles. */
-static tensor turned(const step *s, queue *q, int input, float *at)
+/* *y: x turned by the rows' positions, in scratch; x itself where there are no angles. */
+static status turn(const step *s, queue *q, int input, float *at, tensor *y)
 {
     const rope_attrs halves = {0};
     const node n = {.op = &op_rope_def, .attrs = (void *)&halves};
     tensor in[] = {s->in[input], s->in[CACHED_POSITION], {.data = NULL}};
-    if (s->inputs <= CACHED_ANGLES || !s->in[CACHED_ANGLES].data) return in[0];
+    *y = in[0];
+    if (s->inputs <= CACHED_ANGLES || !s->in[CACHED_ANGLES].data) return INGOT_OK;
     in[2] = s->in[CACHED_ANGLES];
     step rope = {.node = &n, .in = in, .inputs = 3, .out = {contiguous_at(at, &in[0])}};
-    rope_naive->launch(&rope, q);
-    return rope.out[0];
+    *y = rope.out[0];
+    return rope_naive->launch(&rope, q);
 }
 
-static void put(const step *s, queue *q, int pool, int after, tensor rows)
+static status put(const step *s, queue *q, int pool, int after, tensor rows)
 {
     tensor in[] = {s->in[pool], s->in[CACHED_SLOT], rows};
     const step scatter = {.in = in, .inputs = 3, .out = {s->out[after]}};
-    scatter_rows_naive->launch(&scatter, q);
+    return scatter_rows_naive->launch(&scatter, q);
 }
 
 static status launch(const step *s, queue *q)
 {
     float *at = s->scratch;
     const node n = {.op = &op_attention_rows_def, .attrs = s->node->attrs};
-    tensor query = turned(s, q, CACHED_Q, at);
-    put(s, q, CACHED_K_POOL, CACHED_K_AFTER, turned(s, q, CACHED_K, at + shape_count(query.shape)));
-    put(s, q, CACHED_V_POOL, CACHED_V_AFTER, s->in[CACHED_V]);
+    tensor query, key;
+    TRY(turn(s, q, CACHED_Q, at, &query));
+    TRY(turn(s, q, CACHED_K, at + shape_count(query.shape), &key));
+    TRY(put(s, q, CACHED_K_POOL, CACHED_K_AFTER, key));
+    TRY(put(s, q, CACHED_V_POOL, CACHED_V_AFTER, s->in[CACHED_V]));
     tensor in[] = {query,
                    s->out[CACHED_K_AFTER],
                    s->out[CACHED_V_AFTER],
