@@ -5,10 +5,8 @@
 #include "check/check.h"
 
 typedef struct error_units {
-    double
-        rounding; /* of one operation: 2^-24 for float32, and for 16-bit types, which kernels compute with in float32 */
-    double
-        stored; /* of a result when it is written in 16 bits: 2^-8 for bfloat16; 0: it is as wide as it was computed */
+    double rounding; /* of one operation: 2^-24 for float32, which kernels of 16-bit types compute with too */
+    double stored;   /* of a result that is written in 16 bits: 2^-8 for bfloat16; 0: it is as wide as computed */
     double product;  /* of a product's operands: rounding, or 2^-11 for TF32 */
     double smallest; /* what underflows to zero */
     bool sums;       /* the kernels may sum in any order */

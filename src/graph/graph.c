@@ -229,6 +229,15 @@ int value_uses(const build *b, const value *v)
     return uses;
 }
 
+node *value_only_reader(const build *b, const value *v)
+{
+    if (value_uses(b, v) != 1) return NULL;
+    for (node *n = v->node->after; n; n = n->after)
+        for (int i = 0; i < n->inputs; i++)
+            if (n->in[i] == v) return n;
+    return NULL; /* an output of the graph */
+}
+
 bool value_is_state(const value *v)
 {
     return v->node->op->traits & OP_STATE;

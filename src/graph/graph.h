@@ -101,6 +101,7 @@ void node_remove(build *b, node *n);
 void node_move_to_front(build *b, node *source);
 /* Every use of `old`, as an input or as an output of the graph, becomes a use of `v`. */
 void value_replace(build *b, value *old, value *v);
+node *value_only_reader(const build *b, const value *v); /* NULL: several read it, or a port gives it out */
 int value_uses(const build *b, const value *v); /* inputs that read it, plus 1 for each port that gives it out */
 bool value_is_state(const value *v);
 bool value_is_updated(const build *b, const value *state); /* whether the graph gives it a new value */

@@ -64,15 +64,6 @@ static status place_inputs(build *b, node *n, const kernel_choice *choice)
     return INGOT_OK;
 }
 
-static node *only_reader(const build *b, const value *v)
-{
-    if (value_uses(b, v) != 1) return NULL;
-    for (node *n = v->node->after; n; n = n->after)
-        for (int i = 0; i < n->inputs; i++)
-            if (n->in[i] == v) return n;
-    return NULL;
-}
-
 /* The layout that `v` must have for its reshape to have `wanted`. */
 static bool layout_before(const value *v, const node *reshape, const layout *wanted, layout *out)
 {
@@ -103,10 +94,10 @@ static bool begins_evenly(const value *v, const layout *l)
 /* What only a concatenation reads is made in its place there. */
 static void make_in_place(const build *b, value *v)
 {
-    const node *reshapes[INGOT_MAX_RANK], *concat = only_reader(b, v);
+    const node *reshapes[INGOT_MAX_RANK], *concat = value_only_reader(b, v);
     const value *last = v;
     int count = 0;
-    for (; concat && concat->op == &op_reshape_def; concat = only_reader(b, last)) {
+    for (; concat && concat->op == &op_reshape_def; concat = value_only_reader(b, last)) {
         if (count == (int)COUNT(reshapes)) return;
         reshapes[count++] = concat;
         last = concat->out[0];

@@ -118,16 +118,6 @@ static void match_linear_add(build *b, const kernel_choice *choice, node *add)
     }
 }
 
-/* The node that reads v, where it is the only one. */
-static node *only_reader(const build *b, const value *v)
-{
-    if (value_uses(b, v) != 1) return NULL;
-    for (node *n = v->node->after; n; n = n->after)
-        for (int i = 0; i < n->inputs; i++)
-            if (n->in[i] == v) return n;
-    return NULL; /* an output of the graph */
-}
-
 /* swiglu of y's halves, which nobody else reads. */
 static node *swiglu_of_halves(const build *b, const value *y)
 {
@@ -139,7 +129,7 @@ static node *swiglu_of_halves(const build *b, const value *y)
         if (n->inputs < 1 || n->in[0] != y) continue;
         if (n->op != &op_slice_def) return NULL;
         const slice_attrs *a = n->attrs;
-        node *reader = only_reader(b, n->out[0]);
+        node *reader = value_only_reader(b, n->out[0]);
         if (!reader || reader->op != &op_swiglu_def || (found && reader != found)) return NULL;
         if (a->axis != last || a->length != half || a->start % half || reader->in[a->start != 0] != n->out[0])
             return NULL;
@@ -152,7 +142,7 @@ static node *swiglu_of_halves(const build *b, const value *y)
 /* What stands behind a linear layer of a few rows and goes into it: its last node, and what that adds. */
 static node *end_of_rows(const build *b, value *y, rows_linear_attrs *a, value **c)
 {
-    node *swiglu = swiglu_of_halves(b, y), *end = swiglu ? swiglu : only_reader(b, y);
+    node *swiglu = swiglu_of_halves(b, y), *end = swiglu ? swiglu : value_only_reader(b, y);
     if (swiglu) a->swiglu = 1;
     if (swiglu || !end) return swiglu;
     if (end->op == &op_cast_def && end->out[0]->dtype == INGOT_F32 && dtype_is_narrow(y->dtype)) {

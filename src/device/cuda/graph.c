@@ -65,19 +65,11 @@ static bool find_touched_rows(const step *s, const rowwise_run *run, touched *t)
     return true;
 }
 
-static bool meet(const span *a, int count, const span *b, int others)
-{
-    for (int i = 0; i < count; i++)
-        for (int j = 0; j < others; j++)
-            if (spans_meet(a[i], b[j])) return true;
-    return false;
-}
-
 static bool must_wait(const touched *later, const touched *earlier)
 {
-    return meet(earlier->writes, earlier->write_count, later->reads, later->read_count) ||
-           meet(earlier->writes, earlier->write_count, later->writes, later->write_count) ||
-           meet(earlier->reads, earlier->read_count, later->writes, later->write_count);
+    return any_spans_meet(earlier->writes, earlier->write_count, later->reads, later->read_count) ||
+           any_spans_meet(earlier->writes, earlier->write_count, later->writes, later->write_count) ||
+           any_spans_meet(earlier->reads, earlier->read_count, later->writes, later->write_count);
 }
 
 /* What launches after the first output write. */
@@ -85,7 +77,8 @@ static bool meets_rest(const touched *later, const touched *earlier)
 {
     const span *rest = earlier->writes + earlier->leading;
     int count = earlier->write_count - earlier->leading;
-    return meet(rest, count, later->reads, later->read_count) || meet(rest, count, later->writes, later->write_count);
+    return any_spans_meet(rest, count, later->reads, later->read_count) ||
+           any_spans_meet(rest, count, later->writes, later->write_count);
 }
 
 /* By step: the nodes that a step which waits for it depends on. */

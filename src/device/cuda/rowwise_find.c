@@ -249,22 +249,15 @@ static int spans_of_step(const step *s, span *reads, int *writes_count, span *wr
     return count;
 }
 
-static bool any_meet(const span *a, int count, const span *b, int others)
-{
-    for (int i = 0; i < count; i++)
-        for (int k = 0; k < others; k++)
-            if (spans_meet(a[i], b[k])) return true;
-    return false;
-}
-
 /* Whether two steps may change places. */
 static bool are_apart(const step *a, const step *b)
 {
     span reads[2][OP_MAX_INPUTS], writes[2][NODE_MAX_OUTPUTS + 1];
     int wrote[2],
         read[2] = {spans_of_step(a, reads[0], &wrote[0], writes[0]), spans_of_step(b, reads[1], &wrote[1], writes[1])};
-    return !any_meet(writes[0], wrote[0], writes[1], wrote[1]) && !any_meet(writes[0], wrote[0], reads[1], read[1]) &&
-           !any_meet(reads[0], read[0], writes[1], wrote[1]);
+    return !any_spans_meet(writes[0], wrote[0], writes[1], wrote[1]) &&
+           !any_spans_meet(writes[0], wrote[0], reads[1], read[1]) &&
+           !any_spans_meet(reads[0], read[0], writes[1], wrote[1]);
 }
 
 typedef struct builder {

@@ -21,4 +21,12 @@ static inline bool spans_meet(span a, span b)
     return a.from < b.to && b.from < a.to;
 }
 
+static inline bool any_spans_meet(const span *a, int count, const span *b, int others)
+{
+    for (int i = 0; i < count; i++)
+        for (int j = 0; j < others; j++)
+            if (spans_meet(a[i], b[j])) return true;
+    return false;
+}
+
 #endif
