@@ -1,4 +1,5 @@
-// Products as cuBLASLt describes them, by plain loops: D = end(alpha op(A) op(B) + beta C), matrices by columns, sums in float32.
+// Products as cuBLASLt describes them, by plain loops: D = end(alpha op(A) op(B) + beta C), matrices by columns, sums in float32;
+// long ones in parts that are rounded to the type of D, where the caller does not forbid that.
 //
 // What is asked for is checked as the library's documentation has it. Its workspace is overwritten, and C is not read where
 // beta is 0: both show in tests whose memory is poisoned.
@@ -35,6 +36,11 @@ struct description {
 
 struct preference {
     uint64_t workspace;
+    uint32_t schemes; // of sums in parts that are allowed
+};
+
+struct algorithm {
+    int64_t parts; // of a sum; rounded to D's type where there are more than one
 };
 
 template <class Inner, class Outer> Inner &inside(Outer *opaque)
@@ -128,6 +134,13 @@ void put(void *to, cudaDataType t, int64_t i, float x)
         ((uint16_t *)to)[i] = t == CUDA_R_16BF ? to_bf16(x) : to_f16(x);
 }
 
+float rounded(float x, cudaDataType t)
+{
+    alignas(4) char bytes[4];
+    put(bytes, t, 0, x);
+    return get(bytes, t, 0);
+}
+
 float gelu(float x)
 {
     return 0.5f * x * (1 + std::tanh(0.7978845608f * (x + 0.044715f * x * x * x)));
@@ -148,7 +161,7 @@ struct product {
     char *at_d, *workspace;
     size_t workspace_bytes;
     float alpha, beta;
-    int64_t m, n, k;
+    int64_t m, n, k, parts;
 };
 
 enum { DOWN = 64, ACROSS = 4 }; // of D, at a time: four vectors of rows by four columns
@@ -189,6 +202,18 @@ void multiply(int64_t k, const float *a, const float *b, float *out)
     memcpy(out, sum, sizeof sum);
 }
 
+// A sum whose parts are rounded to D's type before they are added up: what is lost where they cancel is a caller's to forbid.
+void multiply_in_parts(const product &p, const float *a, const float *b, float *tile)
+{
+    alignas(64) float part[ACROSS * DOWN];
+    int64_t step = (p.k + p.parts - 1) / p.parts;
+    std::fill(tile, tile + ACROSS * DOWN, 0.0f);
+    for (int64_t k = 0; k < p.k; k += step) {
+        multiply(std::min(step, p.k - k), a + k * DOWN, b + k * ACROSS, part);
+        for (int i = 0; i < ACROSS * DOWN; i++) tile[i] += rounded(part[i], p.d.type);
+    }
+}
+
 float end_of(const product &p, int64_t row, int64_t col, float x)
 {
     const description &how = p.how;
@@ -223,7 +248,11 @@ void run_part(const product &p, const std::vector<vector> &packed, int64_t batch
     for (int64_t row = part * DOWN; row < p.m; row += parts * DOWN) {
         pack_a(p, batch, row, (float *)a.data());
         for (int64_t col = 0; col < p.n; col += ACROSS) {
-            multiply(p.k, (const float *)a.data(), (const float *)packed.data() + col * p.k, tile);
+            const float *left = (const float *)a.data(), *right = (const float *)packed.data() + col * p.k;
+            if (p.parts > 1)
+                multiply_in_parts(p, left, right, tile);
+            else
+                multiply(p.k, left, right, tile);
             write_tile(p, batch, row, col, tile);
         }
     }
@@ -276,6 +305,14 @@ cublasStatus_t describe(product &p)
     bool tf32 = p.how.compute == CUBLAS_COMPUTE_32F_FAST_TF32;
     return p.how.compute == CUBLAS_COMPUTE_32F || (tf32 && a.type == CUDA_R_32F) ? CUBLAS_STATUS_SUCCESS
                                                                                  : CUBLAS_STATUS_NOT_SUPPORTED;
+}
+
+// The library sums in parts where a sum is long; in which type the parts are kept is up to it unless the caller says so.
+int64_t parts_of(const product &p, uint32_t schemes)
+{
+    enum { LONG_SUM = 128, PARTS = 4 };
+    bool rounds = schemes & (CUBLASLT_REDUCTION_SCHEME_INPLACE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE);
+    return rounds && p.k >= LONG_SUM ? PARTS : 1;
 }
 
 // Pointers begin at multiples of their elements; those of ends, of 16 bytes.
@@ -366,7 +403,7 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMa
 cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *out)
 {
     *out = new cublasLtMatmulPreferenceOpaque_t;
-    inside<preference>(*out) = {0};
+    inside<preference>(*out) = {0, CUBLASLT_REDUCTION_SCHEME_MASK};
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -381,8 +418,11 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
                                                     size_t bytes)
 {
     uint32_t align;
-    if (which == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES) return set(inside<preference>(p).workspace, value, bytes);
-    return set(align, value, bytes); // of a pointer: any will do
+    switch (which) {
+    case CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES: return set(inside<preference>(p).workspace, value, bytes);
+    case CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK: return set(inside<preference>(p).schemes, value, bytes);
+    default: return set(align, value, bytes); // of a pointer: any will do
+    }
 }
 
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t how, cublasLtMatrixLayout_t a,
@@ -396,6 +436,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     if (s || wanted < 1) return s ? s : CUBLAS_STATUS_INVALID_VALUE;
     found[0] = {};
     found[0].workspaceSize = std::min<size_t>(inside<preference>(with).workspace, 1 << 20);
+    inside<algorithm>(&found[0].algo).parts = parts_of(p, inside<preference>(with).schemes);
     *count = 1;
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -413,12 +454,13 @@ cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t how, const void *alpha, const void *a,
                               cublasLtMatrixLayout_t a_layout, const void *b, cublasLtMatrixLayout_t b_layout,
                               const void *beta, const void *c, cublasLtMatrixLayout_t c_layout, void *d,
-                              cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t *, void *workspace,
+                              cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t *how_to, void *workspace,
                               size_t workspace_bytes, cudaStream_t stream)
 {
     product p = {.how = of(how), .a = of(a_layout), .b = of(b_layout), .c = of(c_layout), .d = of(d_layout)};
     p.at_a = (const char *)a, p.at_b = (const char *)b, p.at_c = (const char *)c, p.at_d = (char *)d;
     p.workspace = (char *)workspace, p.workspace_bytes = workspace ? workspace_bytes : 0;
+    p.parts = how_to ? inside<const algorithm>(how_to).parts : 1;
     p.alpha = *(const float *)alpha, p.beta = *(const float *)beta;
     cublasStatus_t s = describe(p);
     if (s || !is_placed(p)) return s ? s : CUBLAS_STATUS_INVALID_VALUE;
