@@ -178,6 +178,36 @@ status product_new(context *ctx, const struct device_caps *caps, const product_s
                       (long long)p->m, (long long)p->k, (long long)p->k, (long long)p->n, cublasLtGetStatusString(e));
 }
 
+status product_prepare(context *ctx, const struct device_caps *caps, const product_shape *p, void **prepared)
+{
+    product_plan *plan;
+    status failed = product_new(ctx, caps, p, &plan);
+    *prepared = plan;
+    return failed;
+}
+
+product_shape product_of_rows(const step *s, bool turned)
+{
+    shape x = s->in[0].shape, y = s->out[0].shape;
+    int64_t k = x.dim[x.rank - 1], n = y.dim[y.rank - 1];
+    return (product_shape){
+        .m = shape_count(x) / k,
+        .n = n,
+        .k = k,
+        .a_row = k,
+        .a_col = 1,
+        .b_row = turned ? 1 : n,
+        .b_col = turned ? k : 1,
+        .in = s->in[0].dtype,
+        .out = s->out[0].dtype,
+        .vector = s->out[0].dtype,
+        .a_offset = s->in[0].byte_offset,
+        .b_offset = s->in[1].byte_offset,
+        .y_offset = s->out[0].byte_offset,
+        .workspace = s->scratch_bytes,
+    };
+}
+
 void product_bind(product_plan *plan, const void *bias, const void *h)
 {
     if (bias) cublasLtMatmulDescSetAttribute(plan->how, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);

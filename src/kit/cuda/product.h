@@ -2,7 +2,7 @@
  *
  *     product_plan *plan;
  *     TRY(product_new(ctx, caps, &(product_shape){.m = 3, .n = 5, .k = 7, .a_row = 7, .a_col = 1, ..}, &plan));
- *     product_run(plan, q, a, b, NULL, y, workspace, bytes);
+ *     product_run(plan, q, a, b, NULL, y, workspace);
  */
 #ifndef KIT_CUDA_PRODUCT_H
 #define KIT_CUDA_PRODUCT_H
@@ -40,6 +40,12 @@ status product_new(context *ctx, const struct device_caps *caps, const product_s
 void product_free(void *plan);
 status product_run(const product_plan *plan, const queue *q, const void *a, const void *b, const void *c, void *y,
                    void *workspace);
+
+/* The end of a kernel's prepare that keeps a plan and nothing else; product_free is its unprepare. */
+status product_prepare(context *ctx, const struct device_caps *caps, const product_shape *p, void **prepared);
+
+/* Output 0 = input 0 (..., k), its rows side by side, times input 1: (k, n), or (n, k) when turned. */
+product_shape product_of_rows(const step *s, bool turned);
 
 /* Where what the end needs lies, for the next runs: a bias (n) and h; NULL for what it does not need. */
 void product_bind(product_plan *plan, const void *bias, const void *h);

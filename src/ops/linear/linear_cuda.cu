@@ -4,11 +4,6 @@
 #include "kit/cuda/values.cuh"
 #include "ops/linear/linear.h"
 
-struct ready {
-    product_plan *plan;
-    int64_t outputs;
-};
-
 template <typename T> __global__ void narrow(T *y, const float *x, int64_t n)
 {
     for (CUDA_EACH(i, n)) y[i] = to<T>(x[i]);
@@ -17,13 +12,6 @@ template <typename T> __global__ void narrow(T *y, const float *x, int64_t n)
 static bool is_wide(const node *n)
 {
     return n->inputs > 2 && n->in[2] && n->in[2]->dtype != n->in[0]->dtype; // a float32 bias beside 16-bit numbers
-}
-
-static void unprepare(void *prepared)
-{
-    ready *r = (ready *)prepared;
-    if (r) product_free(r->plan);
-    free(r);
 }
 
 static int64_t inputs_of(const node *n)
@@ -43,45 +31,32 @@ static int64_t scratch(const node *n, const device_caps *)
 
 static status prepare(context *ctx, const step *s, const device_caps *caps, void **out)
 {
-    bool in_out = ATTRS_OF(linear_attrs, s->node)->in_out != 0;
-    ready *r = (ready *)calloc(1, sizeof *r);
-    if (!r) return fail_memory(ctx, "a product", sizeof *r);
-    int64_t k = inputs_of(s->node), n = s->out[0].shape.dim[s->out[0].shape.rank - 1];
-    product_shape p = {};
-    p.m = shape_count(s->in[0].shape) / k, p.n = n, p.k = k;
-    p.a_row = k, p.a_col = 1, p.b_row = in_out ? n : 1, p.b_col = in_out ? 1 : k;
-    p.in = s->in[0].dtype, p.out = s->out[0].dtype;
-    p.end = s->node->in[2] ? PRODUCT_BIAS : PRODUCT_PLAIN, p.vector = p.out;
+    product_shape p = product_of_rows(s, !ATTRS_OF(linear_attrs, s->node)->in_out);
+    p.end = s->node->in[2] ? PRODUCT_BIAS : PRODUCT_PLAIN;
     p.adds = s->node->op == &op_linear_add_def;
     if (p.adds) p.c_offset = s->in[LINEAR_ADD_C].byte_offset;
-    p.a_offset = s->in[0].byte_offset, p.b_offset = s->in[1].byte_offset, p.y_offset = s->out[0].byte_offset;
-    p.workspace = s->scratch_bytes - bias_bytes(s->node);
-    r->outputs = n;
-    status failed = product_new(ctx, caps, &p, &r->plan);
-    if (failed)
-        free(r);
-    else
-        *out = r;
-    return failed;
+    p.workspace -= bias_bytes(s->node);
+    return product_prepare(ctx, caps, &p, out);
 }
 
 static status launch(const step *s, queue *q)
 {
-    const ready *r = (const ready *)s->prepared;
+    product_plan *plan = (product_plan *)s->prepared;
     const void *bias = s->in[2].data;
+    int64_t outputs = s->out[0].shape.dim[s->out[0].shape.rank - 1];
     if (is_wide(s->node)) {
         void *to_narrow = (void *)(((uintptr_t)s->scratch + 255) / 256 * 256);
         if (s->in[0].dtype == INGOT_BF16)
-            narrow<<<cuda_blocks(r->outputs), CUDA_THREADS, 0, q->stream>>>((bf16 *)to_narrow, (const float *)bias,
-                                                                            r->outputs);
+            narrow<<<cuda_blocks(outputs), CUDA_THREADS, 0, q->stream>>>((bf16 *)to_narrow, (const float *)bias,
+                                                                         outputs);
         else
-            narrow<<<cuda_blocks(r->outputs), CUDA_THREADS, 0, q->stream>>>((f16 *)to_narrow, (const float *)bias,
-                                                                            r->outputs);
+            narrow<<<cuda_blocks(outputs), CUDA_THREADS, 0, q->stream>>>((f16 *)to_narrow, (const float *)bias,
+                                                                         outputs);
         bias = to_narrow;
     }
     const void *c = s->node->op == &op_linear_add_def ? s->in[LINEAR_ADD_C].data : nullptr;
-    product_bind(r->plan, bias, nullptr);
-    return product_run(r->plan, q, s->in[0].data, s->in[1].data, c, s->out[0].data,
+    product_bind(plan, bias, nullptr);
+    return product_run(plan, q, s->in[0].data, s->in[1].data, c, s->out[0].data,
                        (char *)s->scratch + bias_bytes(s->node));
 }
 
@@ -99,7 +74,7 @@ static bool match(const node *n, const device_caps *)
 }
 
 #define PRODUCT                                                                                                        \
-    .level = LEVEL_BEST, .match = match, .scratch = scratch, .prepare = prepare, .unprepare = unprepare,               \
+    .level = LEVEL_BEST, .match = match, .scratch = scratch, .prepare = prepare, .unprepare = product_free,            \
     .launch = launch, .error = ERROR_SUM
 extern "C" const kernel_def linear_cuda[] = {
     {.op = &op_linear_def, .name = "linear.cublaslt", PRODUCT},

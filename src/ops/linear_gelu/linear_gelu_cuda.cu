@@ -7,11 +7,6 @@
 
 enum { ROWS = 8, COLUMNS = 32 * 8 }; // of a block: warps, and what a warp has of a row
 
-struct ready {
-    product_plan *plan;
-    int64_t columns;
-};
-
 template <typename T, typename F> __global__ void convert(T *y, const F *x, int64_t n)
 {
     wait_for_inputs();
@@ -73,13 +68,6 @@ __global__ void __launch_bounds__(ROWS * 32) add_parts(float *y, const float *pa
     y[column] = sum;
 }
 
-static void unprepare(void *prepared)
-{
-    ready *r = (ready *)prepared;
-    if (r) product_free(r->plan);
-    free(r);
-}
-
 // The library's bias is of the result's dtype: where ours is float32, room for one of its own.
 static int64_t bias_bytes(const node *n)
 {
@@ -120,58 +108,50 @@ static void *begin_of(const step *s)
     return (void *)(((uintptr_t)s->scratch + 255) / 256 * 256);
 }
 
-// y (rows, n) = x (rows, k) w: forward w is (n, k), or (k, n) with in_out; backward the other way round.
+// Forward w is (n, k), or (k, n) with in_out; backward the other way round.
 static status prepare(context *ctx, const step *s, const device_caps *caps, void **out)
 {
     const node *n = s->node;
-    bool forward = n->op == &op_linear_gelu_def, turned = (ATTRS_OF(linear_attrs, n)->in_out != 0) != forward;
-    const shape *x = &s->in[0].shape, *y = &s->out[0].shape;
-    ready *r = (ready *)calloc(1, sizeof *r);
-    if (!r) return fail_memory(ctx, "a product", sizeof *r);
-    product_shape p = {};
-    p.k = x->dim[x->rank - 1], p.n = y->dim[y->rank - 1], p.m = shape_count(*x) / p.k;
-    p.a_row = p.k, p.a_col = 1, p.b_row = turned ? 1 : p.n, p.b_col = turned ? p.k : 1;
-    p.in = p.out = p.vector = s->in[0].dtype;
+    bool forward = n->op == &op_linear_gelu_def, in_out = ATTRS_OF(linear_attrs, n)->in_out != 0;
+    product_shape p = product_of_rows(s, in_out != forward);
     if (forward)
         p.end = n->out[LINEAR_GELU_H] ? PRODUCT_GELU_KEPT : PRODUCT_GELU;
     else
         p.end = sums_rows(n) ? PRODUCT_PLAIN : PRODUCT_GELU_GRAD;
-    p.a_offset = s->in[0].byte_offset, p.b_offset = s->in[1].byte_offset, p.y_offset = s->out[0].byte_offset;
-    p.workspace = s->scratch_bytes - (forward ? bias_bytes(n) : parts_bytes(n, caps));
-    r->columns = p.n;
-    status failed = product_new(ctx, caps, &p, &r->plan);
-    if (failed)
-        free(r);
-    else
-        *out = r;
-    return failed;
+    p.workspace -= forward ? bias_bytes(n) : parts_bytes(n, caps);
+    return product_prepare(ctx, caps, &p, out);
+}
+
+static int64_t columns_of(const step *s)
+{
+    return s->out[0].shape.dim[s->out[0].shape.rank - 1];
 }
 
 static status launch(const step *s, queue *q)
 {
-    const ready *r = (const ready *)s->prepared;
+    product_plan *plan = (product_plan *)s->prepared;
     const void *bias = s->in[2].data;
     int64_t used = bias_bytes(s->node);
     if (used)
         by_dtype(s->in[0].dtype, [&](auto t) {
             using T = decltype(t);
-            convert<<<cuda_blocks(r->columns), CUDA_THREADS, 0, q->stream>>>((T *)begin_of(s), (const float *)bias,
-                                                                             r->columns);
+            convert<<<cuda_blocks(columns_of(s)), CUDA_THREADS, 0, q->stream>>>((T *)begin_of(s), (const float *)bias,
+                                                                                columns_of(s));
             bias = begin_of(s);
         });
-    product_bind(r->plan, bias, s->node->out[LINEAR_GELU_H] ? s->out[LINEAR_GELU_H].data : nullptr);
-    return product_run(r->plan, q, s->in[0].data, s->in[1].data, nullptr, s->out[0].data, (char *)s->scratch + used);
+    product_bind(plan, bias, s->node->out[LINEAR_GELU_H] ? s->out[LINEAR_GELU_H].data : nullptr);
+    return product_run(plan, q, s->in[0].data, s->in[1].data, nullptr, s->out[0].data, (char *)s->scratch + used);
 }
 
 static status launch_grad(const step *s, queue *q)
 {
-    const ready *r = (const ready *)s->prepared;
+    product_plan *plan = (product_plan *)s->prepared;
     char *workspace = (char *)s->scratch + parts_bytes(s->node, q->caps);
-    if (!sums_rows(s->node)) product_bind(r->plan, nullptr, s->in[2].data);
-    TRY(product_run(r->plan, q, s->in[0].data, s->in[1].data, nullptr, s->out[0].data, workspace));
+    if (!sums_rows(s->node)) product_bind(plan, nullptr, s->in[2].data);
+    TRY(product_run(plan, q, s->in[0].data, s->in[1].data, nullptr, s->out[0].data, workspace));
     if (!sums_rows(s->node)) return INGOT_OK;
     int64_t rows = s->out[0].shape.dim[0], parts = parts_of(s->node, q->caps), each = (rows + parts - 1) / parts;
-    int columns = (int)r->columns;
+    int columns = (int)columns_of(s);
     float *of_parts = (float *)begin_of(s);
     dim3 grid((unsigned)(columns + COLUMNS - 1) / COLUMNS, (unsigned)parts);
     by_dtype(s->in[0].dtype, [&](auto t) {
@@ -204,7 +184,7 @@ extern "C" const kernel_def linear_gelu_cuda[] = {
      .match = match,
      .scratch = scratch,
      .prepare = prepare,
-     .unprepare = unprepare,
+     .unprepare = product_free,
      .launch = launch,
      .error = ERROR_SUM},
     {.op = &op_linear_gelu_grad_def,
@@ -213,7 +193,7 @@ extern "C" const kernel_def linear_gelu_cuda[] = {
      .match = match,
      .scratch = scratch_grad,
      .prepare = prepare,
-     .unprepare = unprepare,
+     .unprepare = product_free,
      .launch = launch_grad,
      .error = ERROR_SUM},
     {},

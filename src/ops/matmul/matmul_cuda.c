@@ -4,19 +4,6 @@
 #include "kit/cuda/product.h"
 #include "ops/matmul/matmul.h"
 
-typedef struct ready {
-    matmul_shape shape;
-    product_plan *plan;
-    int64_t calls;
-} ready;
-
-static void unprepare(void *prepared)
-{
-    ready *r = prepared;
-    if (r) product_free(r->plan);
-    free(r);
-}
-
 /* Whether the offsets of both sides are i * step for every i. */
 static bool advances_evenly(const step *s, const matmul_shape *p, int64_t *a_step, int64_t *b_step)
 {
@@ -63,30 +50,22 @@ static product_shape shape_of(const step *s, const matmul_shape *m)
 
 static status prepare(context *ctx, const step *s, const device_caps *caps, void **out)
 {
-    ready *r = calloc(1, sizeof *r);
-    if (!r) return fail_memory(ctx, "a product", sizeof *r);
-    r->shape = matmul_shape_of(s);
-    product_shape p = shape_of(s, &r->shape);
-    r->calls = p.batch > 1 ? 1 : r->shape.batch;
-    status failed = product_new(ctx, caps, &p, &r->plan);
-    if (failed)
-        free(r);
-    else
-        *out = r;
-    return failed;
+    matmul_shape m = matmul_shape_of(s);
+    product_shape p = shape_of(s, &m);
+    return product_prepare(ctx, caps, &p, out);
 }
 
 static status launch(const step *s, queue *q)
 {
-    const ready *r = s->prepared;
-    int64_t size = ingot_dtype_bytes(s->in[0].dtype);
-    int64_t result = r->shape.m * r->shape.n * ingot_dtype_bytes(s->out[0].dtype); /* bytes */
-    for (int64_t i = 0; i < r->calls; i++) {
+    matmul_shape m = matmul_shape_of(s);
+    int64_t calls = shape_of(s, &m).batch > 1 ? 1 : m.batch;
+    int64_t size = ingot_dtype_bytes(s->in[0].dtype), result = m.m * m.n * ingot_dtype_bytes(s->out[0].dtype);
+    for (int64_t i = 0; i < calls; i++) {
         int64_t a, b;
         matmul_offsets(s, i, &a, &b);
         const char *c = has_addend(s) ? (const char *)s->in[2].data + i * result : NULL;
-        TRY(product_run(r->plan, q, (const char *)s->in[0].data + a * size, (const char *)s->in[1].data + b * size, c,
-                        (char *)s->out[0].data + i * result, s->scratch));
+        TRY(product_run(s->prepared, q, (const char *)s->in[0].data + a * size, (const char *)s->in[1].data + b * size,
+                        c, (char *)s->out[0].data + i * result, s->scratch));
     }
     return INGOT_OK;
 }
@@ -115,7 +94,7 @@ const kernel_def matmul_cuda[] = {
      .wants = {STORAGE_LAST_CONTIGUOUS, STORAGE_LAST_CONTIGUOUS},
      .scratch = scratch,
      .prepare = prepare,
-     .unprepare = unprepare,
+     .unprepare = product_free,
      .launch = launch,
      .error = ERROR_SUM},
     {0},
