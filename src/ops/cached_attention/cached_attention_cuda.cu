@@ -332,23 +332,24 @@ static void unprepare(void *counters)
     cudaFree(counters);
 }
 
-static bool match(const node *n, const device_caps *)
+// Measured on sm_90; before it no launch begins while another runs, and the parts are launches of their own.
+static bool match(const node *n, const device_caps *caps)
 {
     shape q = n->in[CACHED_Q]->shape, k = n->in[CACHED_K]->shape, table = n->in[CACHED_BLOCK_TABLE]->shape;
     const value *angles = n->inputs > CACHED_ANGLES ? n->in[CACHED_ANGLES] : nullptr;
     ingot_dtype d = n->in[CACHED_Q]->dtype;
     bool turns = !angles ||
                  (angles->shape.dim[1] == q.dim[2] && angles->shape.dim[0] <= INT32_MAX && angles->dtype == INGOT_F32);
-    return cuda_float(d) && turns && q.dim[0] <= MOST_ROWS && q.dim[1] <= 65535 && q.dim[2] <= MOST_DIM &&
-           n->in[CACHED_K_POOL]->shape.dim[0] <= INT32_MAX && k.dim[1] <= 65535 && shape_count(table) <= INT32_MAX &&
-           table.dim[1] * ATTRS_OF(attention_rows_attrs, n)->page_size < 1 << 30;
+    return caps->major >= 9 && cuda_float(d) && turns && q.dim[0] <= MOST_ROWS && q.dim[1] <= 65535 &&
+           q.dim[2] <= MOST_DIM && n->in[CACHED_K_POOL]->shape.dim[0] <= INT32_MAX && k.dim[1] <= 65535 &&
+           shape_count(table) <= INT32_MAX && table.dim[1] * ATTRS_OF(attention_rows_attrs, n)->page_size < 1 << 30;
 }
 
 extern "C" const kernel_def cached_attention_cuda[] = {
     {.op = &op_cached_attention_def,
      .name = "cached_attention.cuda",
      .level = LEVEL_BEST,
-     .traits = KERNEL_WAITS | KERNEL_BY_REQUEST,
+     .traits = KERNEL_WAITS,
      .match = match,
      .wants = {STORAGE_LAST_CONTIGUOUS, STORAGE_LAST_CONTIGUOUS, STORAGE_LAST_CONTIGUOUS},
      .scratch = scratch,
