@@ -51,6 +51,6 @@ done << 'END'
 --preset tiny-1m --dtype bfloat16 --stochastic-rounding
 --preset tiny-1m --dtype float32 --dropout 0.1 --accumulate 2
 --family gpt2 --layers 2 --heads 4 --dim 64 --dtype float16
---preset tiny-1m --dtype bfloat16 | --persistent 1 --prefer attention_grad.beside
+--preset tiny-1m --dtype bfloat16 | --persistent 1
 END
 exit "$failed"

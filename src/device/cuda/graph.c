@@ -104,7 +104,6 @@ typedef struct graph_builder {
     cudaGraphEdgeData *edges; /* of the nodes that a step comes after */
     cudaGraphNode_t *after;   /* those of the step that is captured */
     size_t nodes;
-    leaves beside; /* of what this step has launched beside what it launches now */
     status (*launch)(device *d, const work *one);
 } graph_builder;
 
@@ -182,15 +181,6 @@ static status end_capture(graph_builder *b)
     return cuda_check(b->d->ctx, cudaStreamEndCapture(b->stream, &graph), "capturing a step");
 }
 
-void queue_beside(const queue *q)
-{
-    graph_builder *b = q->capture;
-    if (!b || b->failed) return;
-    b->failed = keep_leaves(b, &b->beside);
-    if (!b->failed) b->failed = end_capture(b);
-    if (!b->failed) b->failed = begin_capture(b);
-}
-
 /* From kernel to kernel, where the second waits by itself: it is launched when the first one says so or ends. */
 static status choose_edges(graph_builder *b, int64_t index)
 {
@@ -251,8 +241,6 @@ static status capture_step(graph_builder *b, int64_t index, wait *waits)
     b->index = index;
     status s = launch_at(b, index);
     if (!s) s = b->failed;
-    b->leaves[index] = b->beside;
-    b->beside = (leaves){0};
     if (!s) s = keep_leaves(b, &b->leaves[index]);
     status ended = end_capture(b);
     return s ? s : ended;
@@ -288,7 +276,6 @@ static void free_builder(graph_builder *b)
     for (int64_t i = 0; b->leaves && i < b->w->count; i++) free(b->leaves[i].at);
     for (int64_t i = 0; b->first && i < b->w->count; i++) free(b->first[i].at);
     for (int64_t i = 0; b->touched && i < b->w->count; i++) free(b->touched[i].reads);
-    free(b->beside.at);
     free(b->touched);
     free(b->leaves);
     free(b->first);

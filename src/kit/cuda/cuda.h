@@ -47,8 +47,6 @@ struct queue {
 /* After the launches of a step that make its first output and are done with its inputs, where others follow that read only
  * its scratch: who wants nothing else of the step need not wait for those. */
 void queue_first_output_made(const struct queue *q);
-/* Between launches of a step of which those behind need not wait for those in front: in a graph they run side by side. */
-void queue_beside(const struct queue *q);
 
 enum { CUDA_THREADS = 256 };
 

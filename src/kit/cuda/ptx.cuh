@@ -192,5 +192,9 @@ __device__ __forceinline__ void pin_register(uint32_t &x)
 {
     asm volatile("" : "+r"(x)::"memory");
 }
+template <typename T> __device__ __forceinline__ void pin_register(T *&x)
+{
+    asm volatile("" : "+l"(x)::"memory");
+}
 
 #endif

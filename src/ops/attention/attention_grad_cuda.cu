@@ -123,29 +123,8 @@ template <typename T, int WIDTH, typename P, int BN, int WARPS, int SPLIT> struc
     int start[2][SPLIT][BN], latest[2][SPLIT][BN / 32]; // first keys, and the largest of 32 queries
 };
 
-// The same by one thread, of up to 32 columns, in the same order: the bits are the same.
-template <typename T>
-__device__ __forceinline__ float delta_of_row(const attention_backward &f, int batch, int head, int token)
-{
-    const T *d = (const T *)f.dout.at + batch * f.dout.batch + token * f.dout.token + head * f.dout.head;
-    const T *o = (const T *)f.o.at + batch * f.o.batch + token * f.o.token + head * f.o.head;
-    bool wide = f.dout.wide && f.o.wide;
-    float part[4] = {};
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        if (wide && i * 8 < f.a.dim) {
-            pack<T, 8> x = load_pack<8>(d + i * 8), y = load_pack<8>(o + i * 8);
-#pragma unroll
-            for (int k = 0; k < 8; k++) part[i] += to_float(x.at[k]) * to_float(y.at[k]);
-        }
-        for (int column = i; !wide && column < f.a.dim; column += 4)
-            part[i] += to_float(d[column]) * to_float(o[column]);
-    }
-    return (part[0] + part[1]) + (part[2] + part[3]);
-}
-
-// The numbers of BN queries, a thread each. OWN: delta is made here, else it is there.
-template <typename T, int BN, bool OWN>
+// The numbers of BN queries, a thread each.
+template <int BN>
 __device__ __forceinline__ void load_numbers(float *lse, float *delta, int *start, int *latest,
                                              const attention_backward &f, int batch, int head, int first, int thread)
 {
@@ -154,11 +133,7 @@ __device__ __forceinline__ void load_numbers(float *lse, float *delta, int *star
     bool inside = query < f.a.tokens;
     int64_t at = ((int64_t)batch * f.a.heads + head) * f.a.tokens + query;
     lse[thread] = inside ? f.lse[at] * LOG2_E : INFINITY;
-    if constexpr (OWN) {
-        delta[thread] = inside ? delta_of_row<T>(f, batch, head, query) : 0;
-    } else {
-        delta[thread] = inside ? f.delta[at] : 0;
-    }
+    delta[thread] = inside ? f.delta[at] : 0;
     start[thread] = inside ? first_key(f.a, batch, query) : 0x7fffffff;
     int last = __reduce_max_sync(0xffffffffu, start[thread]);
     if (thread % 32 == 0) latest[thread / 32] = last;
@@ -180,10 +155,9 @@ __device__ __forceinline__ void join_groups(float (&x)[M][N][4], float *room, in
         for (int i = 0; i < M * N * 4; i++) x[i / 4 / N][i / 4 % N][i % 4] += room[other * EACH + i * THREADS + thread];
 }
 
-template <typename T, int WIDTH, typename P, int BN, int WARPS, int BLOCKS, int SPLIT, bool OWN>
+template <typename T, int WIDTH, typename P, int BN, int WARPS, int BLOCKS, int SPLIT>
 __global__ void __launch_bounds__(WARPS * 32 * SPLIT, BLOCKS) grad_keys(attention_backward f)
 {
-    if constexpr (OWN) wait_for_inputs();
     using tiles = key_tiles<T, WIDTH, P, BN, WARPS, SPLIT>;
     constexpr int BM = tiles::BM, THREADS = tiles::THREADS, MT = P::MT;
     tiles &t = tiles_in_memory<tiles>();
@@ -205,8 +179,8 @@ __global__ void __launch_bounds__(WARPS * 32 * SPLIT, BLOCKS) grad_keys(attentio
             load_tile<BN, WIDTH, THREADS>(t.q[turn][p], rows_of_head<T>(f.q, a, batch, head), at);
             load_tile<BN, WIDTH, THREADS>(t.dout[turn][p], rows_of_head<T>(f.dout, a, batch, head), at);
             if (p == part)
-                load_numbers<T, BN, OWN>(t.lse[turn][p], t.delta[turn][p], t.start[turn][p], t.latest[turn][p], f,
-                                         batch, head, at, (int)threadIdx.x % (WARPS * 32));
+                load_numbers<BN>(t.lse[turn][p], t.delta[turn][p], t.start[turn][p], t.latest[turn][p], f, batch, head,
+                                 at, (int)threadIdx.x % (WARPS * 32));
         }
     };
     load(0, 0);
@@ -261,9 +235,8 @@ __global__ void __launch_bounds__(WARPS * 32 * SPLIT, BLOCKS) grad_keys(attentio
     store_rows<T, WIDTH, MT>(f.dv, dv, a, batch, kv_head, first + row, 1);
 }
 
-// As tiles of queries and of keys: who multiplies, rows of the other side, warps, blocks that share a multiprocessor. OWN: keys do not
-// wait for queries.
-template <typename P, int BN, int WARPS, int BLOCKS, int SPLIT = 1, bool OWN = false> struct walk {
+// As tiles of queries and of keys: who multiplies, rows of the other side, warps, blocks that share a multiprocessor.
+template <typename P, int BN, int WARPS, int BLOCKS, int SPLIT = 1> struct walk {
     template <typename T, int WIDTH> static void queries(const attention_backward &f, int batch, queue *q)
     {
         launch_tiles<query_tiles<T, WIDTH, P, BN, WARPS>>(grad_queries<T, WIDTH, P, BN, WARPS, BLOCKS>, f, WARPS * 32,
@@ -272,8 +245,8 @@ template <typename P, int BN, int WARPS, int BLOCKS, int SPLIT = 1, bool OWN = f
     template <typename T, int WIDTH> static void keys(const attention_backward &f, int batch, queue *q)
     {
         using tiles = key_tiles<T, WIDTH, P, BN, WARPS, SPLIT>;
-        launch_tiles<tiles>(grad_keys<T, WIDTH, P, BN, WARPS, BLOCKS, SPLIT, OWN>, f, tiles::THREADS, f.a.kv_heads,
-                            batch, q);
+        launch_tiles<tiles>(grad_keys<T, WIDTH, P, BN, WARPS, BLOCKS, SPLIT>, f, tiles::THREADS, f.a.kv_heads, batch,
+                            q);
     }
 };
 
@@ -317,27 +290,6 @@ bool attention_grad_matches(const node *n, const device_caps *caps)
     return attention_fits(n->in[1]->shape);
 }
 
-// Small attentions leave most of a GPU idle: there both passes run beside each other.
-static bool matches_beside(const node *n, const device_caps *caps)
-{
-    shape q = n->in[1]->shape, k = n->in[2]->shape;
-    int64_t blocks = (q.dim[1] + 63) / 64 * q.dim[0] * (q.dim[2] + k.dim[2]);
-    return attention_grad_matches(n, caps) && q.dim[3] <= 32 && blocks <= 4 * (int64_t)caps->multiprocessors;
-}
-
-static status launch_beside(const step *s, queue *q)
-{
-    attention_backward f = attention_backward_of(s);
-    int batch = (int)s->in[1].shape.dim[0];
-    typedef walk<by_warps<1>, 64, 4, 2> queries;
-    typedef walk<by_warps<1>, 64, 4, 1, 4, true> keys;
-    bool wide = s->in[0].dtype == INGOT_BF16;
-    wide ? keys::keys<bf16, 32>(f, batch, q) : keys::keys<f16, 32>(f, batch, q);
-    queue_beside(q);
-    wide ? queries::queries<bf16, 32>(f, batch, q) : queries::queries<f16, 32>(f, batch, q);
-    return INGOT_OK;
-}
-
 extern "C" const kernel_def attention_grad_cuda[] = {
     {.op = &op_attention_grad_def,
      .name = "attention_grad.mma",
@@ -347,15 +299,6 @@ extern "C" const kernel_def attention_grad_cuda[] = {
      .wants = ATTENTION_GRAD_WANTS,
      .scratch = attention_backward_scratch,
      .launch = attention_grad_by_warps,
-     .error = ERROR_SUM},
-    {.op = &op_attention_grad_def,
-     .name = "attention_grad.beside",
-     .level = LEVEL_BEST,
-     .traits = KERNEL_WAITS | KERNEL_STRIDED_OUTPUT | KERNEL_BY_REQUEST,
-     .match = matches_beside,
-     .wants = ATTENTION_GRAD_WANTS,
-     .scratch = attention_backward_scratch,
-     .launch = launch_beside,
      .error = ERROR_SUM},
     {},
 };

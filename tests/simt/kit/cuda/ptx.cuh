@@ -154,5 +154,8 @@ inline void pin_register(float &)
 inline void pin_register(uint32_t &)
 {
 }
+template <typename T> inline void pin_register(T *&)
+{
+}
 
 #endif
