@@ -223,8 +223,10 @@ void multiply_due(void *const *lanes)
         due[i] = &of_lane<std::vector<product>>(lanes, i);
         if (due[i]->size() != due[0]->size()) misuse("lanes of a warp have asked for different products");
     }
-    for (size_t i = 0; i < due[0]->size(); i++)
-        (*due[0])[i].columns == 64 ? multiply<64>(due, i) : multiply<128>(due, i);
+    for (size_t i = 0; i < due[0]->size(); i++) {
+        int columns = (*due[0])[i].columns;
+        columns == 64 ? multiply<64>(due, i) : columns == 96 ? multiply<96>(due, i) : multiply<128>(due, i);
+    }
 }
 
 } // namespace

@@ -96,6 +96,21 @@ template <typename T> __device__ __forceinline__ uint32_t pair(float low, float 
     return *reinterpret_cast<uint32_t *>(&p);
 }
 
+// Four words of each of four neighbouring threads, turned: thread i of them gets word i of all.
+__device__ __forceinline__ void turn_words(uint32_t (&w)[4])
+{
+#pragma unroll
+    for (int step = 1; step < 4; step *= 2) {
+        bool upper = threadIdx.x & step;
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            if (i & step) continue;
+            uint32_t other = __shfl_xor_sync(0xffffffffu, upper ? w[i] : w[i + step], step);
+            (upper ? w[i] : w[i + step]) = other;
+        }
+    }
+}
+
 // Two results side by side, 16 x 16, as the left side of the next product.
 template <typename T>
 __device__ __forceinline__ void as_left_side(uint32_t (&a)[4], const float (&c)[4], const float (&d)[4])

@@ -152,16 +152,22 @@ template <int LEFT> __device__ __forceinline__ void wgmma_wait()
 #define WGMMA_64                                                                                                       \
     WGMMA_32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,"   \
              "%57,%58,%59,%60,%61,%62,%63"
+#define WGMMA_48 WGMMA_32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47"
+#define WGMMA_FOUR(as, k)                                                                                              \
+    WGMMA_QUAD(as, y[k]), WGMMA_QUAD(as, y[k + 1]), WGMMA_QUAD(as, y[k + 2]), WGMMA_QUAD(as, y[k + 3])
 
 // The instruction by what differs: the sums read or only written ("+f" with "1", "=f" with "0"), the factors' dtype, the width.
 #define WGMMA_WIDTHS(instruction, as, adds, type)                                                                      \
     if constexpr (N == 8)                                                                                              \
         instruction("64", WGMMA_32, type, adds, "%32", "%33", "%34", "%35", "%36", "%37", WGMMA_EIGHT(as, 0));         \
+    else if constexpr (N == 12)                                                                                        \
+        instruction("96", WGMMA_48, type, adds, "%48", "%49", "%50", "%51", "%52", "%53", WGMMA_EIGHT(as, 0),          \
+                    WGMMA_FOUR(as, 8));                                                                                \
     else                                                                                                               \
         instruction("128", WGMMA_64, type, adds, "%64", "%65", "%66", "%67", "%68", "%69", WGMMA_EIGHT(as, 0),         \
                     WGMMA_EIGHT(as, 8))
 #define WGMMA(instruction)                                                                                             \
-    static_assert(N == 8 || N == 16);                                                                                  \
+    static_assert(N == 8 || N == 12 || N == 16);                                                                       \
     if constexpr (std::is_same_v<T, __half> && ADDS) {                                                                 \
         WGMMA_WIDTHS(instruction, "+f", "1", "f16");                                                                   \
     } else if constexpr (std::is_same_v<T, __half>) {                                                                  \

@@ -126,21 +126,6 @@ __device__ __forceinline__ void slopes(uint32_t (&ds)[N / 2][4], const uint32_t 
     }
 }
 
-// Four words of each of four neighbouring threads, turned: thread i of them gets word i of all.
-__device__ __forceinline__ void turn_words(uint32_t (&w)[4])
-{
-#pragma unroll
-    for (int step = 1; step < 4; step *= 2) {
-        bool upper = threadIdx.x & step;
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            if (i & step) continue;
-            uint32_t other = __shfl_xor_sync(0xffffffffu, upper ? w[i] : w[i + step], step);
-            (upper ? w[i] : w[i + step]) = other;
-        }
-    }
-}
-
 // The rows that a warp has of a result, 16 bytes a thread. `to` is this thread's first row, the other one is `further` behind.
 template <typename T, int N>
 __device__ __forceinline__ void store_rows_wide(T *to, int64_t further, const float (&y)[N][4], int dim, float scale,

@@ -1,8 +1,6 @@
 // attention_rows.wgmma: attention of many token rows of few sequences over a paged cache, as a prompt is read, on sm_90a.
 // kit/cuda/flash_works.cuh has the schedule; here is where works come from and what their rows see.
 //
-// Not the default: it follows attention_rows.mma in the table until `ingot check --prefer attention_rows.wgmma` has passed.
-//
 // A work is what a block of rows of one head has of one sequence: mostly all of it. Tiles of keys are copied by boxes that lie
 // within a page, or whole where a sequence has one page.
 #include "kit/cuda/flash_groups.cuh"

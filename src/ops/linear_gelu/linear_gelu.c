@@ -37,6 +37,7 @@ const op_def op_linear_gelu_def = {
             {.in = {S(5, 7, 64), S(40, 64), S(40)}, .attrs = OUT_IN},
             {.in = {S(33, 72), S(72, 136), S(136)}, .attrs = IN_OUT},
             {.in = {S(130, 256), S(256, 384), S(384)}, .attrs = IN_OUT},
+            {.in = {S(2, 350, 456), S(456, 200), S(200)}, .attrs = IN_OUT},
             {.in = {S(40, 64), S(48, 64), S(48)}, .attrs = OUT_IN, .values = VALUES_TINY}),
 };
 
@@ -84,5 +85,6 @@ const op_def op_linear_gelu_grad_def = {
             {.in = {S(33, 72), S(72, 136), S(33, 136)}, .attrs = OUT_IN},
             {.in = {S(130, 64), S(40, 64), S(130, 40)}, .attrs = IN_OUT},
             {.in = {S(300, 256), S(384, 256), S(300, 384)}, .attrs = IN_OUT},
+            {.in = {S(1300, 456), S(200, 456), S(1300, 200)}, .attrs = IN_OUT},
             {.in = {S(40, 64), S(64, 48), S(40, 48)}, .attrs = OUT_IN, .values = VALUES_TINY}),
 };

@@ -3,7 +3,7 @@
 // product of 65536 x 768 x 3072 on an H200): where a bias wants those, one pass over the result does both.
 #include "kit/cuda/product.h"
 #include "kit/cuda/values.cuh"
-#include "ops/linear_gelu/linear_gelu.h"
+#include "ops/linear_gelu/linear_gelu_cuda.h"
 
 enum { ROWS = 8, COLUMNS = 32 * 8 }; // of a block: warps, and what a warp has of a row
 
@@ -109,7 +109,7 @@ static void *begin_of(const step *s)
 }
 
 // Forward w is (n, k), or (k, n) with in_out; backward the other way round.
-static status prepare(context *ctx, const step *s, const device_caps *caps, void **out)
+extern "C" status linear_gelu_prepare(context *ctx, const step *s, const device_caps *caps, void **out)
 {
     const node *n = s->node;
     bool forward = n->op == &op_linear_gelu_def, in_out = ATTRS_OF(linear_attrs, n)->in_out != 0;
@@ -159,13 +159,27 @@ static status launch_grad(const step *s, queue *q)
         grad_and_sums<<<grid, ROWS * 32, 0, q->stream>>>((T *)s->out[0].data, (const T *)s->in[2].data, of_parts, rows,
                                                          columns, each);
     });
-    add_parts<<<(unsigned)(columns + 31) / 32, dim3(32, ROWS), 0, q->stream>>>(
-        (float *)s->out[LINEAR_GELU_GRAD_SUMS].data, of_parts, (int)parts, columns);
+    linear_gelu_add_parts((float *)s->out[LINEAR_GELU_GRAD_SUMS].data, of_parts, (int)parts, columns, q);
     return INGOT_OK;
 }
 
+extern "C" int64_t linear_gelu_scratch(const node *n, const device_caps *caps)
+{
+    return n->op == &op_linear_gelu_def ? scratch(n, caps) : scratch_grad(n, caps);
+}
+
+extern "C" status linear_gelu_launch(const step *s, queue *q)
+{
+    return s->node->op == &op_linear_gelu_def ? launch(s, q) : launch_grad(s, q);
+}
+
+extern "C" void linear_gelu_add_parts(float *sums, const float *parts, int count, int columns, const queue *q)
+{
+    add_parts<<<(unsigned)(columns + 31) / 32, dim3(32, ROWS), 0, q->stream>>>(sums, parts, count, columns);
+}
+
 // Of 16-bit numbers that the library finds aligned; a few rows, as in decoding, are better lowered.
-static bool match(const node *n, const device_caps *)
+extern "C" bool linear_gelu_by_library(const node *n, const device_caps *)
 {
     ingot_dtype d = n->in[0]->dtype;
     bool forward = n->op == &op_linear_gelu_def;
@@ -181,20 +195,20 @@ extern "C" const kernel_def linear_gelu_cuda[] = {
     {.op = &op_linear_gelu_def,
      .name = "linear_gelu.cublaslt",
      .level = LEVEL_BEST,
-     .match = match,
-     .scratch = scratch,
-     .prepare = prepare,
+     .match = linear_gelu_by_library,
+     .scratch = linear_gelu_scratch,
+     .prepare = linear_gelu_prepare,
      .unprepare = product_free,
-     .launch = launch,
+     .launch = linear_gelu_launch,
      .error = ERROR_SUM},
     {.op = &op_linear_gelu_grad_def,
      .name = "linear_gelu_grad.cublaslt",
      .level = LEVEL_BEST,
-     .match = match,
-     .scratch = scratch_grad,
-     .prepare = prepare,
+     .match = linear_gelu_by_library,
+     .scratch = linear_gelu_scratch,
+     .prepare = linear_gelu_prepare,
      .unprepare = product_free,
-     .launch = launch_grad,
+     .launch = linear_gelu_launch,
      .error = ERROR_SUM},
     {},
 };
