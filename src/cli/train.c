@@ -66,7 +66,7 @@ static const option run_lines[] = {
      .range = AT_LEAST(1)},
     {"log-jsonl", STRING_AT(train_options, log_jsonl), "FILE", "a JSON line a step, beside the run's own log.jsonl"},
     {"log-csv", STRING_AT(train_options, log_csv), "FILE", "a line a step as a table"},
-    {"plot", BOOL_AT(train_options, plot), NULL, "curves as loss.png, loss.svg and on the screen at the end",
+    {"plot", BOOL_AT(train_options, plot), NULL, "curves as loss.png and loss.svg when it ends, and on the screen",
      .initial = "true"},
     {"report-memory", BOOL_AT(train_options, report_memory), NULL, "memory as planned and as measured, at the end",
      .transient = true},
@@ -255,6 +255,17 @@ static status finish(call *c, const train_options *o, const screen *s)
     return print_json(c, root);
 }
 
+/* After Ctrl-C a run has its pictures too; the chart is for runs that ended by themselves. */
+static status draw_stopped(call *c, const train_options *o)
+{
+    text why = {0};
+    text_puts(&why, ingot_message(c->ctx));
+    if (o->plot) (void)print_curves(c, o->output, NULL, 0, false);
+    ingot_fail(c->ctx, INGOT_ERROR_INTERRUPTED, "%s", why.at ? why.at : "stopped");
+    text_free(&why);
+    return INGOT_ERROR_INTERRUPTED;
+}
+
 /* ---- the verb ---- */
 
 static status draw_seed(call *c, train_options *o)
@@ -321,6 +332,7 @@ static status run_trainer(call *c, train_options *o, ingot_device *d, const ingo
     sampler_of_run_close(&s.sampler);
     ingot_train_memory memory = ingot_trainer_memory(t);
     ingot_trainer_free(t);
+    if (failed == INGOT_ERROR_INTERRUPTED) return draw_stopped(c, o);
     TRY(failed);
     if (o->report_memory && !c->json) report_memory(c, &memory, &s);
     return finish(c, o, &s);
