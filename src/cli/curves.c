@@ -243,13 +243,12 @@ static status draw_all(call *c, const curves_options *o, curves *all)
     return INGOT_OK;
 }
 
-/* A path that is there and no folder, such as a run's own log.jsonl. */
 static status check_folder(call *c, const char *run)
 {
-    if (!file_exists(run) || directory_exists(run)) return INGOT_OK;
+    if (directory_exists(run)) return INGOT_OK;
     return ingot_fail(c->ctx, INGOT_ERROR_ARGUMENT,
-                      "%s is a file; ingot curves takes the folders that ingot train wrote, in which log.jsonl lies",
-                      run);
+                      "%s%s; ingot curves takes the folders that ingot train wrote, in which log.jsonl lies", run,
+                      file_exists(run) ? " is a file" : ": there is no such folder");
 }
 
 static status read_all(call *c, const curves_options *o, curves *all)

@@ -158,6 +158,18 @@ typedef struct help_options {
     string_list words;
 } help_options;
 
+static status unknown(call *c, const verb *parent, const char *command, const char *word)
+{
+    text why = {0};
+    if (!parent || parent->verbs[0])
+        verb_unknown(&why, parent, command, word);
+    else
+        text_printf(&why, "'%s' has no verbs of its own", command);
+    status s = fail_usage(c, "%s", why.at ? why.at : "no such verb");
+    text_free(&why);
+    return s;
+}
+
 static status run(call *c, void *options)
 {
     const help_options *o = options;
@@ -172,7 +184,7 @@ static status run(call *c, void *options)
     if (v && used == o->words.count)
         help_verb(stdout, v, command.at);
     else
-        s = fail_usage(c, "there is no '%s %s'", command.at, o->words.at[used]);
+        s = unknown(c, v, command.at, o->words.at[used]);
     text_free(&command);
     return s;
 }

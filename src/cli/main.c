@@ -187,15 +187,23 @@ const verb *verb_find(int argc, char **argv, int *used, text *command)
     return found;
 }
 
-static int unknown_verb(const verb *parent, const char *command, const char *word)
+void verb_unknown(text *out, const verb *parent, const char *command, const char *word)
 {
     const verb *const *among = parent ? parent->verbs : all_verbs;
     const char *names[64];
     size_t count = 0;
     while (count < COUNT(names) && among[count]) names[count] = among[count]->name, count++;
     const char *nearest = nearest_name(word, names, count);
-    fprintf(stderr, "ingot: there is no '%s %s'%s%s%s\n       %s --help lists the verbs\n", command, word,
-            nearest ? "; did you mean " : "", nearest ? nearest : "", nearest ? "?" : "", command);
+    text_printf(out, "there is no '%s %s'%s%s%s", command, word, nearest ? "; did you mean " : "",
+                nearest ? nearest : "", nearest ? "?" : "");
+}
+
+static int unknown_verb(const verb *parent, const char *command, const char *word)
+{
+    text why = {0};
+    verb_unknown(&why, parent, command, word);
+    fprintf(stderr, "ingot: %s\n       %s --help lists the verbs\n", why.at ? why.at : "no such verb", command);
+    text_free(&why);
     return 2;
 }
 

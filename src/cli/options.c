@@ -281,11 +281,14 @@ status options_check(option_set *set)
     for (int64_t i = 0; i < set->slots.count; i++) {
         const option *o = set->slots.at[i].option;
         if (!o->required || set->slots.at[i].source != FROM_NOWHERE) continue;
-        const char *value = o->value ? o->value : "VALUE";
-        return o->positional
-                   ? ingot_fail(set->ctx, INGOT_ERROR_ARGUMENT, "%s needs %s: %s", set->command, value, o->help)
-                   : ingot_fail(set->ctx, INGOT_ERROR_ARGUMENT, "%s needs --%s %s: %s", set->command, o->name, value,
-                                o->help);
+        text among = {0};
+        for (size_t k = 0; o->kind == OPTION_CHOICE && o->choices[k]; k++)
+            text_printf(&among, "%s%s", k ? ", " : "; one of ", o->choices[k]);
+        const char *dashes = o->positional ? "" : "--", *name = o->positional ? "" : o->name;
+        status s = ingot_fail(set->ctx, INGOT_ERROR_ARGUMENT, "%s needs %s%s%s%s: %s%s", set->command, dashes, name,
+                              *name ? " " : "", o->value ? o->value : "VALUE", o->help, among.at ? among.at : "");
+        text_free(&among);
+        return s;
     }
     return INGOT_OK;
 }

@@ -59,6 +59,8 @@ extern const verb *const all_verbs[];
 /* Follows words as far as they are verbs; *used says how many. NULL for an unknown first word. `command` collects the
  * path. A word that is no sub-verb of a verb that has only sub-verbs ends the walk at that verb. */
 const verb *verb_find(int argc, char **argv, int *used, text *command);
+/* That `word` is no verb of `parent`, or of the program for NULL, and which one may be meant. */
+void verb_unknown(text *out, const verb *parent, const char *command, const char *word);
 
 /* Did the user give this option (flag, environment or --config), or is it the default? */
 bool option_given(const call *c, const char *name);

@@ -73,8 +73,11 @@ ingot_status ingot_data_open(ingot_context *ctx, const char *path, const char *s
         s = fail_memory(ctx, path, strlen(path));
     } else if (folder) {
         s = open_folder(data, path, split);
+    } else if (!file_exists(path) && !strpbrk(path, "*?[")) {
+        s = ingot_fail(ctx, INGOT_ERROR_FILE,
+                       "%s: there is no such folder or file; `ingot data prepare` makes one from text", path);
     } else {
-        s = file_exists(path) || !strpbrk(path, "*?[") ? add_shard(data, path, raw) : open_glob(data, path, raw);
+        s = file_exists(path) ? add_shard(data, path, raw) : open_glob(data, path, raw);
         data->info.tokens = data->tokens;
     }
     if (!s && !data->tokens) s = ingot_fail(ctx, INGOT_ERROR_FORMAT, "%s holds no tokens", data->name);
