@@ -22,7 +22,7 @@ sed -E 's/"step": *([0-9]+)/"step":9\1/' simd/log.jsonl > later/log.jsonl # no s
 check 'other steps' "$ingot" curves simd later -o jsonl > out
 check 'the first with itself' grep -q '"run": *"simd".*"apart": *0' out
 check 'the other with nothing' test "$(grep '"run": *"later"' out | grep -c apart)" = 0
-refuses 'No such file' "$ingot" curves nowhere
+refuses 'there is no such folder' "$ingot" curves nowhere
 refuses 'simd/log.jsonl is a file; ingot curves takes the folders' "$ingot" curves simd/log.jsonl
 refuses 'needs RUN' "$ingot" curves
 refuses 'written as .png or .svg' "$ingot" curves simd --plot x.pdf

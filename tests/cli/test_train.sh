@@ -212,7 +212,7 @@ runs 'the old one is whole' "$ingot" train --resume full --steps 4
 check 'no leftovers' test "$(ls full/steps)" = "$(printf '000002\n000004')"
 
 # Ctrl-C finishes the step and saves.
-"$ingot" train "${llama[@]}" --steps 1000000 --output stopped > steps 2> stop &
+"$ingot" train "${llama[@]}" --plot --steps 1000000 --output stopped > steps 2> stop &
 pid=$!
 for _ in $(seq 100); do
     grep -q 'step 3/' steps && break
