@@ -250,12 +250,30 @@ static void match_cached_attention(build *b, const kernel_choice *choice, node *
     done(b);
 }
 
+/* scatter_add of rows that were 16 bits wide before: widened while they are added. */
+static void match_scattered_cast(build *b, const kernel_choice *choice, node *scatter)
+{
+    const node *cast = unshaped(scatter->in[2])->node;
+    if (cast->op != &op_cast_def || cast->out[0]->dtype != INGOT_F32 || !dtype_is_narrow(cast->in[0]->dtype)) return;
+    write_before(b, scatter);
+    value *rows = ingot_reshape(b, cast->in[0], scatter->in[2]->shape), *y = NULL;
+    if (rows) y = ingot_scatter_add(b, scatter->in[0], scatter->in[1], rows);
+    done(b);
+    if (!y) return;
+    y->node->recomputed = scatter->recomputed;
+    if (choice->kernel(choice->device, y->node))
+        value_replace(b, scatter->out[0], y);
+    else
+        node_remove(b, y->node);
+}
+
 status pass_match(build *b, const kernel_choice *choice)
 {
     for (node *n = b->first; n && !b->status; n = n->after) {
         if (n->op == &op_linear_def) match_rows_linear(b, choice, n);
         if (n->op == &op_add_def) match_linear_add(b, choice, n);
         if (n->op == &op_gelu_def) match_linear_gelu(b, choice, n);
+        if (n->op == &op_scatter_add_def) match_scattered_cast(b, choice, n);
         if (n->op == &op_gelu_grad_def) match_linear_gelu_grad(b, choice, n);
         if (n->op == &op_attention_rows_def) match_cached_attention(b, choice, n);
     }

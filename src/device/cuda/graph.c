@@ -11,7 +11,8 @@
 typedef struct touched {
     span *reads, *writes; /* one block of memory */
     int read_count, write_count;
-    int leading; /* writes that are done when the first output is made */
+    int leading;   /* writes that are done when the first outputs are made */
+    bool reads_on; /* inputs are read after that as well */
 } touched;
 
 static void add_touched(const step *s, touched *t)
@@ -72,13 +73,15 @@ static bool must_wait(const touched *later, const touched *earlier)
            any_spans_meet(earlier->reads, earlier->read_count, later->writes, later->write_count);
 }
 
-/* What launches after the first output write. */
+/* What launches after the first outputs touch. */
 static bool meets_rest(const touched *later, const touched *earlier)
 {
     const span *rest = earlier->writes + earlier->leading;
     int count = earlier->write_count - earlier->leading;
     return any_spans_meet(rest, count, later->reads, later->read_count) ||
-           any_spans_meet(rest, count, later->writes, later->write_count);
+           any_spans_meet(rest, count, later->writes, later->write_count) ||
+           (earlier->reads_on &&
+            any_spans_meet(earlier->reads, earlier->read_count, later->writes, later->write_count));
 }
 
 /* By step: the nodes that a step which waits for it depends on. */
@@ -87,6 +90,19 @@ typedef struct leaves {
     size_t count;
 } leaves;
 
+/* Nodes that another one comes after, and how. */
+typedef struct nodes_behind {
+    cudaGraphNode_t *at;
+    cudaGraphEdgeData *edges;
+    size_t count;
+} nodes_behind;
+
+/* What a step waits for. */
+typedef struct wait {
+    int64_t step;
+    bool first; /* for the first outputs only */
+} wait;
+
 typedef struct graph_builder {
     device *d;
     const work *w;
@@ -94,24 +110,18 @@ typedef struct graph_builder {
     cudaStream_t stream;
     cudaGraph_t graph;
     touched *touched;
-    leaves *leaves, *first; /* first: of the launches that make the first output, where others follow */
+    leaves *leaves, *first; /* first: of the launches that make the first outputs, where others follow */
     int64_t index;          /* of the step that is captured */
     status failed;
     uint64_t *behind;       /* by step, a bit set: the steps that it comes after */
-    uint64_t *behind_first; /* and those of which it comes after the first output */
+    uint64_t *behind_first; /* and those of which it comes after the first outputs */
     int64_t words;
     bool overlap;
-    cudaGraphEdgeData *edges; /* of the nodes that a step comes after */
-    cudaGraphNode_t *after;   /* those of the step that is captured */
-    size_t nodes;
+    nodes_behind now, all; /* what is captured comes behind; `all`: the step, while launches ahead of it are captured */
+    wait *waits;           /* room for those of one step */
+    uint64_t *ahead;       /* as behind and behind_first, of launches ahead of a step */
     status (*launch)(device *d, const work *one);
 } graph_builder;
-
-/* What a step waits for. */
-typedef struct wait {
-    int64_t step;
-    bool first; /* for the first output only */
-} wait;
 
 static bool has_bit(const uint64_t *set, int64_t i)
 {
@@ -123,14 +133,15 @@ static void add_bit(uint64_t *set, int64_t i)
     set[i / 64] |= (uint64_t)1 << (i % 64);
 }
 
-/* The latest steps that `index` must wait for, in waits; those behind them need not be named. */
-static int64_t find_waits(graph_builder *b, int64_t index, wait *waits)
+/* The latest steps that what step `index` touches must wait for, in waits; those behind them need not be named. */
+static int64_t find_waits(const graph_builder *b, int64_t index, const touched *of, uint64_t *behind,
+                          uint64_t *behind_first)
 {
-    uint64_t *behind = b->behind + index * b->words, *behind_first = b->behind_first + index * b->words;
+    wait *waits = b->waits;
     int64_t count = 0;
     for (int64_t j = index - 1; j >= 0; j--) {
-        if (has_bit(behind, j) || !must_wait(&b->touched[index], &b->touched[j])) continue;
-        bool first = b->first[j].count && !meets_rest(&b->touched[index], &b->touched[j]);
+        if (has_bit(behind, j) || !must_wait(of, &b->touched[j])) continue;
+        bool first = b->first[j].count && !meets_rest(of, &b->touched[j]);
         if (first && has_bit(behind_first, j)) continue;
         waits[count++] = (wait){j, first};
         if (!first) add_bit(behind, j);
@@ -166,11 +177,22 @@ void queue_first_output_made(const queue *q)
     if (b && !b->failed && !b->first[b->index].count) b->failed = keep_leaves(b, &b->first[b->index]);
 }
 
+void queue_first_outputs_made(const queue *q, int outputs)
+{
+    graph_builder *b = q->capture;
+    if (!b) return;
+    touched *t = &b->touched[b->index];
+    t->leading = 0;
+    t->reads_on = true;
+    for (int i = 0; i < outputs; i++) t->leading += b->w->steps[b->index].out[i].data != NULL;
+    queue_first_output_made(q);
+}
+
 static status begin_capture(graph_builder *b)
 {
     return cuda_check(b->d->ctx,
-                      cudaStreamBeginCaptureToGraph(b->stream, b->graph, b->nodes ? b->after : NULL,
-                                                    b->nodes && b->overlap ? b->edges : NULL, b->nodes,
+                      cudaStreamBeginCaptureToGraph(b->stream, b->graph, b->now.count ? b->now.at : NULL,
+                                                    b->now.count && b->overlap ? b->now.edges : NULL, b->now.count,
                                                     cudaStreamCaptureModeThreadLocal),
                       "capturing a step");
 }
@@ -187,16 +209,80 @@ static status choose_edges(graph_builder *b, int64_t index)
     bool waits = b->overlap &&
                  (rowwise_with(&b->persistent->rowwise, index) ||
                   (!persistent_beginning(b->persistent, index) && b->w->steps[index].kernel->traits & KERNEL_WAITS));
-    for (size_t i = 0; i < b->nodes; i++) {
+    for (size_t i = 0; i < b->now.count; i++) {
         enum cudaGraphNodeType type;
-        b->edges[i] = (cudaGraphEdgeData){0};
+        cudaGraphEdgeData *edge = &b->now.edges[i];
+        *edge = (cudaGraphEdgeData){0};
         if (!waits) continue;
-        TRY(cuda_check(b->d->ctx, cudaGraphNodeGetType(b->after[i], &type), "capturing a step"));
+        TRY(cuda_check(b->d->ctx, cudaGraphNodeGetType(b->now.at[i], &type), "capturing a step"));
         if (type != cudaGraphNodeTypeKernel) continue;
-        b->edges[i].from_port = cudaGraphKernelNodePortProgrammatic;
-        b->edges[i].type = cudaGraphDependencyTypeProgrammatic;
+        edge->from_port = cudaGraphKernelNodePortProgrammatic;
+        edge->type = cudaGraphDependencyTypeProgrammatic;
     }
     return INGOT_OK;
+}
+
+static void add_nodes(nodes_behind *to, const leaves *l)
+{
+    for (size_t k = 0; k < l->count; k++) {
+        bool known = false;
+        for (size_t i = 0; i < to->count; i++) known |= to->at[i] == l->at[k];
+        if (!known) to->at[to->count++] = l->at[k];
+    }
+}
+
+static void find_nodes(graph_builder *b, int64_t index, const touched *of, uint64_t *behind, uint64_t *behind_first)
+{
+    int64_t count = find_waits(b, index, of, behind, behind_first);
+    b->now.count = 0;
+    for (int64_t i = 0; i < count; i++)
+        add_nodes(&b->now, b->waits[i].first ? &b->first[b->waits[i].step] : &b->leaves[b->waits[i].step]);
+}
+
+static void swap_nodes(graph_builder *b)
+{
+    nodes_behind now = b->now;
+    b->now = b->all;
+    b->all = now;
+}
+
+static status begin_ahead(graph_builder *b, unsigned inputs)
+{
+    const step *s = &b->w->steps[b->index];
+    span reads[OP_MAX_INPUTS], scratch = {s->scratch, (const char *)s->scratch + s->scratch_bytes};
+    touched of = {.reads = reads, .writes = &scratch, .write_count = s->scratch != NULL};
+    for (int i = 0; i < s->inputs && i < OP_MAX_INPUTS; i++)
+        if (inputs >> i & 1) reads[of.read_count++] = span_of(&s->in[i]);
+    TRY(end_capture(b)); /* nothing is in it */
+    swap_nodes(b);
+    memset(b->ahead, 0, 2 * (size_t)b->words * sizeof *b->ahead);
+    find_nodes(b, b->index, &of, b->ahead, b->ahead + b->words);
+    TRY(choose_edges(b, b->index));
+    return begin_capture(b);
+}
+
+void queue_ahead(const queue *q, unsigned inputs)
+{
+    graph_builder *b = q->capture;
+    if (b && !b->failed) b->failed = begin_ahead(b, inputs);
+}
+
+static status end_ahead(graph_builder *b)
+{
+    leaves ahead = {0};
+    status s = keep_leaves(b, &ahead), ended = end_capture(b);
+    swap_nodes(b);
+    add_nodes(&b->now, &ahead);
+    free(ahead.at);
+    if (!s) s = ended;
+    if (!s) s = choose_edges(b, b->index);
+    return s ? s : begin_capture(b);
+}
+
+void queue_ahead_done(const queue *q)
+{
+    graph_builder *b = q->capture;
+    if (b && !b->failed) b->failed = end_ahead(b);
 }
 
 static status launch_rows(graph_builder *b, const rowwise_run *run)
@@ -218,24 +304,9 @@ static status launch_at(graph_builder *b, int64_t index)
                       "capturing a persistent launch");
 }
 
-static void find_after(graph_builder *b, int64_t index, wait *waits)
+static status capture_step(graph_builder *b, int64_t index)
 {
-    int64_t count = find_waits(b, index, waits);
-    b->nodes = 0;
-    for (int64_t i = 0; i < count; i++) {
-        const leaves *l = waits[i].first ? &b->first[waits[i].step] : &b->leaves[waits[i].step];
-        for (size_t k = 0; k < l->count; k++) {
-            cudaGraphNode_t node = l->at[k];
-            bool known = false;
-            for (size_t m = 0; m < b->nodes; m++) known |= b->after[m] == node;
-            if (!known) b->after[b->nodes++] = node;
-        }
-    }
-}
-
-static status capture_step(graph_builder *b, int64_t index, wait *waits)
-{
-    find_after(b, index, waits);
+    find_nodes(b, index, &b->touched[index], b->behind + index * b->words, b->behind_first + index * b->words);
     TRY(choose_edges(b, index));
     TRY(begin_capture(b));
     b->index = index;
@@ -249,13 +320,7 @@ static status capture_step(graph_builder *b, int64_t index, wait *waits)
 static status capture_all(graph_builder *b)
 {
     int64_t steps = b->w->count;
-    wait *waits = malloc(sizeof *waits * (size_t)steps);
-    /* A step leaves a handful of nodes at most; most leave one. */
-    size_t most = (size_t)steps * 8 + 64;
-    b->after = malloc(sizeof *b->after * most);
-    b->edges = malloc(sizeof *b->edges * most);
-    status s =
-        waits && b->after && b->edges ? INGOT_OK : fail_memory(b->d->ctx, "a CUDA graph", most * sizeof *b->after);
+    status s = INGOT_OK;
     for (int64_t i = 0, together; i < steps && !s; i += together) {
         const persistent_run *run = persistent_beginning(b->persistent, i);
         const rowwise_run *rows = rowwise_with(&b->persistent->rowwise, i);
@@ -263,12 +328,17 @@ static status capture_all(graph_builder *b)
         if (rows && rows->steps[0] != i) continue; /* launched with the first of them */
         bool found = rows ? find_touched_rows(b->w->steps, rows, &b->touched[i])
                           : find_touched(&b->w->steps[i], together, &b->touched[i]);
-        s = found ? capture_step(b, i, waits) : fail_memory(b->d->ctx, "a CUDA graph", sizeof(span));
+        s = found ? capture_step(b, i) : fail_memory(b->d->ctx, "a CUDA graph", sizeof(span));
     }
-    free(waits);
-    free(b->after);
-    free(b->edges);
     return s;
+}
+
+/* A step leaves a handful of nodes at most; most leave one. */
+static bool make_nodes(nodes_behind *n, size_t steps)
+{
+    n->at = malloc(sizeof *n->at * (steps * 8 + 64));
+    n->edges = malloc(sizeof *n->edges * (steps * 8 + 64));
+    return n->at && n->edges;
 }
 
 static void free_builder(graph_builder *b)
@@ -276,6 +346,12 @@ static void free_builder(graph_builder *b)
     for (int64_t i = 0; b->leaves && i < b->w->count; i++) free(b->leaves[i].at);
     for (int64_t i = 0; b->first && i < b->w->count; i++) free(b->first[i].at);
     for (int64_t i = 0; b->touched && i < b->w->count; i++) free(b->touched[i].reads);
+    free(b->now.at);
+    free(b->now.edges);
+    free(b->all.at);
+    free(b->all.edges);
+    free(b->waits);
+    free(b->ahead);
     free(b->touched);
     free(b->leaves);
     free(b->first);
@@ -301,7 +377,10 @@ status graph_capture(device *d, const work *w, const persistent *p, queue *q,
     b.first = calloc(steps, sizeof *b.first);
     b.behind = calloc(words, sizeof *b.behind);
     b.behind_first = calloc(words, sizeof *b.behind_first);
-    bool room = b.touched && b.leaves && b.first && b.behind && b.behind_first;
+    b.waits = malloc((steps + 1) * sizeof *b.waits);
+    b.ahead = malloc(2 * (size_t)b.words * sizeof *b.ahead + 1);
+    bool room = b.touched && b.leaves && b.first && b.behind && b.behind_first && b.waits && b.ahead;
+    room = make_nodes(&b.now, steps) && make_nodes(&b.all, steps) && room;
     q->capture = &b;
     status s = room ? capture_all(&b) : fail_memory(d->ctx, "a CUDA graph", words);
     q->capture = NULL;

@@ -47,6 +47,12 @@ struct queue {
 /* After the launches of a step that make its first output and are done with its inputs, where others follow that read only
  * its scratch: who wants nothing else of the step need not wait for those. */
 void queue_first_output_made(const struct queue *q);
+/* The same of its first outputs; what follows may read its inputs too. */
+void queue_first_outputs_made(const struct queue *q, int outputs);
+/* First in a launch: until queue_ahead_done, what is launched reads only the inputs of these bits and writes only scratch. In a
+ * graph it begins as soon as they are there. */
+void queue_ahead(const struct queue *q, unsigned inputs);
+void queue_ahead_done(const struct queue *q);
 
 enum { CUDA_THREADS = 256 };
 

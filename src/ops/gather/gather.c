@@ -81,7 +81,7 @@ static void scatter_grad(build *b, node *n, value *const *dout, const bool *need
 const op_def op_scatter_add_def = {
     .name = "scatter_add",
     .doc = "y = base with rows[i] added at row ids[i]; equal ids add up in order, ids outside [0, V) are dropped.",
-    .inputs = {{"base", FLOAT}, {"ids", INTEGER}, {"rows", FLOAT}},
+    .inputs = {{"base", FLOAT, .wide = true}, {"ids", INTEGER}, {"rows", FLOAT}},
     .outputs = {{"y", .like = INPUT(0), .may_reuse = INPUT(0)}},
     .traits = OP_PRIMITIVE,
     .infer = scatter_infer,
@@ -90,7 +90,8 @@ const op_def op_scatter_add_def = {
     SAMPLES({.in = {S(7, 5), S(2, 3), S(2, 3, 5)}, .below = {[1] = 7}},
             {.in = {S(33, 3), S(4099), S(4099, 3)}, .below = {[1] = 40}},
             {.in = {S(1, 1), S(1), S(1, 1)}, .below = {[1] = 1}},
-            {.in = {S(33, 31), S(65), S(65, 31)}, .below = {[1] = 33}, .values = VALUES_WIDE}),
+            {.in = {S(33, 31), S(65), S(65, 31)}, .below = {[1] = 33}, .values = VALUES_WIDE},
+            {.in = {S(70, 2, 136), S(259), S(259, 2, 136)}, .below = {[1] = 90}}),
 };
 
 ingot_value *ingot_scatter_add(ingot_build *b, ingot_value *base, ingot_value *ids, ingot_value *rows)

@@ -1,6 +1,6 @@
 // Rows by id on CUDA. Rows with one id are added in the order of their places, so the bits are the same each run, without
-// float atomics: where few ids meet few rows of the table, each row of the table looks through all ids; else (id, place)
-// are sorted, and each run of one id is added up. Overwriting rows leaves the last.
+// float atomics: (id, place) are sorted, which needs the ids only and is done ahead of the rows, and each run of one id is
+// added up. Overwriting rows leaves the last.
 #include "kit/cuda/stage.h"
 #include "kit/cuda/values.cuh"
 #include "ops/table.h"
@@ -51,66 +51,6 @@ static status gather(const step *s, queue *q)
     return INGOT_OK;
 }
 
-// ---- few ids: every row of the table looks through them ----
-
-enum { SCAN_THREADS = 128, SCAN_COLUMNS = 8, MOST_LOOKS = 1 << 26 };
-
-static bool few(shape table, int64_t ids)
-{
-    return row_elements(table) <= SCAN_THREADS * SCAN_COLUMNS && table.dim[0] * ids <= MOST_LOOKS;
-}
-
-// A block for each row of the table: base's row, and in the order of their places the rows whose id it is. Threads look at
-// a page of ids at once.
-template <typename T>
-__global__ void __launch_bounds__(SCAN_THREADS)
-    add_by_scan(T *y, const T *base, const T *rows, const int32_t *ids, int row, int n)
-{
-    constexpr int WARPS = SCAN_THREADS / 32, LOOKS = 8;
-    __shared__ unsigned found[LOOKS][WARPS];
-    wait_for_inputs();
-    int64_t id = blockIdx.x;
-    float sum[SCAN_COLUMNS] = {};
-#pragma unroll
-    for (int k = 0; k < SCAN_COLUMNS; k++) {
-        int column = threadIdx.x + k * SCAN_THREADS;
-        if (column < row) sum[k] = to_float(base[id * row + column]);
-    }
-    for (int first = 0; first < n; first += LOOKS * SCAN_THREADS) {
-        bool hit[LOOKS], any = false;
-#pragma unroll
-        for (int i = 0; i < LOOKS; i++) {
-            int at = first + i * SCAN_THREADS + (int)threadIdx.x;
-            hit[i] = at < n && ids[at] == id;
-            any |= hit[i];
-        }
-        if (!__syncthreads_or(any)) continue;
-#pragma unroll
-        for (int i = 0; i < LOOKS; i++) {
-            unsigned hits = __ballot_sync(0xffffffffu, hit[i]);
-            if (threadIdx.x % 32 == 0) found[i][threadIdx.x / 32] = hits;
-        }
-        __syncthreads();
-        for (int i = 0; i < LOOKS * WARPS; i++)
-            for (unsigned left = found[i / WARPS][i % WARPS]; left; left &= left - 1) {
-                int64_t place = first + i * 32 + __ffs((int)left) - 1;
-#pragma unroll
-                for (int k = 0; k < SCAN_COLUMNS; k++) {
-                    int column = threadIdx.x + k * SCAN_THREADS;
-                    if (column < row) sum[k] += to_float(rows[place * row + column]);
-                }
-            }
-        __syncthreads();
-    }
-#pragma unroll
-    for (int k = 0; k < SCAN_COLUMNS; k++) {
-        int column = threadIdx.x + k * SCAN_THREADS;
-        if (column < row) y[id * row + column] = to<T>(sum[k]);
-    }
-}
-
-enum { MOST_OVERWRITTEN = 4096 };
-
 // A block for each place, which is silent where a later place has its id.
 template <typename T> __global__ void overwrite_rows(T *y, const T *x, const int32_t *ids, int64_t rows, int row, int n)
 {
@@ -149,30 +89,79 @@ __global__ void overwrite_from(T *y, const T *x, row_places l, const int32_t *id
         y[(int64_t)id * row + c] = x[place_of(l, (int64_t)at * row + c)];
 }
 
-// ---- many ids: sorted ----
+// ---- ids in order ----
+
+enum { NOWHERE = -1, FEW_IDS = 4096, ORDER_THREADS = 256 };
+
+__device__ __forceinline__ uint32_t key_of(int32_t id, int64_t rows)
+{
+    return id < 0 || id >= rows ? (uint32_t)NOWHERE : (uint32_t)id;
+}
+
+// Of few ids: a warp for each place counts what stands before it.
+__global__ void __launch_bounds__(ORDER_THREADS)
+    order_places(uint32_t *keys, int32_t *places, const int32_t *ids, int64_t rows, int n)
+{
+    wait_for_inputs();
+    int place = (int)((blockIdx.x * ORDER_THREADS + threadIdx.x) / 32), before = 0;
+    if (place >= n) return;
+    uint32_t key = key_of(ids[place], rows);
+#pragma unroll 4
+    for (int i = (int)threadIdx.x % 32; i < n; i += 32) {
+        uint32_t other = key_of(ids[i], rows);
+        before += other < key || (other == key && i < place);
+    }
+    for (int offset = 16; offset; offset /= 2) before += __shfl_xor_sync(0xffffffffu, before, offset);
+    if (threadIdx.x % 32) return;
+    keys[before] = key;
+    places[before] = place;
+}
 
 __global__ void number_places(uint32_t *keys, int32_t *places, const int32_t *ids, int64_t rows, int64_t n)
 {
     wait_for_inputs();
     for (CUDA_EACH(i, n)) {
-        keys[i] = ids[i] < 0 || ids[i] >= rows ? 0xffffffffu : (uint32_t)ids[i];
+        keys[i] = key_of(ids[i], rows);
         places[i] = (int32_t)i;
     }
 }
 
-// A block for each sorted place that begins a run of one id; its threads are columns.
-template <typename T>
-__global__ void add_runs(T *y, const T *x, const uint32_t *keys, const int32_t *places, int64_t row, int64_t n)
+// x, once for each sorted place that begins a run of one id: threadIdx.y. Threads in x are columns, in packs.
+template <typename X, int N>
+__global__ void add_runs(float *y, const X *x, const uint32_t *keys, const int32_t *places, int packs, int64_t n)
 {
-    for (int64_t i = blockIdx.x; i < n; i += gridDim.x) {
+    constexpr int LOADS = 4; // of the run that are under way
+    wait_for_inputs();
+    for (int64_t i = blockIdx.x * (int64_t)blockDim.y + threadIdx.y; i < n; i += gridDim.x * (int64_t)blockDim.y) {
         uint32_t id = keys[i];
-        if (id == 0xffffffffu || (i > 0 && keys[i - 1] == id)) continue;
-        for (int64_t c = threadIdx.x; c < row; c += blockDim.x) {
-            float sum = to_float(y[id * row + c]);
-            for (int64_t k = i; k < n && keys[k] == id; k++) sum += to_float(x[places[k] * row + c]);
-            y[id * row + c] = to<T>(sum);
+        if (id == (uint32_t)NOWHERE || (i > 0 && keys[i - 1] == id)) continue;
+        for (int c = threadIdx.x; c < packs; c += (int)blockDim.x) {
+            float *to = y + (id * (int64_t)packs + c) * N;
+            pack<float, N> sum = load_pack<N>(to);
+            bool more = true;
+            for (int64_t k = i; more; k += LOADS) {
+                pack<X, N> row[LOADS];
+                bool take[LOADS];
+#pragma unroll
+                for (int j = 0; j < LOADS; j++) {
+                    take[j] = k + j < n && keys[k + j] == id; // all of a run stand together
+                    if (take[j]) row[j] = load_pack<N>(x + (places[k + j] * (int64_t)packs + c) * N);
+                }
+#pragma unroll
+                for (int j = 0; j < LOADS; j++)
+#pragma unroll
+                    for (int lane = 0; take[j] && lane < N; lane++) sum.at[lane] += to_float(row[j].at[lane]);
+                more = take[LOADS - 1];
+            }
+            store_pack<N>(to, sum);
         }
     }
+}
+
+__global__ void copy_base(float *y, const float *base, int64_t n)
+{
+    wait_for_inputs();
+    for (CUDA_EACH(i, n)) y[i] = base[i];
 }
 
 // The last place of a run of one id writes its row: what an id holds does not depend on which thread was last.
@@ -181,7 +170,7 @@ __global__ void write_last(T *y, const T *x, const uint32_t *keys, const int32_t
 {
     for (int64_t i = blockIdx.x; i < n; i += gridDim.x) {
         uint32_t id = keys[i];
-        if (id == 0xffffffffu || (i + 1 < n && keys[i + 1] == id)) continue;
+        if (id == (uint32_t)NOWHERE || (i + 1 < n && keys[i + 1] == id)) continue;
         for (int64_t c = threadIdx.x; c < row; c += blockDim.x) y[id * row + c] = x[places[i] * row + c];
     }
 }
@@ -192,7 +181,7 @@ __global__ void write_last_from(T *y, const T *x, row_places l, const uint32_t *
 {
     for (int64_t i = blockIdx.x; i < n; i += gridDim.x) {
         uint32_t id = keys[i];
-        if (id == 0xffffffffu || (i + 1 < n && keys[i + 1] == id)) continue;
+        if (id == (uint32_t)NOWHERE || (i + 1 < n && keys[i + 1] == id)) continue;
         for (int64_t c = threadIdx.x; c < row; c += blockDim.x) y[id * row + c] = x[place_of(l, places[i] * row + c)];
     }
 }
@@ -213,16 +202,16 @@ static int64_t sort_scratch(int64_t ids)
 static int64_t add_scratch(const node *n, const device_caps *)
 {
     int64_t ids = shape_count(n->in[1]->shape);
-    return few(n->in[0]->shape, ids) ? 0 : sort_scratch(ids);
+    return ids <= FEW_IDS ? 2 * ids * 4 : sort_scratch(ids);
 }
 
 static int64_t overwrite_scratch(const node *n, const device_caps *)
 {
     int64_t ids = shape_count(n->in[1]->shape);
-    return ids <= MOST_OVERWRITTEN ? 0 : sort_scratch(ids);
+    return ids <= FEW_IDS ? 0 : sort_scratch(ids);
 }
 
-static void copy_base(const step *s, queue *q)
+static void copy_old_rows(const step *s, queue *q)
 {
     if (s->in[0].data != s->out[0].data)
         cudaMemcpyAsync(s->out[0].data, s->in[0].data,
@@ -255,21 +244,44 @@ static sorted_ids sort_ids(const step *s, queue *q)
             row < 32 ? 32u : row < 256 ? (unsigned)row : 256u};
 }
 
+static sorted_ids order_ids(const step *s, queue *q)
+{
+    int64_t n = shape_count(s->in[1].shape);
+    if (n > FEW_IDS) return sort_ids(s, q);
+    uint32_t *keys = (uint32_t *)s->scratch;
+    int32_t *places = (int32_t *)(keys + n);
+    order_places<<<cuda_blocks(n * 32), ORDER_THREADS, 0, q->stream>>>(keys, places, (const int32_t *)s->in[1].data,
+                                                                       s->out[0].shape.dim[0], (int)n);
+    return {.keys = keys, .places = places, .n = n};
+}
+
+// N elements at once.
+template <typename X, int N> static void add(const step *s, const sorted_ids &ids, queue *q)
+{
+    int64_t packs = row_elements(s->out[0].shape) / N, blocks;
+    dim3 threads(packs > 64 ? 128 : packs > 32 ? 64 : 32, packs > 64 ? 1 : packs > 32 ? 2 : 4);
+    blocks = (ids.n + threads.y - 1) / threads.y;
+    add_runs<X, N><<<(unsigned)(blocks < 65535 ? blocks : 65535), threads, 0, q->stream>>>(
+        (float *)s->out[0].data, (const X *)s->in[2].data, ids.keys, ids.places, (int)packs, ids.n);
+}
+
 static status scatter_add(const step *s, queue *q)
 {
-    int64_t ids = shape_count(s->in[1].shape), row = row_elements(s->out[0].shape);
-    by_dtype(s->out[0].dtype, [&](auto t) {
-        using T = decltype(t);
-        T *y = (T *)s->out[0].data;
-        const T *rows = (const T *)s->in[2].data;
-        if (few(s->out[0].shape, ids)) {
-            add_by_scan<<<(unsigned)s->out[0].shape.dim[0], SCAN_THREADS, 0, q->stream>>>(
-                y, (const T *)s->in[0].data, rows, (const int32_t *)s->in[1].data, (int)row, (int)ids);
-            return;
-        }
-        sorted_ids i = sort_ids(s, q); // first: its kernel waits for all of the step's inputs
-        copy_base(s, q);
-        add_runs<<<i.blocks, i.threads, 0, q->stream>>>(y, rows, i.keys, i.places, i.row, i.n);
+    int64_t row = row_elements(s->out[0].shape);
+    queue_ahead(q, 1u << 1);
+    sorted_ids ids = order_ids(s, q);
+    queue_ahead_done(q);
+    if (s->in[0].data != s->out[0].data) {
+        int64_t n = shape_count(s->out[0].shape);
+        copy_base<<<cuda_blocks(n), CUDA_THREADS, 0, q->stream>>>((float *)s->out[0].data, (const float *)s->in[0].data,
+                                                                  n);
+    }
+    by_dtype(s->in[2].dtype, [&](auto t) {
+        using X = decltype(t);
+        if (row % WIDE<X> == 0 && s->out[0].byte_offset % 16 == 0 && s->in[2].byte_offset % 16 == 0)
+            add<X, WIDE<X>>(s, ids, q);
+        else
+            add<X, 1>(s, ids, q);
     });
     return INGOT_OK;
 }
@@ -279,8 +291,8 @@ template <typename T> static void overwrite(const step *s, queue *q)
     int64_t ids = shape_count(s->in[1].shape), row = row_elements(s->out[0].shape);
     T *y = (T *)s->out[0].data;
     const T *x = (const T *)s->in[2].data;
-    copy_base(s, q);
-    if (ids <= MOST_OVERWRITTEN) {
+    copy_old_rows(s, q);
+    if (ids <= FEW_IDS) {
         const int32_t *id = (const int32_t *)s->in[1].data;
         unsigned threads = row < 256 ? 64 : 256;
         overwrite_rows<T>
@@ -299,8 +311,8 @@ template <typename T> static void overwrite_strided(const step *s, const strided
     const T *x = (const T *)s->in[2].data;
     row_places l = {.rank = of.rank, .length = of.length / each, .inner = of.inner[0]};
     for (int64_t i = 0; i < of.rank; i++) l.dim[i] = of.dim[i], l.stride[i] = of.stride[0][i] / each;
-    copy_base(s, q);
-    if (ids <= MOST_OVERWRITTEN) {
+    copy_old_rows(s, q);
+    if (ids <= FEW_IDS) {
         unsigned threads = row < 33 ? 32 : row < 256 ? 64 : 256;
         overwrite_from<T><<<(unsigned)ids, threads, 0, q->stream>>>(y, x, l, (const int32_t *)s->in[1].data,
                                                                     s->out[0].shape.dim[0], (int)row, (int)ids);
@@ -349,8 +361,8 @@ static status scatter_rows(const step *s, queue *q)
 
 static bool match_add(const node *n, const device_caps *caps)
 {
-    return match_ids(n, caps) && cuda_float(n->in[0]->dtype) && n->in[2]->dtype == n->in[0]->dtype &&
-           n->out[0]->dtype == n->in[0]->dtype;
+    return match_ids(n, caps) && n->in[0]->dtype == INGOT_F32 && cuda_float(n->in[2]->dtype) &&
+           n->out[0]->dtype == INGOT_F32 && row_elements(n->in[0]->shape) <= INT32_MAX;
 }
 
 static bool match_overwrite(const node *n, const device_caps *caps)

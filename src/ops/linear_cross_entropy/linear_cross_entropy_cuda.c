@@ -179,6 +179,7 @@ static status run_chunk(const sizes *n, const chunk_plans *c, const tensors *t, 
     cross_entropy_cuda_rows(&rows, q);
     if (t->dx) TRY(product_run(c->dx, q, start, w, NULL, row_at(t->dx, first), workspace));
     if (!t->dw) return INGOT_OK;
+    if (first + c->rows == n->rows) queue_first_outputs_made(q, t->lse ? (int)LINEAR_GRAD_DW : (int)LINEAR_SUM_DW);
     return product_run(first ? c->more_dw : c->first_dw, q, start, row_at(t->x, first), dw, dw, workspace);
 }
 
