@@ -227,10 +227,16 @@ static bool rests(const ingot_program *p, const store_state *state)
     return true;
 }
 
-/* Whether input i is a lone state that n itself gives its new value in place: those before n leave it alone. */
+/* Whether input i is a state, or a whole group, that n itself gives its new value in place: those before n leave it alone. */
 static bool rests_until(const ingot_program *p, const node *n, int i, const store_state *state)
 {
-    if (!value_is_state(n->in[i]) || store_group_of(p->store, state)) return false;
+    const store_group *g = store_group_of(p->store, state);
+    if (!value_is_state(n->in[i])) return false;
+    for (int64_t k = 0; g && k < p->graph->states.count; k++) {
+        const value *v = p->graph->states.at[k].value;
+        if (v == n->in[i] || !value_is_updated(p->graph, v)) continue;
+        if (store_group_of(p->store, store_find(p->store, v->name)) == g) return false;
+    }
     for (int o = 0; o < NODE_MAX_OUTPUTS; o++)
         if (n->out[o] && n->out[o]->storage == n->in[i]) return true;
     return false;

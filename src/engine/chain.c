@@ -2,6 +2,7 @@
  * submission. Where the device has steps that bring the inputs and take the results away, these are the first and the last.
  */
 #include "engine/program.h"
+#include "graph/spans.h"
 
 struct chain {
     ingot_program *first, *last; /* the same: one by itself */
@@ -60,6 +61,23 @@ static void add_steps(chain *c, const work *w)
     c->both.count += w->count;
 }
 
+/* Whether a step of w writes into the memory of t. */
+static bool is_written(const work *w, const tensor *t)
+{
+    for (int64_t i = 0; i < w->count; i++)
+        for (int o = 0; o < NODE_MAX_OUTPUTS; o++)
+            if (w->steps[i].out[o].data && spans_meet(span_of(&w->steps[i].out[o]), span_of(t))) return true;
+    return false;
+}
+
+/* The first program may change what the last one, from `s` on, only reads. */
+static void keep_resting(const chain *c, step *s)
+{
+    for (int64_t k = 0; k < c->last->main.count; k++)
+        for (int i = 0; i < s[k].inputs && i < 32; i++)
+            if (s[k].resting >> i & 1 && is_written(&c->first->main, &s[k].in[i])) s[k].resting &= ~(1u << i);
+}
+
 /* Steps know their memory: they are taken over again when it has moved, or staging was opened. */
 static status make_ready(chain *c)
 {
@@ -77,8 +95,7 @@ static status make_ready(chain *c)
             (step){.kernel = def->arrive, .out = {whole(c->first, &c->first->inputs)}, .prepared = c->staged.inputs};
     add_steps(c, &c->first->main);
     if (c->last != c->first) add_steps(c, &c->last->main);
-    for (int64_t i = c->both.count - (c->last != c->first ? c->last->main.count : 0); i < c->both.count; i++)
-        c->both.steps[i].resting = 0; /* the first one may change what the last one only reads */
+    if (c->last != c->first) keep_resting(c, &c->both.steps[c->both.count - c->last->main.count]);
     if (moves) {
         step *last = &c->both.steps[c->both.count++];
         *last = (step){.kernel = def->leave, .inputs = 1, .prepared = &c->staged};

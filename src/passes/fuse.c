@@ -1,6 +1,7 @@
 /* Chains of pointwise nodes become one: what only one other pointwise node reads is computed inside it and never written.
  * One instruction over a whole value and broadcast ones (a product and its bias) is computed again by each pointwise node
  * that reads it, if nothing else does: it costs them nothing and saves a pass. Scalar constants become part of the program.
+ * Small ones beside each other that read the same become one of several outputs.
  */
 #include "ops/pointwise/pointwise.h"
 #include "ops/source/source.h"
@@ -162,6 +163,89 @@ static node *replace_joined(build *b, node *outer, const join *j)
     return n;
 }
 
+static bool reads_all_of(const node *n, const node *other)
+{
+    for (int i = 0; i < other->inputs; i++)
+        if (!times_read(n, other->in[i])) return false;
+    return true;
+}
+
+/* Few elements, all outputs read, and no integers, which need not be exact as float32. */
+static bool is_scalar_work(const node *n)
+{
+    const pw_program *p = n->attrs;
+    if (n->op != &op_pointwise_def || !n->out[0] || shape_count(n->out[0]->shape) > 64) return false;
+    for (int i = 1; i < p->outputs; i++)
+        if (!n->out[i]) return false;
+    for (int i = 0; i < n->inputs; i++)
+        if (!dtype_is_float(n->in[i]->dtype)) return false;
+    return true;
+}
+
+/* One of them reads all that the other does. */
+static bool fit_beside(const node *n, const node *other)
+{
+    if (!is_scalar_work(n) || !is_scalar_work(other)) return false;
+    const pw_program *p = n->attrs, *q = other->attrs;
+    return p->outputs + q->outputs <= PW_MAX_OUTPUTS && p->dtype == q->dtype &&
+           shape_equal(n->out[0]->shape, other->out[0]->shape) && n->recomputed == other->recomputed &&
+           n->backward == other->backward && n->segment == other->segment &&
+           (reads_all_of(n, other) || reads_all_of(other, n));
+}
+
+static bool stands_behind(const node *n, const node *first)
+{
+    while (n && n != first) n = n->before;
+    return n != NULL;
+}
+
+/* Whether all that `other` reads is there before n: what reads n stands behind it, and so is not among it. */
+static bool can_move_to(const node *other, const node *n)
+{
+    for (int i = 0; i < other->inputs; i++)
+        if (stands_behind(other->in[i]->node, n)) return false;
+    return true;
+}
+
+static bool join_beside(const node *n, const node *other, join *j)
+{
+    const node *both[] = {n, other};
+    memset(j, 0, sizeof *j);
+    for (int i = 0; i < 2; i++)
+        for (int k = 0; k < both[i]->inputs; k++)
+            if (join_input(j, both[i]->in[k]) < 0) return false;
+    j->program.dtype = ((const pw_program *)n->attrs)->dtype;
+    for (int i = 0; i < 2; i++) {
+        const pw_program *p = both[i]->attrs;
+        uint8_t slots[PW_MAX_INPUTS], moved[PW_MAX_INPUTS + PW_MAX_CODE];
+        for (int k = 0; k < both[i]->inputs; k++) slots[k] = (uint8_t)join_input(j, both[i]->in[k]);
+        if (!append(j, p, slots, moved)) return false;
+        for (int k = 0; k < p->outputs; k++) j->program.result[j->program.outputs++] = moved[p->result[k]];
+    }
+    return true;
+}
+
+/* Small ones that read the same are one launch: scalars of a step. */
+static node *fuse_beside(build *b, node *n)
+{
+    for (node *other = n->after; other; other = other->after) {
+        join j;
+        if (!fit_beside(n, other) || !can_move_to(other, n) || !join_beside(n, other, &j)) continue;
+        int first = ((const pw_program *)n->attrs)->outputs;
+        b->cursor = n, b->scope = n->scope, b->in_backward = n->backward, b->segment = n->segment;
+        node *made = pw_node(b, &j.program, j.in);
+        b->cursor = NULL, b->scope = "", b->in_backward = false, b->segment = 0;
+        if (!made) return n;
+        made->recomputed = n->recomputed;
+        for (int i = 0; i < j.program.outputs; i++)
+            value_replace(b, i < first ? n->out[i] : other->out[i - first], made->out[i]);
+        node_remove(b, other);
+        node_remove(b, n);
+        n = other = made;
+    }
+    return n;
+}
+
 status pass_fuse(build *b)
 {
     for (node *n = b->first; n; n = n->after) {
@@ -174,6 +258,9 @@ status pass_fuse(build *b)
             i = -1;
         }
     }
+    drop_dead_nodes(b);
+    for (node *n = b->first; n && !b->status; n = n->after)
+        if (n->op == &op_pointwise_def) n = fuse_beside(b, n);
     drop_dead_nodes(b);
     return ingot_build_status(b);
 }

@@ -6,7 +6,7 @@
  */
 #include "device/cuda/graph.h"
 
-#include "device/cuda/spans.h"
+#include "graph/spans.h"
 
 typedef struct touched {
     span *reads, *writes; /* one block of memory */

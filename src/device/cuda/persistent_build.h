@@ -2,7 +2,7 @@
 #ifndef DEVICE_CUDA_PERSISTENT_BUILD_H
 #define DEVICE_CUDA_PERSISTENT_BUILD_H
 
-#include "device/cuda/spans.h"
+#include "graph/spans.h"
 #include "device/device.h"
 #include "kit/cuda/stage.h"
 

@@ -6,7 +6,7 @@
  */
 #include "device/cuda/rowwise.h"
 
-#include "device/cuda/spans.h"
+#include "graph/spans.h"
 #include "ops/concat/concat.h"
 #include "ops/linear/linear.h"
 #include "ops/matmul/matmul.h"

@@ -1,6 +1,6 @@
 /* The memory that a step touches: who must not overtake whom. */
-#ifndef DEVICE_CUDA_SPANS_H
-#define DEVICE_CUDA_SPANS_H
+#ifndef GRAPH_SPANS_H
+#define GRAPH_SPANS_H
 
 #include "graph/kernel.h"
 
