@@ -151,13 +151,40 @@ static bool group_is_there(const ingot_store *store, int group)
     return false;
 }
 
+/* The first state of a group of gradients, whose gradient a step makes last: an embedding's. 0: the group has no other. */
+static int64_t made_last(const ingot_store *store, int group)
+{
+    int64_t first = 0, states = 0;
+    for (int64_t i = 0; i < store->states.count; i++) {
+        const store_state *state = store->states.at[i];
+        if (state->joined || strncmp(state->group, "grad", 4) || strcmp(state->group + 4, group_suffix[group]))
+            continue;
+        if (states++ == 0) first = shape_count(state->shape);
+    }
+    return states > 1 ? first : 0;
+}
+
+static value *add_squares(build *b, value *sum, value *x)
+{
+    value *one = ingot_sum_squares(b, x);
+    return sum ? ingot_add(b, sum, one) : one;
+}
+
+/* What is made last by itself, so that the others need not wait for it. */
 static value *sum_of_squares(build *b, ingot_store *store)
 {
     value *sum = NULL;
     for (int group = 0; group < GROUP_COUNT; group++) {
         if (!group_is_there(store, group)) continue;
-        value *one = ingot_sum_squares(b, flat(b, store, "grad", group));
-        sum = sum ? ingot_add(b, sum, one) : one;
+        value *all = flat(b, store, "grad", group);
+        int64_t last = group == GROUP_DECAY ? made_last(store, group) : 0;
+        int64_t count = all ? shape_count(all->shape) : 0;
+        if (last && last < count) {
+            sum = add_squares(b, sum, ingot_slice(b, all, 0, last, count - last));
+            sum = add_squares(b, sum, ingot_slice(b, all, 0, 0, last));
+        } else {
+            sum = add_squares(b, sum, all);
+        }
     }
     return sum;
 }

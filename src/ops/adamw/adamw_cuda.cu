@@ -36,7 +36,7 @@ template <int N> struct adamw_pack {
 };
 
 template <int N, typename L>
-__global__ void __launch_bounds__(CUDA_THREADS) adamw_update(adamw_tensors t, adamw_numbers u, int64_t packs)
+__global__ void __launch_bounds__(CUDA_THREADS, 8) adamw_update(adamw_tensors t, adamw_numbers u, int64_t packs)
 {
     int64_t i = blockIdx.x * (int64_t)CUDA_THREADS + threadIdx.x, stride = gridDim.x * (int64_t)CUDA_THREADS;
     adamw_pack<N> p;

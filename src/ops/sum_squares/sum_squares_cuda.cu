@@ -16,10 +16,11 @@ __device__ __forceinline__ double block_sum(double v)
     return v;
 }
 
-template <typename T> __global__ void __launch_bounds__(THREADS) square_parts(double *parts, const T *x, int64_t n)
+// N elements at once; y: where one block does it all.
+template <int N, typename T>
+__global__ void __launch_bounds__(THREADS) square_parts(double *parts, T *y, const T *x, int64_t n)
 {
     wait_for_inputs();
-    constexpr int N = WIDE<T>;
     double sum = 0;
     int64_t packs = n / N;
     for (CUDA_EACH(i, packs)) {
@@ -30,7 +31,11 @@ template <typename T> __global__ void __launch_bounds__(THREADS) square_parts(do
     int64_t rest = packs * N + threadIdx.x;
     if (blockIdx.x == 0 && rest < n) sum += (double)to_float(x[rest]) * (double)to_float(x[rest]);
     sum = block_sum(sum);
-    if (threadIdx.x == 0) parts[blockIdx.x] = sum;
+    if (threadIdx.x) return;
+    if (y)
+        *y = to<T>((float)sum);
+    else
+        parts[blockIdx.x] = sum;
 }
 
 template <typename T> __global__ void __launch_bounds__(THREADS) add_parts(T *y, const double *parts, int blocks)
@@ -52,10 +57,15 @@ static status launch(const step *s, queue *q)
     int64_t n = shape_count(s->in[0].shape);
     by_dtype(s->in[0].dtype, [&](auto t) {
         using T = decltype(t);
-        int64_t wanted = (n / WIDE<T> + THREADS - 1) / THREADS;
+        bool packs = s->in[0].byte_offset % 16 == 0;
+        int64_t wanted = (n / (packs ? WIDE<T> : 1) + THREADS - 1) / THREADS;
         int blocks = (int)(wanted < 1 ? 1 : wanted < BLOCKS ? wanted : BLOCKS);
-        square_parts<T><<<(unsigned)blocks, THREADS, 0, q->stream>>>((double *)s->scratch, (const T *)s->in[0].data, n);
-        launch_waiting(add_parts<T>, 1, THREADS, 0, q, (T *)s->out[0].data, (const double *)s->scratch, blocks);
+        T *y = (T *)s->out[0].data;
+        double *parts = (double *)s->scratch;
+        auto squares = packs ? square_parts<WIDE<T>, T> : square_parts<1, T>;
+        squares<<<(unsigned)blocks, THREADS, 0, q->stream>>>(parts, blocks == 1 ? y : nullptr, (const T *)s->in[0].data,
+                                                             n);
+        if (blocks > 1) launch_waiting(add_parts<T>, 1, THREADS, 0, q, y, (const double *)parts, blocks);
     });
     return INGOT_OK;
 }
