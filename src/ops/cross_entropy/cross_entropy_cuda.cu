@@ -131,6 +131,7 @@ template <typename T> static bool is_short(const cross_entropy_rows *r)
     return aligned && whole <= r->stride && end <= MOST && end % N == 0;
 }
 
+// What lies beyond `columns` is -inf: it adds nothing to a sum, and its gradient is 0.
 template <typename T>
 __global__ void __launch_bounds__(short_row<T>::threads) short_rows_of_logits(cross_entropy_rows r)
 {
@@ -138,39 +139,43 @@ __global__ void __launch_bounds__(short_row<T>::threads) short_rows_of_logits(cr
     wait_for_inputs();
     int64_t row = blockIdx.x;
     const T *x = (const T *)r.logits + row * r.stride;
+    T *dx = (T *)r.dlogits + row * r.stride;
     int columns = (int)r.columns, end = (int)(r.padded > r.columns ? r.padded : r.columns);
     row_part<T, P::threads, P::packs, P::width> part(columns);
     part.load(x);
     int32_t target = r.targets[row];
     bool counts = target >= 0 && target < columns;
-    float lse = 0, at_target = 0;
+    bool mine = (int)threadIdx.x == (counts ? target / P::width % P::threads : 0); // the target, or that there is none
+    float lse = 0, at_target = mine && counts ? to_float(x[target]) : 0;
+#pragma unroll
+    for (int p = 0; p < P::packs; p++)
+#pragma unroll
+        for (int i = 0; i < P::width; i++)
+            if (part.column(p) + P::width > columns && part.column(p) + i >= columns)
+                part.at[p].at[i] = to<T>(-INFINITY);
     if (r.losses) {
-        if (threadIdx.x == 0 && counts) at_target = to_float(x[target]);
         float max = -INFINITY, sum = 0;
-        part.each([&](float v, int p, int i) {
-            if (part.column(p) + i < columns) max = fmaxf(max, v);
-        });
+        part.each([&](float v, int, int) { max = fmaxf(max, v); });
         float from = max == -INFINITY ? 0 : max;
-        part.each([&](float v, int p, int i) {
-            if (part.column(p) + i < columns) sum += __expf(v - from);
-        });
+        part.each([&](float v, int, int) { sum += __expf(v - from); });
         join_powers<T, P>(max, sum);
-        lse = counts ? max + logf(sum) : 0;
-        if (threadIdx.x == 0) {
-            r.losses[row] = counts ? max - at_target + logf(sum) : 0;
+        float log_sum = logf(sum);
+        lse = counts ? max + log_sum : 0;
+        if (mine) {
+            r.losses[row] = counts ? max - at_target + log_sum : 0;
             if (r.lses) r.lses[row] = lse;
         }
     } else {
         lse = r.lses[row];
     }
     if (!r.dlogits) return;
-    float d = !counts ? 0 : r.dlosses ? r.dlosses[row] : 1;
+    float d = r.dlosses ? r.dlosses[row] : 1;
     part.columns = end; // what lies beyond the row becomes 0
-    part.store((T *)r.dlogits + row * r.stride, [&](float v, int p, int i) {
-        int column = part.column(p) + i;
-        if (!counts || column >= columns) return 0.0f;
-        return (__expf(v - lse) - (column == target ? 1.0f : 0.0f)) * d;
-    });
+    if (counts)
+        part.store(dx, [&](float v, int, int) { return __expf(v - lse) * d; });
+    else
+        part.store(dx, [&](float, int, int) { return 0.0f; });
+    if (mine && counts) dx[target] = to<T>((__expf(at_target - lse) - 1) * d);
 }
 
 // Shared memory for a row that is looked at twice; 0 where two do not fit, or rows begin anywhere.
@@ -183,18 +188,27 @@ template <typename T> static int kept_bytes(const cross_entropy_rows *r, const d
     return aligned && r->losses && r->dlogits && bytes <= most ? (int)bytes : 0;
 }
 
+static void launch_rows(void (*kernel)(cross_entropy_rows), int threads, size_t bytes, const cross_entropy_rows *r,
+                        const queue *q)
+{
+    if (r->follows)
+        launch_waiting(kernel, (unsigned)r->rows, threads, bytes, q, *r);
+    else
+        kernel<<<(unsigned)r->rows, threads, bytes, q->stream>>>(*r);
+}
+
 extern "C" void cross_entropy_cuda_rows(const cross_entropy_rows *r, const queue *q)
 {
     by_dtype(r->dtype, [&](auto t) {
         using T = decltype(t);
         if (is_short<T>(r))
-            short_rows_of_logits<T><<<(unsigned)r->rows, short_row<T>::threads, 0, q->stream>>>(*r);
+            launch_rows(short_rows_of_logits<T>, short_row<T>::threads, 0, r, q);
         else if (int bytes = kept_bytes<T>(r, q->caps)) {
             auto kernel = rows_of_logits<true, T>;
             if (bytes > 48 << 10) cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-            kernel<<<(unsigned)r->rows, THREADS, (size_t)bytes, q->stream>>>(*r);
+            launch_rows(kernel, THREADS, (size_t)bytes, r, q);
         } else
-            rows_of_logits<false, T><<<(unsigned)r->rows, THREADS, 0, q->stream>>>(*r);
+            launch_rows(rows_of_logits<false, T>, THREADS, 0, r, q);
     });
 }
 

@@ -18,6 +18,7 @@ typedef struct cross_entropy_rows {
     float *losses, *lses; /* losses NULL: lses are given, for the gradient */
     const float *dlosses; /* NULL: 1 */
     void *dlogits;        /* NULL: no gradient; may be the logits */
+    bool follows;         /* another launch of the same step, which makes the logits */
 } cross_entropy_rows;
 
 void cross_entropy_cuda_rows(const cross_entropy_rows *r, const queue *q);

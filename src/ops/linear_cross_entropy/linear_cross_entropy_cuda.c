@@ -174,7 +174,8 @@ static status run_chunk(const sizes *n, const chunk_plans *c, const tensors *t, 
                                .losses = row_at(t->losses, first),
                                .lses = row_at(t->lse ? t->lse : t->lses, first),
                                .dlosses = row_at(t->dlosses, first),
-                               .dlogits = t->dx || t->dw ? start : NULL};
+                               .dlogits = t->dx || t->dw ? start : NULL,
+                               .follows = true};
     if (!rows.lses) rows.lses = (float *)(start + n->at.lse);
     cross_entropy_cuda_rows(&rows, q);
     if (t->dx) TRY(product_run(c->dx, q, start, w, NULL, row_at(t->dx, first), workspace));
