@@ -39,6 +39,41 @@ static void test_chain_is_one_kernel(void **state)
     ingot_device_close(d);
 }
 
+/* Scalars of the same numbers are one launch, with a further one for the integers among what is read. */
+static void test_scalars_beside_each_other_are_one_kernel(void **state)
+{
+    (void)state;
+    ingot_device *d;
+    OK(ingot_device_open(ctx, "cpu", NULL, &d));
+    ingot_build *b = ingot_build_new(ctx, "scalars");
+    ingot_value *x = ingot_input(b, "x", INGOT_F32, INGOT_SCALAR), *y = ingot_input(b, "y", INGOT_F32, INGOT_SCALAR);
+    ingot_value *i = ingot_input(b, "i", INGOT_I32, INGOT_SCALAR), *const both[] = {x, y};
+    ingot_output(b, "sum", ingot_add(b, x, y));
+    ingot_output(b, "root", ingot_sqrt(b, x));
+    ingot_output(b, "next", ingot_add_scalar(b, i, 1));
+    ingot_output(b, "rest", ingot_pointwise(b, "a * a - b", both, 2));
+    ingot_program *p;
+    OK(ingot_compile(b, d, NULL, &p));
+    assert_int_equal(p->main.count, 2);
+    const char *const names[] = {"sum", "root", "rest"};
+    const float in[] = {4, 3}, expected[] = {7, 2, 13};
+    const int32_t many = (1 << 24) + 2; /* no float32 is one more */
+    int32_t next;
+    OK(ingot_write(p, "x", &in[0], sizeof *in));
+    OK(ingot_write(p, "y", &in[1], sizeof *in));
+    OK(ingot_write(p, "i", &many, sizeof many));
+    OK(ingot_run(p, NULL));
+    for (int k = 0; k < 3; k++) {
+        float out;
+        OK(ingot_read(p, names[k], &out, sizeof out));
+        assert_float_equal(out, expected[k], 1e-6);
+    }
+    OK(ingot_read(p, "next", &next, sizeof next));
+    assert_int_equal(next, many + 1);
+    ingot_program_free(p);
+    ingot_device_close(d);
+}
+
 static void test_equal_nodes_are_one(void **state)
 {
     (void)state;
@@ -413,6 +448,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_chain_is_one_kernel),
+        cmocka_unit_test(test_scalars_beside_each_other_are_one_kernel),
         cmocka_unit_test(test_equal_nodes_are_one),
         cmocka_unit_test(test_sum_into_state_accumulates),
         cmocka_unit_test(test_sums_are_absorbed),
