@@ -30,7 +30,7 @@ status session_program(session *s, int64_t rows, int64_t wanted, ingot_program *
     s->stats.programs++;
     *out = *known;
     bool small = wanted * s->info.vocab_size * (int64_t)sizeof(float) <= MOST_STAGED;
-    return small && s->device->def->staging ? program_stage(*known, 2) : INGOT_OK;
+    return small && s->device->def->staging ? program_stage(*known, 1) : INGOT_OK;
 }
 
 /* ---- the cache ---- */

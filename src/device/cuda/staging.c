@@ -7,6 +7,9 @@
  * device, to where its step reads it. The result is written into the host's memory behind its step. Both copies are
  * kernels of the step's graph (staging_cuda.cu), which find their buffer by a counter on the device; it is set by the host
  * only when the two have lost step. Without a graph they are copies on the stream.
+ *
+ * With one buffer nothing goes on beside the host, which waits for each result: `arrive` reads the host's memory itself, for
+ * a copy, and the events between two streams, would only be waited for.
  */
 #include "device/cuda/gpu.h"
 
@@ -14,7 +17,8 @@ enum { MOST_SLOTS = 16 };
 
 struct staging {
     staged at;
-    allocation beside; /* where at.beside lies */
+    allocation beside; /* where at.beside lies, unless that is the host's memory */
+    bool direct;       /* inputs of one buffer */
     int64_t bytes;
     int next, counter;                /* the buffer that was filled last; what the counter on the device will be */
     bool sent;                        /* a part of the buffer that is being filled */
@@ -48,11 +52,12 @@ static status make_buffers(device *d, staging *s, bool inputs)
     TRY(gpu_check(d, cudaHostAlloc((void **)&s->at.host, bytes + numbers, cudaHostAllocDefault),
                   "taking page-locked memory"));
     device_count(&d->counts.allocations, 1);
-    size_t beside = inputs ? bytes : 0; /* results are written into the host's memory */
+    s->direct = inputs && s->at.slots == 1;
+    size_t beside = inputs && !s->direct ? bytes : 0; /* results are written into the host's memory */
     TRY(device_alloc(d, (int64_t)(beside + numbers), &s->beside));
-    s->at.beside = s->beside.address;
+    s->at.beside = s->direct ? s->at.host : s->beside.address;
     s->places = (int *)(void *)(s->at.host + bytes);
-    s->at.counter = (int *)(void *)(s->at.beside + beside);
+    s->at.counter = (int *)(void *)((char *)s->beside.address + beside);
     for (int i = 0; i < MOST_SLOTS; i++) s->places[i] = i;
     TRY(gpu_check(d, cudaMemset(s->at.counter, 0, numbers), "making staging"));
     TRY(gpu_check(d, cudaStreamSynchronize(NULL),
@@ -112,7 +117,7 @@ static status fill(device *d, void *of, void **host)
     TRY(gpu_still_good(d));
     advance(s);
     *host = host_of(s, s->next);
-    return gpu_wait_for(d, s->arrived[s->next]);
+    return gpu_wait_for(d, s->direct ? s->consumed[s->next] : s->arrived[s->next]);
 }
 
 /* To the buffer on the device, beside what runs; the stream of steps waits for it. */
@@ -121,9 +126,10 @@ static status send_beside(device *d, staging *s, int64_t at, int64_t bytes)
     const gpu *g = d->self;
     int k = s->next;
     TRY(gpu_still_good(d));
+    device_count(&d->counts.transfers, 1);
+    if (s->direct) return INGOT_OK;
     if (!s->sent) TRY(gpu_check(d, cudaStreamWaitEvent(g->copies, s->consumed[k], 0), "sending a batch"));
     s->sent = true;
-    device_count(&d->counts.transfers, 1);
     TRY(gpu_check(
         d, cudaMemcpyAsync(beside_of(s, k) + at, host_of(s, k) + at, (size_t)bytes, cudaMemcpyHostToDevice, g->copies),
         "sending a batch"));
@@ -137,10 +143,9 @@ static status send(device *d, void *of, int64_t at, int64_t bytes)
     const gpu *g = d->self;
     int k = s->next;
     TRY(send_beside(d, s, at, bytes));
-    TRY(gpu_check(d,
-                  cudaMemcpyAsync(s->at.memory + at, beside_of(s, k) + at, (size_t)bytes, cudaMemcpyDeviceToDevice,
-                                  g->queue.stream),
-                  "sending a batch"));
+    TRY(gpu_check(
+        d, cudaMemcpyAsync(s->at.memory + at, beside_of(s, k) + at, (size_t)bytes, cudaMemcpyDefault, g->queue.stream),
+        "sending a batch"));
     return gpu_check(d, cudaEventRecord(s->consumed[k], g->queue.stream), "sending a batch");
 }
 
