@@ -230,7 +230,7 @@ static bool grids_begin_early()
         before[blockIdx.x] = made[0];
         cp_async_16(s, made, true);
         cp_async_commit();
-        wait_for_dependencies();
+        wait_for_writers();
         behind[blockIdx.x] = made[0];
         cp_async_wait<0>();
         copied[blockIdx.x] = s[3];

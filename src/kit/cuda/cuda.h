@@ -69,29 +69,13 @@ static inline unsigned cuda_blocks(int64_t n)
     i += gridDim.x * (int64_t)blockDim.x
 
 #ifdef __CUDACC__
-/* First in kernels of KERNEL_WAITS: the next one may be launched, and what this one reads is there from here on. Both are
- * nothing where kernels follow each other in the ordinary way. */
+/* First in kernels of KERNEL_WAITS: the next one may be launched, and what this one reads is there from here on. Kernels that
+ * read in between what no step of their work writes (step.resting) call the halves apart. All threads must come to the
+ * second one, whatever they find to do: who waits for this kernel relies on it to have waited for those before it. */
 static __device__ __forceinline__ void wait_for_inputs(void)
 {
-#if __CUDA_ARCH__ >= 900
-    launch_dependents();
-    wait_for_dependencies();
-#endif
-}
-
-/* Its halves, for kernels that read in between what no step of their work writes (step.resting). All threads must come to
- * the second one, whatever they find to do: who waits for this kernel relies on it to have waited for those before it. */
-static __device__ __forceinline__ void launch_next(void)
-{
-#if __CUDA_ARCH__ >= 900
-    launch_dependents();
-#endif
-}
-static __device__ __forceinline__ void wait_for_writers(void)
-{
-#if __CUDA_ARCH__ >= 900
-    wait_for_dependencies();
-#endif
+    launch_next();
+    wait_for_writers();
 }
 #endif
 

@@ -168,18 +168,20 @@ __device__ __forceinline__ void bar_arrive(int number, int threads)
     asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 
-// ---- kernels that follow each other (sm_90) ----
+// ---- kernels that follow each other: nothing before sm_90, where one begins when the last has ended ----
 
-#if !defined __CUDA_ARCH__ || __CUDA_ARCH__ >= 900
-__device__ __forceinline__ void launch_dependents()
+__device__ __forceinline__ void launch_next()
 {
+#if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-}
-__device__ __forceinline__ void wait_for_dependencies()
-{
-    asm volatile("griddepcontrol.wait;" ::: "memory");
-}
 #endif
+}
+__device__ __forceinline__ void wait_for_writers()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
 
 // ---- what the compiler is told; no instruction ----
 

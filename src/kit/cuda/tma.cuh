@@ -6,7 +6,8 @@
 //
 //     if (threadIdx.x == 0) mbarrier_init(&full, 1), fence_mbarrier_init();
 //     __syncthreads();
-//     if (threadIdx.x == 0) mbarrier_arrive_expect_tx(&full, 64 * 128), copy_box(tile, map, &full, column, head, token, batch);
+//     if (threadIdx.x == 0) mbarrier_arrive_expect_tx(&full, 64 * 128),
+//                            tma_load_4d(tile, &map, &full, column, head, token, batch);
 //     barrier_wait(&full, 0); // 0, then 1, then 0, ..: which time this barrier is waited for
 #ifndef KIT_CUDA_TMA_CUH
 #define KIT_CUDA_TMA_CUH
@@ -59,26 +60,13 @@ __device__ __forceinline__ void barrier_wait(uint64_t *barrier, unsigned parity)
         ;
 }
 
-// The box that begins at (batch, row, head, column); for a tensor (B, T, heads, D).
-__device__ __forceinline__ void copy_box(void *to, const CUtensorMap &map, uint64_t *barrier, int column, int head,
-                                         int row, int batch)
-{
-    tma_load_4d(to, &map, barrier, column, head, row, batch);
-}
 // ROWS rows of WIDTH columns, as panels.
 template <int ROWS, int WIDTH, typename T>
 __device__ __forceinline__ void copy_panels(T *tile, const CUtensorMap &map, uint64_t *barrier, int head, int row,
                                             int batch)
 {
 #pragma unroll
-    for (int p = 0; p < WIDTH / 64; p++) copy_box(tile + p * ROWS * 64, map, barrier, p * 64, head, row, batch);
-}
-
-// The way back. The threads that wrote the box settle (settle_for_products) and meet first; then one thread stores it.
-__device__ __forceinline__ void store_box(const CUtensorMap &map, const void *from, int column, int head, int row,
-                                          int batch)
-{
-    tma_store_4d(&map, from, column, head, row, batch);
+    for (int p = 0; p < WIDTH / 64; p++) tma_load_4d(tile + p * ROWS * 64, &map, barrier, p * 64, head, row, batch);
 }
 
 #endif

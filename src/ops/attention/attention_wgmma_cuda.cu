@@ -99,7 +99,7 @@ struct dense_rows {
     }
     __device__ __forceinline__ void store_part(const void *tile, int column, const flash_work &k, int first) const
     {
-        if (first >= 0) store_box(maps.o, tile, column, k.head, first, k.batch);
+        if (first >= 0) tma_store_4d(&maps.o, tile, column, k.head, first, k.batch);
     }
 };
 

@@ -71,7 +71,8 @@ template <typename S> struct paged_loader {
         int64_t slot = key < k.keys ? slot_of(w.p, k.batch, key) : -1;
         int row = slot < 0 ? (int)w.p.pool : (int)slot, kv_head = k.head / w.p.group;
 #pragma unroll
-        for (int c = 0; c < S::WIDTH; c += 64) copy_box(to + c * S::BN + inside * 64, map, barrier, c, kv_head, row, 0);
+        for (int c = 0; c < S::WIDTH; c += 64)
+            tma_load_4d(to + c * S::BN + inside * 64, &map, barrier, c, kv_head, row, 0);
     }
     __device__ __forceinline__ void ask_tile(typename S::memory &m, int slot, bool values, const flash_work &k,
                                              int tile)
@@ -122,7 +123,7 @@ struct paged_rows {
     }
     __device__ __forceinline__ void store_part(const void *tile, int column, const flash_work &k, int first) const
     {
-        store_box(maps.o, tile, column, k.head, first, 0);
+        tma_store_4d(&maps.o, tile, column, k.head, first, 0);
     }
     __device__ __forceinline__ void *result(const flash_work &k, int row) const
     {

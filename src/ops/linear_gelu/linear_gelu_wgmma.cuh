@@ -63,13 +63,13 @@ template <typename T> __device__ __forceinline__ void ask(memory<T> &m, const nu
 {
     share mine(r);
     mbarrier_arrive_expect_tx(&m.w_full, r.steps * (int)sizeof m.w[0]);
-    for (int k = 0; k < r.steps; k++) copy_box(m.w[k], maps.w, &m.w_full, k * 64, 0, (int)blockIdx.x * COLUMNS, 0);
+    for (int k = 0; k < r.steps; k++) tma_load_4d(m.w[k], &maps.w, &m.w_full, k * 64, 0, (int)blockIdx.x * COLUMNS, 0);
     place at = {0, 0};
     for (int64_t tile = mine.first; tile < mine.last; tile++)
         for (int k = 0; k < r.steps; k++, at.further(1)) {
             barrier_wait(&m.free[at.slot], at.parity ^ 1);
             mbarrier_arrive_expect_tx(&m.full[at.slot], (int)sizeof m.ring[0]);
-            copy_box(m.ring[at.slot], maps.x, &m.full[at.slot], k * 64, 0, (int)(tile * TILE), 0);
+            tma_load_4d(m.ring[at.slot], &maps.x, &m.full[at.slot], k * 64, 0, (int)(tile * TILE), 0);
         }
 }
 

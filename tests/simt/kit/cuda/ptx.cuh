@@ -138,10 +138,10 @@ inline void bar_arrive(int number, int threads)
 
 // ---- kernels that follow each other: a graph begins one early, up to its wait ----
 
-inline void launch_dependents()
+inline void launch_next()
 {
 }
-inline void wait_for_dependencies()
+inline void wait_for_writers()
 {
     simt::wait_for_grids_ahead();
 }
