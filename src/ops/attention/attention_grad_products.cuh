@@ -145,12 +145,26 @@ __device__ __forceinline__ void store_rows_wide(T *to, int64_t further, const fl
         }
 }
 
+// 0 or 1, the same in a warp, as the compiler cannot know.
+__device__ __forceinline__ int warp_group()
+{
+    return __shfl_sync(0xffffffffu, (int)threadIdx.x / 128 - 1, 0);
+}
+
+// Once for the 32 threads, when all of them have come.
+__device__ __forceinline__ void arrive_as_warp(uint64_t *barrier)
+{
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) mbarrier_arrive(barrier);
+}
+
 // dq of this warp group's part: to those who come after, or with what is there to its place.
 template <typename T, int WIDTH>
 __device__ __forceinline__ void hand_on(grad_tiles<T, WIDTH> &t, float (&dq)[8][4], const wgmma_backward &w,
-                                        const grad_walk<GRAD_QUERIES<WIDTH>> &at, int group, unsigned count)
+                                        const grad_walk<GRAD_QUERIES<WIDTH>> &at, unsigned count)
 {
     constexpr int QUERIES = GRAD_QUERIES<WIDTH>;
+    int group = warp_group();
     float4 *mine = reinterpret_cast<float4 *>(t.dq) + group * 8 * 128 + (int)threadIdx.x % 128;
     bool last = at.ends(), alone = !at.turn_of_keys(w);
     barrier_wait(&t.dq_ready, count & 1);
@@ -165,8 +179,7 @@ __device__ __forceinline__ void hand_on(grad_tiles<T, WIDTH> &t, float (&dq)[8][
             dq[j][0] += sum.x, dq[j][1] += sum.y, dq[j][2] += sum.z, dq[j][3] += sum.w;
         }
     }
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) mbarrier_arrive(&t.dq_done);
+    arrive_as_warp(&t.dq_done);
     if (!last) return;
     const attention_numbers &a = w.f.a;
     int column = WIDTH == 64 ? 0 : group * 64, row = (WIDTH == 64 ? group * 64 : 0) + (int)threadIdx.x % 128 / 32 * 16;
@@ -191,82 +204,92 @@ template <int N> __device__ __forceinline__ void clear_sums(float (&y)[N][4])
         for (int i = 0; i < 4; i++) y[j][i] = 0;
 }
 
-// 0 or 1, the same in a warp, as the compiler cannot know.
-__device__ __forceinline__ int warp_group()
+// dQ of block `count`, when both groups have left their ds.
+template <typename T, int WIDTH>
+__device__ __forceinline__ void begin_own_queries(grad_tiles<T, WIDTH> &t, float (&dq)[8][4], unsigned count)
 {
-    return __shfl_sync(0xffffffffu, (int)threadIdx.x / 128 - 1, 0);
+    constexpr int PANEL = GRAD_KEYS * 64;
+    int group = warp_group(), place = count & 1;
+    barrier_wait(&t.ds_full[place], count >> 1 & 1);
+    begin_queries(dq, t.ds[place] + (WIDTH == 64 ? group * PANEL : 0), t.k + (WIDTH == 64 ? 0 : group * PANEL));
 }
 
-// One block of queries: the five products, in groups that are waited for in the order in which they are begun.
-template <typename T, int WIDTH>
-__device__ __forceinline__ void grad_pair(grad_tiles<T, WIDTH> &t, const wgmma_backward &w,
-                                          const grad_walk<GRAD_QUERIES<WIDTH>> &at, unsigned count, bool last,
+// One block of queries, and dQ of the one before it, which is `before` where this is not the FIRST: while powers are taken
+// tensor cores have dQ to do, and neither group waits for the other. Products are waited for in the order in which they are
+// begun: all but so many.
+template <bool FIRST, typename T, int WIDTH>
+__device__ __forceinline__ void grad_step(grad_tiles<T, WIDTH> &t, const wgmma_backward &w,
+                                          const grad_walk<GRAD_QUERIES<WIDTH>> &at,
+                                          const grad_walk<GRAD_QUERIES<WIDTH>> &before, unsigned count,
                                           float (&dk)[WIDTH / 8][4], float (&dv)[WIDTH / 8][4])
 {
     constexpr int QUERIES = GRAD_QUERIES<WIDTH>, STEPS = QUERIES / 16, HALF = STEPS / 2;
-    int group = warp_group(), row = group * 64 + (int)threadIdx.x % 128 / 32 * 16;
+    int first = warp_group() * 64, row = first + (int)threadIdx.x % 128 / 32 * 16;
     int place = count & 1, phase = count >> 1 & 1;
-    bool one = threadIdx.x % 32 == 0;
     float s[QUERIES / 8][4], dp[QUERIES / 8][4], dq[8][4];
     uint32_t p[STEPS][4], ds[STEPS][4];
 
     barrier_wait(&t.q_full[place], phase);
-    begin_scores<WIDTH>(s, t.k, group * 64, t.q[place]);
-    barrier_wait(&t.dout_full[place], phase);
-    begin_scores<WIDTH>(dp, t.v, group * 64, t.dout[place]);
-    wgmma_wait<1>(); // s
+    begin_scores<WIDTH>(s, t.k, first, t.q[place]);
+    if constexpr (!FIRST) begin_own_queries(t, dq, count - 1);
+    wgmma_wait<FIRST ? 0 : 1>(); // s
     pin(s);
-    bool whole = sees_all(w, at, group * 64);
+    bool whole = sees_all(w, at, first);
     probabilities<0, HALF>(s, t.lse[place], w, at, whole, row);
     as_left_sides<0, HALF, T>(p, s);
+    barrier_wait(&t.dout_full[place], phase);
     begin_sum<0, HALF, WIDTH>(dv, p, t.dout[place]);
+    if constexpr (!FIRST) {
+        wgmma_wait<1>(); // dq
+        pin(dq);
+        hand_on(t, dq, w, before, count - 1);
+    }
+    begin_scores<WIDTH>(dp, t.v, first, t.dout[place]);
     probabilities<HALF, STEPS>(s, t.lse[place], w, at, whole, row);
     as_left_sides<HALF, STEPS, T>(p, s);
     begin_sum<HALF, STEPS, WIDTH>(dv, p, t.dout[place]);
-    wgmma_wait<2>(); // dp
+    wgmma_wait<1>(); // dp
     pin(dp);
     slopes<0, HALF, T>(ds, p, s, dp, t.delta[place]);
     begin_sum<0, HALF, WIDTH>(dk, ds, t.q[place]);
     slopes<HALF, STEPS, T>(ds, p, s, dp, t.delta[place]);
     begin_sum<HALF, STEPS, WIDTH>(dk, ds, t.q[place]);
-    store_matrices(t.ds[place], row, ds);
+    store_matrices(t.ds[place], row, ds); // both groups are done with what was here: each waited for dQ, two blocks ago
     settle_for_products();
-    bar_sync(1, 256); // what was in this place has been read by both groups: each waited for its dQ of the step before
-    constexpr int PANEL = GRAD_KEYS * 64;
-    begin_queries(dq, t.ds[place] + (WIDTH == 64 ? group * PANEL : 0), t.k + (WIDTH == 64 ? 0 : group * PANEL));
-    wgmma_wait<3>(); // dv
-    pin(p);
-    if (one) mbarrier_arrive(&t.dout_free[place]);
+    arrive_as_warp(&t.ds_full[place]);
     wgmma_wait<0>();
+    pin(p);
     pin(ds);
-    pin(dq);
-    if (one) mbarrier_arrive(&t.q_free[place]);
-    if (one && last) mbarrier_arrive(&t.keys_free);
-    hand_on(t, dq, w, at, group, count);
+    arrive_as_warp(&t.dout_free[place]);
+    arrive_as_warp(&t.q_free[place]);
 }
 
 template <typename T, int WIDTH>
 __device__ __forceinline__ void grad_multiply(grad_tiles<T, WIDTH> &t, const wgmma_backward &w)
 {
     const attention_numbers &a = w.f.a;
-    float dk[WIDTH / 8][4], dv[WIDTH / 8][4];
+    float dk[WIDTH / 8][4], dv[WIDTH / 8][4], dq[8][4];
     unsigned count = 0;
     for (unsigned round = 0;; round++) {
         barrier_wait(&t.work_full[round & 1], round >> 1 & 1);
         int work = t.work[round & 1];
-        if (threadIdx.x % 32 == 0) mbarrier_arrive(&t.work_free[round & 1]);
+        arrive_as_warp(&t.work_free[round & 1]);
         if (work < 0) break;
         clear_sums(dk);
         clear_sums(dv);
-        grad_walk<GRAD_QUERIES<WIDTH>> at(w, work);
+        grad_walk<GRAD_QUERIES<WIDTH>> at(w, work), before = at;
         barrier_wait(&t.k_full, round & 1);
         barrier_wait(&t.v_full, round & 1);
-        for (bool more = true; more; count++) {
-            auto now = at;
-            at.next(w);
-            more = at.there(w);
-            grad_pair(t, w, now, count, !more, dk, dv);
+        grad_step<true>(t, w, at, before, count++, dk, dv);
+        for (at.next(w); at.there(w); at.next(w)) {
+            grad_step<false>(t, w, at, before, count++, dk, dv);
+            before = at;
         }
+        begin_own_queries(t, dq, count - 1);
+        wgmma_wait<0>();
+        pin(dq);
+        arrive_as_warp(&t.keys_free);
+        hand_on(t, dq, w, before, count - 1);
         pin(dv);
         pin(dk);
         int key = at.n * GRAD_KEYS + (int)threadIdx.x / 32 * 16 - 64 + (int)threadIdx.x % 32 / 4;

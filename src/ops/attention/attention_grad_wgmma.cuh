@@ -50,6 +50,7 @@ template <typename T, int WIDTH> struct grad_tiles {
     float dq[QUERIES * WIDTH];
     float lse[2][QUERIES], delta[2][QUERIES];
     uint64_t work_full[2], work_free[2], k_full, v_full, keys_free, q_full[2], q_free[2], dout_full[2], dout_free[2];
+    uint64_t ds_full[2];        // both groups have left theirs
     uint64_t dq_ready, dq_done; // dq is free or has what others added; it has ours, or has been read
     int work[2];
 };

@@ -57,6 +57,7 @@ __global__ void __launch_bounds__(GRAD_THREADS, 1)
             mbarrier_init(&t.q_free[i], WARPS);
             mbarrier_init(&t.dout_full[i], 1);
             mbarrier_init(&t.dout_free[i], WARPS);
+            mbarrier_init(&t.ds_full[i], WARPS);
         }
         mbarrier_init(&t.k_full, 1);
         mbarrier_init(&t.v_full, 1);
