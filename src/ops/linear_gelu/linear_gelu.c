@@ -37,7 +37,7 @@ const op_def op_linear_gelu_def = {
             {.in = {S(5, 7, 64), S(40, 64), S(40)}, .attrs = OUT_IN},
             {.in = {S(33, 72), S(72, 136), S(136)}, .attrs = IN_OUT},
             {.in = {S(130, 256), S(256, 384), S(384)}, .attrs = IN_OUT},
-            {.in = {S(2, 350, 456), S(456, 200), S(200)}, .attrs = IN_OUT},
+            {.in = {S(2, 550, 456), S(456, 200), S(200)}, .attrs = IN_OUT},
             {.in = {S(40, 64), S(48, 64), S(48)}, .attrs = OUT_IN, .values = VALUES_TINY}),
 };
 

@@ -102,15 +102,16 @@ template <bool GRADIENT> static status launch(const step *s, queue *q)
     return INGOT_OK;
 }
 
-// Of many rows, and a matrix that is not too deep for shared memory.
+// Of so many rows that reading a matrix into shared memory first does not count, if it is not too deep for that.
 static bool match(const node *n, const device_caps *caps)
 {
-    return wgmma_runs(caps) && linear_gelu_by_library(n, caps) && sizes_of(n).depth <= STEPS * 64;
+    if (!wgmma_runs(caps) || !linear_gelu_by_library(n, caps)) return false;
+    sizes z = sizes_of(n);
+    return z.rows >= 8 * TILE && z.depth <= STEPS * 64;
 }
 
 #define ROWS_KERNEL                                                                                                    \
-    .level = LEVEL_BEST, .traits = KERNEL_BY_REQUEST, .match = match, .scratch = scratch,                              \
-    .prepare = linear_gelu_prepare, .unprepare = product_free
+    .level = LEVEL_BEST, .match = match, .scratch = scratch, .prepare = linear_gelu_prepare, .unprepare = product_free
 extern "C" const kernel_def linear_gelu_wgmma_cuda[] = {
     {.op = &op_linear_gelu_def, .name = "linear_gelu.wgmma", ROWS_KERNEL, .launch = launch<false>, .error = ERROR_SUM},
     {.op = &op_linear_gelu_grad_def,
