@@ -19,9 +19,8 @@ static double largest(const trial_output *o)
 static double tolerance_of(const trial_output *wanted, int64_t i, dtype type, const error_units *units, double most)
 {
     if (!wanted->errors) return 0;
-    double v = wanted->values[i];
-    double last =
-        isfinite(v) && wanted->errors[i] > 0 ? fabs(v) * fmax(units->rounding, units->stored) + units->smallest : 0;
+    double v = wanted->values[i], unit = dtype_is_narrow(type) ? fmax(units->rounding, units->stored) : units->rounding;
+    double last = isfinite(v) && wanted->errors[i] > 0 ? fabs(v) * unit + units->smallest : 0;
     if (last > 0 && units->stored > 0) last += most * units->rounding;
     if (dtype_is_narrow(type) && isfinite(v))
         last += type == INGOT_BF16 ? fabs(v) * 0x1p-8 : fabs(v) * 0x1p-11 + 0x1p-24;

@@ -20,7 +20,8 @@
 typedef struct bounds {
     build *b;
     const error_units *units;
-    value **error; /* by value id */
+    value **error;      /* by value id */
+    const bool *narrow; /* by value id: written in 16 bits */
     value *zero;
 } bounds;
 
@@ -89,7 +90,7 @@ static value *constant_error(bounds *e, double v)
 static value *when_stored(bounds *e, value *y, value *error)
 {
     double unit = e->units->stored;
-    if (unit == 0) return error;
+    if (unit == 0 || !e->narrow[y->id]) return error;
     char text[200];
     snprintf(
         text, sizeof text,
@@ -275,12 +276,12 @@ static void node_error(bounds *e, const node *n)
         linear_error(e, n);
 }
 
-status error_bounds_add(build *b, const error_units *units)
+status error_bounds_add(build *b, const error_units *units, const bool *narrow)
 {
     int values = b->values;
     int64_t outputs = b->outputs.count;
     node *last = b->last;
-    bounds e = {.b = b, .units = units, .error = ARENA_ARRAY(b->arena, value *, values + 1)};
+    bounds e = {.b = b, .units = units, .narrow = narrow, .error = ARENA_ARRAY(b->arena, value *, values + 1)};
     if (!e.error) return fail_memory(b->ctx, "error bounds", (uint64_t)values * sizeof *e.error);
     b->cursor = NULL;
     e.zero = ingot_constant(b, 0, INGOT_F64, INGOT_SCALAR);

@@ -17,8 +17,9 @@ typedef struct error_units {
 } error_units;
 
 /* For each output of the graph, which is lowered to primitives and must be float64: adds an output "<name>.error", the
- * bound of its rounding error had it been computed with `units`. Integer outputs get none. */
-status error_bounds_add(build *b, const error_units *units);
+ * bound of its rounding error had it been computed with `units`, and the values whose ids are `narrow` been stored in 16
+ * bits. Integer outputs get none. */
+status error_bounds_add(build *b, const error_units *units, const bool *narrow);
 /* The units of a compiled graph's kernels, whose floats are of `type`. */
 error_units error_units_of(const build *b, dtype type);
 

@@ -116,14 +116,28 @@ static status promote(build *b)
     return pass_promote(b);
 }
 
+/* Of each value whether a device writes it in 16 bits; by id. What lower casts to float32 is not. */
+static bool *narrow_values(const build *b, arena *arena)
+{
+    bool *narrow = ARENA_ARRAY(arena, bool, b->values + 1);
+    if (!narrow) return NULL;
+    memset(narrow, 0, (size_t)b->values + 1);
+    for (const node *n = b->first; n; n = n->after)
+        for (int i = 0; i < NODE_MAX_OUTPUTS; i++)
+            if (n->out[i]) narrow[n->out[i]->id] = dtype_is_narrow(n->out[i]->dtype);
+    return narrow;
+}
+
 static status compile_ref(trial *t, check_want want, const error_units *units, ingot_program **out)
 {
     build *b;
     TRY(subject_build(t->ctx, t->subject, LAYOUT_CONTIGUOUS, want, t->seed, t->arena, &t->sources, &b));
     kernel_choice choice = {.kernel = no_kernel, .lowers_all = true, .promotes_to_f64 = true, .device_name = "ref"};
-    status s = promote(b);
-    if (!s) s = pass_lower(b, &choice);
-    if (!s && units) s = error_bounds_add(b, units);
+    status s = pass_lower(b, &choice);
+    const bool *narrow = s ? NULL : narrow_values(b, t->arena);
+    if (!s && !narrow) s = fail_memory(t->ctx, "error bounds", (uint64_t)b->values);
+    if (!s) s = promote(b);
+    if (!s && units) s = error_bounds_add(b, units, narrow);
     if (!s) return ingot_compile(b, t->devices->ref, NULL, out);
     ingot_build_free(b);
     return s;
