@@ -16,10 +16,12 @@ static double largest(const trial_output *o)
 
 /* `type`: of the device's output, which may be narrower than what is tested: one more rounding. `most`: the largest of the
  * output. Kernels of 16-bit types may take functions that are exact beside their largest value only, gelu's tails say. */
-static double tolerance_of(const trial_output *wanted, int64_t i, dtype type, const error_units *units, double most)
+static double tolerance_of(const trial *t, const trial_output *wanted, int64_t i, dtype type, const error_units *units,
+                           double most)
 {
     if (!wanted->errors) return 0;
-    double v = wanted->values[i], unit = dtype_is_narrow(type) ? fmax(units->rounding, units->stored) : units->rounding;
+    double v = wanted->values[i],
+           unit = trial_is_narrow(t, type) ? fmax(units->rounding, units->stored) : units->rounding;
     double last = isfinite(v) && wanted->errors[i] > 0 ? fabs(v) * unit + units->smallest : 0;
     if (last > 0 && units->stored > 0) last += most * units->rounding;
     if (dtype_is_narrow(type) && isfinite(v))
@@ -47,7 +49,7 @@ void compare_outputs(trial *t, const trial_outputs *got, const char *variant, co
         for (int64_t j = 0; j < shape_count(o->shape); j++) {
             double a = o->values[j], b = wanted->values[j];
             if (same_special(a, b, o->dtype)) continue;
-            double tolerance = tolerance_of(wanted, j, o->dtype, units, most), error = fabs(a - b);
+            double tolerance = tolerance_of(t, wanted, j, o->dtype, units, most), error = fabs(a - b);
             if (error <= tolerance) {
                 if (error / tolerance > t->row->worst) t->row->worst = error / tolerance;
                 continue;

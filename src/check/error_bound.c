@@ -86,7 +86,7 @@ static value *constant_error(bounds *e, double v)
     return ingot_constant(e->b, fabs(v) * e->units->rounding, INGOT_F64, INGOT_SCALAR);
 }
 
-/* With the rounding of a result that is written in 16 bits. Exact integers are indices and masks, which are not. */
+/* With the rounding of a result that is written in 16 bits, or in float32 beside float64. Exact integers are indices and masks, which are not. */
 static value *when_stored(bounds *e, value *y, value *error)
 {
     double unit = e->units->stored;
@@ -304,6 +304,7 @@ error_units error_units_of(const build *b, dtype type)
     error_units u = {.rounding = type == INGOT_F64 ? 0x1p-53 : 0x1p-24,
                      .stored = type == INGOT_BF16  ? 0x1p-8
                                : type == INGOT_F16 ? 0x1p-11
+                               : type == INGOT_F64 ? 0x1p-24
                                                    : 0,
                      .smallest = type == INGOT_F16 ? 0x1p-24 : 0x1p-126,
                      .sums = worst >= ERROR_SUM};

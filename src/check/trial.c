@@ -116,15 +116,20 @@ static status promote(build *b)
     return pass_promote(b);
 }
 
-/* Of each value whether a device writes it in 16 bits; by id. What lower casts to float32 is not. */
-static bool *narrow_values(const build *b, arena *arena)
+bool trial_is_narrow(const trial *t, dtype d)
 {
-    bool *narrow = ARENA_ARRAY(arena, bool, b->values + 1);
+    return dtype_is_narrow(d) || (d == INGOT_F32 && t->options->dtype == INGOT_F64);
+}
+
+/* By id: whether a device writes the value narrower than it computes. What lower casts to float32 is not. */
+static bool *narrow_values(const trial *t, const build *b)
+{
+    bool *narrow = ARENA_ARRAY(t->arena, bool, b->values + 1);
     if (!narrow) return NULL;
     memset(narrow, 0, (size_t)b->values + 1);
     for (const node *n = b->first; n; n = n->after)
         for (int i = 0; i < NODE_MAX_OUTPUTS; i++)
-            if (n->out[i]) narrow[n->out[i]->id] = dtype_is_narrow(n->out[i]->dtype);
+            if (n->out[i]) narrow[n->out[i]->id] = trial_is_narrow(t, n->out[i]->dtype);
     return narrow;
 }
 
@@ -134,7 +139,7 @@ static status compile_ref(trial *t, check_want want, const error_units *units, i
     TRY(subject_build(t->ctx, t->subject, LAYOUT_CONTIGUOUS, want, t->seed, t->arena, &t->sources, &b));
     kernel_choice choice = {.kernel = no_kernel, .lowers_all = true, .promotes_to_f64 = true, .device_name = "ref"};
     status s = pass_lower(b, &choice);
-    const bool *narrow = s ? NULL : narrow_values(b, t->arena);
+    const bool *narrow = s ? NULL : narrow_values(t, b);
     if (!s && !narrow) s = fail_memory(t->ctx, "error bounds", (uint64_t)b->values);
     if (!s) s = promote(b);
     if (!s && units) s = error_bounds_add(b, units, narrow);

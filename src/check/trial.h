@@ -42,6 +42,9 @@ status trial_compile_loss(trial *t, ingot_program **out);
 /* Directional derivatives of the loss along random lines against the gradients in `expected`. */
 status trial_finite_differences(trial *t);
 
+/* Whether values of `d` are rounded when they are written: 16 bits, and float32 where float64 is tested. */
+bool trial_is_narrow(const trial *t, dtype d);
+
 const trial_output *trial_find(const trial_outputs *outputs, const char *name);
 /* Notes a failure in the row; the first one keeps its message. */
 void trial_failed(trial *t, const char *format, ...) INGOT_PRINTF(2, 3);
