@@ -11,21 +11,36 @@ build *check_builder(check_graph *g)
     return g->b;
 }
 
+enum { BESIDE = 8 }; /* columns before those of LAYOUT_WIDER: 16 bytes or more, as kernels like it */
+
 shape source_storage(shape s, check_layout layout)
 {
-    if (layout != LAYOUT_STRIDED) return s;
+    shape to = s;
+    if (layout == LAYOUT_WIDER && s.rank > 1) to.dim[s.rank - 1] += BESIDE;
+    if (layout != LAYOUT_STRIDED) return to;
     if (s.rank == 0) return INGOT_SHAPE(3);
     if (s.rank == 1) return INGOT_SHAPE(s.dim[0], 2);
-    shape to = s;
     to.dim[s.rank - 2] = s.dim[s.rank - 1];
     to.dim[s.rank - 1] = s.dim[s.rank - 2] + 1;
     return to;
 }
 
-/* The inverse of source_image, as views: (.., n, m + 1) -> slice -> (.., n, m) -> transpose -> (.., m, n). */
-static value *strided_view(build *b, value *memory, shape s)
+/* Where element i of a source lies in its storage. */
+static int64_t place_of(shape s, check_layout layout, int64_t i)
 {
-    if (!memory) return NULL;
+    int64_t m = s.rank > 1 ? s.dim[s.rank - 2] : 1, n = s.rank > 1 ? s.dim[s.rank - 1] : 1;
+    if (layout == LAYOUT_WIDER && s.rank > 1) return i / n * (n + BESIDE) + BESIDE + i % n;
+    if (layout != LAYOUT_STRIDED) return i;
+    if (s.rank < 2) return 2 * i + 1;
+    int64_t outer = i / (m * n), row = i / n % m, column = i % n;
+    return (outer * n + column) * (m + 1) + row + 1;
+}
+
+/* The inverse of place_of, as views. Strided: (.., n, m + 1) -> slice -> (.., n, m) -> transpose -> (.., m, n). */
+static value *view_of(build *b, value *memory, shape s, check_layout layout)
+{
+    if (!memory || layout == LAYOUT_CONTIGUOUS || layout == LAYOUT_OWNED) return memory;
+    if (layout == LAYOUT_WIDER) return s.rank > 1 ? ingot_slice(b, memory, -1, BESIDE, s.dim[s.rank - 1]) : memory;
     if (s.rank == 0) return ingot_reshape(b, ingot_slice(b, memory, 0, 1, 1), s);
     if (s.rank == 1) return ingot_reshape(b, ingot_slice(b, memory, 1, 1, 1), s);
     return ingot_transpose(b, ingot_slice(b, memory, -1, 1, s.dim[s.rank - 2]));
@@ -34,21 +49,11 @@ static value *strided_view(build *b, value *memory, shape s)
 void source_image(const check_source *source, check_layout layout, dtype type, void *out)
 {
     shape s = source->shape;
-    int64_t count = shape_count(s);
-    if (layout != LAYOUT_STRIDED || source->state) {
-        for (int64_t i = 0; i < count; i++) dtype_store(type, out, i, source->values[i]);
-        return;
-    }
-    int64_t padded = shape_count(source_storage(s, layout));
+    if (source->state) layout = LAYOUT_CONTIGUOUS;
+    int64_t count = shape_count(s), padded = shape_count(source_storage(s, layout));
     double outside = dtype_is_float(type) ? __builtin_nan("") : 127; /* what nobody may read */
-    for (int64_t i = 0; i < padded; i++) dtype_store(type, out, i, outside);
-    int64_t m = s.rank > 1 ? s.dim[s.rank - 2] : 1, n = s.rank > 1 ? s.dim[s.rank - 1] : 1;
-    if (s.rank == 0) dtype_store(type, out, 1, source->values[0]);
-    for (int64_t i = 0; i < count && s.rank == 1; i++) dtype_store(type, out, 2 * i + 1, source->values[i]);
-    for (int64_t i = 0; i < count && s.rank > 1; i++) {
-        int64_t outer = i / (m * n), row = i / n % m, column = i % n;
-        dtype_store(type, out, (outer * n + column) * (m + 1) + row + 1, source->values[i]);
-    }
+    for (int64_t i = 0; i < padded && padded > count; i++) dtype_store(type, out, i, outside);
+    for (int64_t i = 0; i < count; i++) dtype_store(type, out, place_of(s, layout, i), source->values[i]);
 }
 
 static check_source *add_source(check_graph *g, const char *name, dtype type, shape s, check_fill fill)
@@ -67,7 +72,7 @@ value *check_input(check_graph *g, const char *name, dtype type, shape s, check_
     check_source *source = b->status ? NULL : add_source(g, name, type, s, fill);
     if (!source) return NULL;
     value *v = ingot_input(b, name, type, source_storage(s, g->layout));
-    if (g->layout == LAYOUT_STRIDED) v = strided_view(b, v, s);
+    v = view_of(b, v, s, g->layout);
     if (g->layout == LAYOUT_OWNED) v = APPLY(b, &op_copy_def, NULL, v);
     if (v && !ARRAY_PUSH(&g->inputs, v)) build_fail(b, INGOT_ERROR_MEMORY, "not enough memory for a check");
     return v;

@@ -7,6 +7,7 @@
 typedef enum check_layout {
     LAYOUT_CONTIGUOUS,
     LAYOUT_STRIDED, /* inputs are transposed slices of larger memory */
+    LAYOUT_WIDER,   /* inputs are columns of wider rows, as keys in a product that made queries, keys and values */
     LAYOUT_OWNED,   /* inputs are copies that die in the graph: outputs may be written over them */
     LAYOUT_COUNT
 } check_layout;
