@@ -10,6 +10,8 @@ says '"failures": 0' check.json
 says '"op": "rms_norm"' check.json
 check 'small samples only' "$ingot" check --small --ops softmax,matmul > small.txt
 says '^2 ops, 1[0-9] samples, .* 0 failures' small.txt
+check 'float64, where float32 results are the rounded ones' "$ingot" check --dtype float64 --ops pointwise,matmul > double.txt
+says '^2 ops, .* 0 failures' double.txt
 refuses 'did you mean softmax' "$ingot" check --ops sofmax
 refuses 'did you mean cpu' "$ingot" check --device cpuu
 exit "$failed"
