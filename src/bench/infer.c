@@ -109,7 +109,8 @@ static status repeat(infer_test *t, bench_stats *out)
     double seconds;
     status s = INGOT_OK;
     t->joules = 0;
-    for (int64_t i = 0; i < t->plan->effort.warmup && !s; i++) s = once(t, &seconds);
+    double began = bench_now();
+    for (int64_t i = 0; !s && bench_warms_up(&t->plan->effort, i, began); i++) s = once(t, &seconds);
     for (int64_t i = 0; i < t->plan->effort.repetitions && !s; i++) {
         energy_joules(&t->energy);
         s = once(t, &seconds);

@@ -41,14 +41,21 @@ static status summarise(context *ctx, bench_stats *s)
     return INGOT_OK;
 }
 
+bool bench_warms_up(const bench_effort *effort, int64_t done, double began)
+{
+    const double settled = 0.25;
+    return done < effort->warmup || (effort->settle && effort->warmup && bench_now() - began < settled);
+}
+
 status bench_measure(context *ctx, bench_work *work, void *arg, const bench_effort *effort, bench_stats *out)
 {
     enum { MOST = 10000, LEAST = 3 };
     *out = (bench_stats){0};
     ARRAY(double) samples = {0};
     status s = INGOT_OK;
-    for (int64_t i = 0; i < effort->warmup && !s; i++) s = work(arg);
     double begin = bench_now();
+    for (int64_t i = 0; !s && bench_warms_up(effort, i, begin); i++) s = work(arg);
+    begin = bench_now();
     for (;;) {
         bool enough = effort->repetitions ? samples.count >= effort->repetitions
                                           : samples.count >= LEAST && bench_now() - begin >= effort->seconds;

@@ -16,7 +16,11 @@ typedef status bench_work(void *arg);
 typedef struct bench_effort {
     int64_t warmup, repetitions; /* runs that are not counted, and that are */
     double seconds;              /* with repetitions 0: as many as fit into this, 3 at least */
+    bool settle;                 /* warm up for a quarter of a second at least, so that clocks have risen */
 } bench_effort;
+
+/* Whether one more run that is not counted is due, after `done` of them since `began`. None is where `warmup` is 0. */
+bool bench_warms_up(const bench_effort *effort, int64_t done, double began);
 
 status bench_measure(context *ctx, bench_work *work, void *arg, const bench_effort *effort, bench_stats *out);
 /* Of samples that were taken elsewhere, malloc'ed: the stats own them from here on, also when this fails. */

@@ -32,7 +32,8 @@ static const option lines[] = {
      .initial = "10", .range = MORE_THAN(0)},
     {"repetitions", INT_AT(infer_options, repetitions), "N", "runs that are timed", .short_name = "r", .initial = "5",
      .range = AT_LEAST(1)},
-    {"warmup", INT_AT(infer_options, warmup), "N", "runs before them", .initial = "1", .range = AT_LEAST(0)},
+    {"warmup", INT_AT(infer_options, warmup), "N", "runs before them, or more, for 0.25 s", .initial = "1",
+     .range = AT_LEAST(0)},
     {"seed", INT_AT(infer_options, seed), "N", "of random weights and tokens", .initial = "1", .range = AT_LEAST(0)},
 };
 
@@ -120,7 +121,7 @@ static status bench_model(const infer_work *l, ingot_device *d, ingot_model *m, 
                              .depth = o->depth,
                              .no_cache = o->no_cache,
                              .cap = o->cap,
-                             .effort = {.warmup = o->warmup, .repetitions = o->repetitions},
+                             .effort = {.warmup = o->warmup, .repetitions = o->repetitions, .settle = true},
                              .seed = (uint64_t)o->seed};
     return bench_infer(d, m, name, &plan, on, rows);
 }

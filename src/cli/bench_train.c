@@ -27,7 +27,8 @@ static const option lines[] = {
     {"recompute", BOOL_AT(train_bench_options, recompute), NULL, "recompute activations in the backward pass"},
     {"repetitions", INT_AT(train_bench_options, repetitions), "N", "steps that are timed", .short_name = "r",
      .initial = "10", .range = AT_LEAST(1)},
-    {"warmup", INT_AT(train_bench_options, warmup), "N", "steps before them", .initial = "2", .range = AT_LEAST(0)},
+    {"warmup", INT_AT(train_bench_options, warmup), "N", "steps before them, or more, for 0.25 s", .initial = "2",
+     .range = AT_LEAST(0)},
     {"seed", INT_AT(train_bench_options, seed), "N", "of weights and tokens", .initial = "1", .range = AT_LEAST(0)},
 };
 
@@ -140,7 +141,7 @@ static status bench_preset(call *c, const train_work *l, ingot_device *d, dtype 
                                .dtype = type,
                                .recompute = l->o->recompute,
                                .seed = (uint64_t)l->o->seed,
-                               .effort = {.warmup = l->o->warmup, .repetitions = l->o->repetitions}};
+                               .effort = {.warmup = l->o->warmup, .repetitions = l->o->repetitions, .settle = true}};
             TRY(bench_shape(c, l, d, preset, &how, on, rows));
         }
     return INGOT_OK;
