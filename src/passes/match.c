@@ -3,12 +3,14 @@
  * over a cache with what puts the rows into that. Where no kernel takes the larger op the graph stays as it is.
  */
 #include "ops/cached_attention/cached_attention.h"
+#include "ops/concat/concat.h"
 #include "ops/linear_gelu/linear_gelu.h"
 #include "ops/matmul/matmul.h"
 #include "ops/reduce/reduce.h"
 #include "ops/rms_norm/rms_norm.h"
 #include "ops/rope/rope.h"
 #include "ops/rows_linear/rows_linear.h"
+#include "ops/turned_attention/turned_attention.h"
 #include "ops/view/view.h"
 #include "passes/passes.h"
 
@@ -182,22 +184,25 @@ static void match_rows_linear(build *b, const kernel_choice *choice, node *linea
         node_remove(b, made);
 }
 
-/* Heads (N, H, D) before they were turned, with the angles in *angles; v itself and NULL where they were not. Queries and keys
- * of one product are turned together, then cut. */
-static value *before_rope(build *b, value *v, const value *position, value **angles)
+/* Heads (.., H, D) before they were turned, and by what; v itself and NULL where they were not. Queries and keys of one product
+ * are turned together, then cut. */
+static value *before_rope(build *b, value *v, value **position, value **angles)
 {
     const value *heads = unshaped(v);
     const node *cut = heads->node, *rope = cut;
     bool is_cut = cut->op == &op_slice_def && ATTRS_OF(slice_attrs, cut)->axis == 1;
+    int64_t rank = v->shape.rank;
     if (is_cut) rope = unshaped(cut->in[0])->node;
-    *angles = NULL;
-    if (rope->op != &op_rope_def || rope->in[1] != position || !shape_equal(heads->shape, v->shape)) return v;
+    *position = *angles = NULL;
+    if (rope->op != &op_rope_def || rope->in[0]->shape.rank != 3 || heads->shape.rank != 3) return v;
+    if (heads->shape.dim[1] != v->shape.dim[rank - 2] || heads->shape.dim[2] != v->shape.dim[rank - 1]) return v;
     if (is_cut && !shape_equal(rope->out[0]->shape, cut->in[0]->shape)) return v;
     const rope_attrs *how = rope->attrs;
-    if (how->interleaved || how->inverse || rope->in[0]->shape.rank != 3) return v;
-    *angles = rope->in[2];
+    if (how->interleaved || how->inverse) return v;
+    *position = rope->in[1], *angles = rope->in[2];
     const slice_attrs *part = is_cut ? cut->attrs : NULL;
-    return part ? ingot_slice(b, rope->in[0], 1, part->start, part->length) : rope->in[0];
+    value *x = part ? ingot_slice(b, rope->in[0], 1, part->start, part->length) : rope->in[0];
+    return ingot_reshape(b, x, v->shape);
 }
 
 /* The update of a pool by rows that go to it, of which attention alone sees the result. */
@@ -228,17 +233,19 @@ static void match_cached_attention(build *b, const kernel_choice *choice, node *
     value *position = attend->in[ROWS_POSITION], *turned_by, *angles;
     if (k->in[1] != v->in[1] || k->in[2]->shape.dim[0] != attend->in[ROWS_Q]->shape.dim[0]) return;
     write_before(b, attend);
-    value *in[CACHED_INPUTS] = {[CACHED_Q] = before_rope(b, attend->in[ROWS_Q], position, &angles),
-                                [CACHED_K] = before_rope(b, k->in[2], position, &turned_by),
+    value *at[2], *q = before_rope(b, attend->in[ROWS_Q], &at[0], &angles);
+    value *key = before_rope(b, k->in[2], &at[1], &turned_by);
+    bool turns = angles && angles == turned_by && at[0] == position && at[1] == position;
+    value *in[CACHED_INPUTS] = {[CACHED_Q] = turns ? q : attend->in[ROWS_Q],
+                                [CACHED_K] = turns ? key : k->in[2],
                                 [CACHED_V] = v->in[2],
                                 [CACHED_K_POOL] = keys->in[0],
                                 [CACHED_V_POOL] = values->in[0],
                                 [CACHED_SLOT] = k->in[1],
                                 [CACHED_BLOCK_TABLE] = attend->in[ROWS_BLOCK_TABLE],
                                 [CACHED_SEQUENCE] = attend->in[ROWS_SEQUENCE],
-                                [CACHED_POSITION] = position};
-    in[CACHED_ANGLES] = angles;
-    if (angles != turned_by) in[CACHED_Q] = attend->in[ROWS_Q], in[CACHED_K] = k->in[2], in[CACHED_ANGLES] = NULL;
+                                [CACHED_POSITION] = position,
+                                [CACHED_ANGLES] = turns ? angles : NULL};
     node *made = node_new(b, &op_cached_attention_def, in, (int)COUNT(in), attend->attrs);
     if (made && choice->kernel(choice->device, made)) {
         replace_update(b, keys, made->out[CACHED_K_AFTER]);
@@ -267,6 +274,105 @@ static void match_scattered_cast(build *b, const kernel_choice *choice, node *sc
         node_remove(b, y->node);
 }
 
+/* attention(rope(q), rope(k), v) */
+static void match_turned_attention(build *b, const kernel_choice *choice, node *attend)
+{
+    value *q = attend->in[0], *k = attend->in[1], *position[2], *angles[2];
+    if (attend->inputs > 3 && attend->in[3]) return;
+    write_before(b, attend);
+    value *in[TURNED_INPUTS] = {before_rope(b, q, &position[0], &angles[0]),
+                                before_rope(b, k, &position[1], &angles[1]), attend->in[2], position[0], angles[0]};
+    bool turns = angles[0] && angles[0] == angles[1] && position[0] == position[1];
+    node *made = turns ? node_new(b, &op_turned_attention_def, in, TURNED_INPUTS, attend->attrs) : NULL;
+    done(b);
+    if (!made) return;
+    made->recomputed = attend->recomputed;
+    if (attend->out[ATTENTION_LSE]) node_output(b, made, TURNED_LSE);
+    if (value_uses(b, q) > 1) node_output(b, made, TURNED_Q_AFTER);
+    if (value_uses(b, k) > 1) node_output(b, made, TURNED_K_AFTER);
+    if (!choice->kernel(choice->device, made)) {
+        node_remove(b, made);
+        return;
+    }
+    value *was[] = {attend->out[ATTENTION_O], attend->out[ATTENTION_LSE], q, k};
+    for (int i = 0; i < (int)COUNT(was); i++)
+        if (made->out[i]) value_replace(b, was[i], made->out[i]);
+}
+
+/* Who alone reads a value, whatever its dims are then written as. */
+static node *reader_of(const build *b, const value *v)
+{
+    node *n = value_only_reader(b, v);
+    while (n && n->op == &op_reshape_def) n = value_only_reader(b, n->out[0]);
+    return n;
+}
+
+static bool turns_back(const node *n)
+{
+    if (!n || n->op != &op_rope_def || n->in[0]->shape.rank != 3) return false;
+    const rope_attrs *how = n->attrs;
+    return how->inverse && !how->interleaved;
+}
+
+/* A concatenation of columns, heads behind heads, that only another one reads becomes part of that. */
+static void join_columns(build *b, const node *inner)
+{
+    node *outer = reader_of(b, inner->out[0]);
+    if (!outer || outer->op != &op_concat_def || ATTRS_OF(concat_attrs, outer)->axis != 1) return;
+    int64_t rows = outer->out[0]->shape.dim[0];
+    int count = 0;
+    if (outer->out[0]->shape.rank != 2 || inner->out[0]->shape.dim[0] != rows ||
+        outer->inputs + inner->inputs > OP_MAX_INPUTS)
+        return;
+    value *parts[OP_MAX_INPUTS];
+    write_before(b, outer);
+    for (int i = 0; i < outer->inputs; i++) {
+        if (unshaped(outer->in[i]) != inner->out[0]) {
+            parts[count++] = outer->in[i];
+            continue;
+        }
+        for (int k = 0; k < inner->inputs; k++)
+            parts[count++] = ingot_reshape(b, inner->in[k], INGOT_SHAPE(rows, shape_count(inner->in[k]->shape) / rows));
+    }
+    value *y = ingot_concat(b, parts, count, 1);
+    done(b);
+    if (y) value_replace(b, outer->out[0], y);
+}
+
+/* dq and dk of an attention, each turned back or, heads behind heads, both together. */
+static void match_turned_attention_grad(build *b, const kernel_choice *choice, node *grad)
+{
+    value *dq = grad->out[ATTENTION_GRAD_DQ], *dk = grad->out[ATTENTION_GRAD_DK];
+    node *one = reader_of(b, dq), *other = reader_of(b, dk), *both = one == other ? one : NULL;
+    if (grad->inputs > TURNED_GRAD_POSITION && grad->in[TURNED_GRAD_POSITION]) return;
+    if (both && (both->op != &op_concat_def || both->inputs != 2 || unshaped(both->in[0]) != dq ||
+                 ATTRS_OF(concat_attrs, both)->axis != 1))
+        return;
+    if (both) one = other = reader_of(b, both->out[0]);
+    if (!turns_back(one) || !turns_back(other) || one->in[1] != other->in[1] || one->in[2] != other->in[2]) return;
+    const shape *heads = &(both ? both->in[0] : one->in[0])->shape;
+    if (heads->rank != 3 || heads->dim[1] != dq->shape.dim[2] || heads->dim[2] != dq->shape.dim[3]) return;
+    value *in[TURNED_GRAD_INPUTS] = {[TURNED_GRAD_POSITION] = one->in[1], [TURNED_GRAD_ANGLES] = one->in[2]};
+    memcpy(in, grad->in, TURNED_GRAD_POSITION * sizeof *in);
+    write_before(b, grad);
+    node *made = node_new(b, &op_turned_attention_grad_def, in, TURNED_GRAD_INPUTS, grad->attrs);
+    if (made && choice->kernel(choice->device, made)) {
+        value_replace(b, dq, made->out[ATTENTION_GRAD_DQ]);
+        value_replace(b, dk, made->out[ATTENTION_GRAD_DK]);
+        value_replace(b, grad->out[ATTENTION_GRAD_DV], made->out[ATTENTION_GRAD_DV]);
+        value_replace(b, one->out[0], one->in[0]);
+        if (!both) value_replace(b, other->out[0], other->in[0]);
+        made->recomputed = grad->recomputed;
+        node_remove(b, one);
+        if (!both) node_remove(b, other);
+        done(b);
+        if (both) join_columns(b, both);
+        return;
+    }
+    if (made) node_remove(b, made);
+    done(b);
+}
+
 status pass_match(build *b, const kernel_choice *choice)
 {
     for (node *n = b->first; n && !b->status; n = n->after) {
@@ -275,6 +381,8 @@ status pass_match(build *b, const kernel_choice *choice)
         if (n->op == &op_gelu_def) match_linear_gelu(b, choice, n);
         if (n->op == &op_scatter_add_def) match_scattered_cast(b, choice, n);
         if (n->op == &op_gelu_grad_def) match_linear_gelu_grad(b, choice, n);
+        if (n->op == &op_attention_def) match_turned_attention(b, choice, n);
+        if (n->op == &op_attention_grad_def) match_turned_attention_grad(b, choice, n);
         if (n->op == &op_attention_rows_def) match_cached_attention(b, choice, n);
     }
     drop_dead_nodes(b);

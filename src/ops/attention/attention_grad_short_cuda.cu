@@ -1,6 +1,8 @@
 // The gradient of attention for short rows of 16-bit numbers on CUDA: one launch. A block has 32 queries of a head, for dq, or 32
-// keys of a kv head, for dk and dv; each makes the probabilities again that it needs.
+// keys of a kv head, for dk and dv; each makes the probabilities again that it needs. Where rotary positions came before it,
+// dq and dk are turned back.
 #include "ops/attention/attention_short_cuda.cuh"
+#include "ops/turned_attention/turned_attention.h"
 
 enum { SHORT_COLUMNS = 2 * SHORT_TOKENS }; // the queries of two heads are there at once
 
@@ -33,8 +35,8 @@ template <typename T, int WIDTH, int ROWS> struct short_slopes {
     }
     __device__ __forceinline__ void load(const attention_numbers &a, int batch, int first)
     {
-        dout.load(d);
-        o.load(e);
+#pragma unroll
+        for (int i = 0; i < dout.ITEMS; i++) d[i] = dout.chunk_of(i), e[i] = o.chunk_of(i);
         if (!lse) return;
         sum = lse[threadIdx.x];
         start = first_key(a, batch, first + (int)threadIdx.x);
@@ -46,7 +48,7 @@ template <typename T, int WIDTH, int ROWS> struct short_slopes {
 #pragma unroll
         for (int i = 0; i < dout.ITEMS; i++) {
             int row = dout.row(i), chunk = dout.chunk();
-            pack<T, 8> x = *reinterpret_cast<pack<T, 8> *>(&d[i]), y = *reinterpret_cast<pack<T, 8> *>(&e[i]);
+            pack<T, 8> x = numbers_of<T>(d[i]), y = numbers_of<T>(e[i]);
             float sum = 0;
 #pragma unroll
             for (int k = 0; k < 8; k++) sum += to_float(x.at[k]) * to_float(y.at[k]);
@@ -59,33 +61,53 @@ template <typename T, int WIDTH, int ROWS> struct short_slopes {
     }
 };
 
-// What four warps have of SHORT_ROWS rows, added up and written, by THREADS threads.
-template <int THREADS, int WIDTH, typename T>
-__device__ __forceinline__ void write_sums(const float *sums, const heads_of &to, const attention_numbers &a, int batch,
-                                           int head, int first, float scale)
-{
-    constexpr int CHUNKS = WIDTH / 8;
-#pragma unroll
-    for (int i = 0; i < SHORT_ROWS * CHUNKS / THREADS; i++) {
-        int item = i * THREADS + (int)threadIdx.x % THREADS, row = item / CHUNKS, column = item % CHUNKS * 8;
-        if (first + row >= a.tokens || column >= a.dim) continue;
-        float y[8] = {};
-#pragma unroll
-        for (int s = 0; s < SHORT_PIECES; s++) {
-            pack<float, 8> part = load_pack<8>(sums + (s * SHORT_ROWS + row) * SUMS_PITCH<WIDTH> + column);
-#pragma unroll
-            for (int k = 0; k < 8; k++) y[k] += part.at[k];
-        }
-        pack<T, 8> out;
-#pragma unroll
-        for (int k = 0; k < 8; k++) out.at[k] = ::to<T>(y[k] * scale);
-        store_pack<8>(row_of_token<T>(to, batch, first + row, head) + column, out);
-    }
-}
+// Of SHORT_ROWS rows, what four warps have of each, added up and written, by 128 threads: eight columns of a row each, four and four
+// where pairs are turned back.
+template <typename T, int WIDTH, bool TURNS> struct short_result {
+    static constexpr int EACH = WIDTH / 8;
+    static_assert(SHORT_ROWS * EACH == 128);
+    turn_by<T, WIDTH, 4> by;
+    int row, one, other;
 
-template <typename T, int WIDTH>
-__device__ __forceinline__ void short_queries(short_tiles<T, WIDTH> &t, const attention_backward &f, int batch,
-                                              int head, int first)
+    __device__ __forceinline__ short_result()
+        : row((int)threadIdx.x % 128 / EACH), one((int)threadIdx.x % EACH * (TURNS ? 4 : 8)),
+          other(one + (TURNS ? WIDTH / 2 : 4))
+    {
+    }
+    __device__ __forceinline__ void load(const short_turns &r, const attention_numbers &a, int batch, int first)
+    {
+        if (TURNS && first + row < a.tokens) by.load(r, r.position[batch * a.tokens + first + row], one);
+    }
+    __device__ __forceinline__ void write(const float *sums, const heads_of &to, const attention_numbers &a, int batch,
+                                          int head, int first, float scale, bool turns) const
+    {
+        if (first + row >= a.tokens || one >= a.dim) return;
+        float y[2][4] = {};
+#pragma unroll
+        for (int s = 0; s < SHORT_PIECES; s++)
+#pragma unroll
+            for (int h = 0; h < 2; h++) {
+                pack<float, 4> part =
+                    load_pack<4>(sums + (s * SHORT_ROWS + row) * SUMS_PITCH<WIDTH> + (h ? other : one));
+#pragma unroll
+                for (int k = 0; k < 4; k++) y[h][k] += part.at[k];
+            }
+        pack<T, 4> out[2];
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            float u = y[0][k] * scale, v = y[1][k] * scale, c = turns ? by.c[k] : 1, s = turns ? by.s[k] : 0;
+            out[0].at[k] = ::to<T>(TURNS ? u * c + v * s : u);
+            out[1].at[k] = ::to<T>(TURNS ? v * c - u * s : v);
+        }
+        T *to_row = row_of_token<T>(to, batch, first + row, head);
+        store_pack<4>(to_row + one, out[0]);
+        store_pack<4>(to_row + other, out[1]);
+    }
+};
+
+template <bool TURNS, typename T, int WIDTH>
+__device__ __forceinline__ void short_queries(short_tiles<T, WIDTH> &t, const attention_backward &f,
+                                              const short_turns &r, int batch, int head, int first)
 {
     const attention_numbers &a = f.a;
     int lane = (int)threadIdx.x % 32, row = (int)threadIdx.x / 32 % 2 * 16, part = (int)threadIdx.x / 64;
@@ -100,6 +122,8 @@ __device__ __forceinline__ void short_queries(short_tiles<T, WIDTH> &t, const at
     v_source.load(t.right[1]);
     cp_async_commit();
     slopes.load(a, batch, first);
+    short_result<T, WIDTH, TURNS> result;
+    result.load(r, a, batch, first);
     slopes.store(t.left[1], t, 0);
     cp_async_wait<0>();
     __syncthreads();
@@ -134,12 +158,12 @@ __device__ __forceinline__ void short_queries(short_tiles<T, WIDTH> &t, const at
     __syncthreads();
     put_sums<WIDTH>(t.sums[0], part * SHORT_ROWS + row, dq);
     __syncthreads();
-    if (threadIdx.x < 128) write_sums<128, WIDTH, T>(t.sums[0], f.dq, a, batch, head, first, a.scale);
+    if (threadIdx.x < 128) result.write(t.sums[0], f.dq, a, batch, head, first, a.scale, true);
 }
 
-template <typename T, int WIDTH>
-__device__ __forceinline__ void short_keys(short_tiles<T, WIDTH> &t, const attention_backward &f, int batch,
-                                           int kv_head, int first)
+template <bool TURNS, typename T, int WIDTH>
+__device__ __forceinline__ void short_keys(short_tiles<T, WIDTH> &t, const attention_backward &f, const short_turns &r,
+                                           int batch, int kv_head, int first)
 {
     const attention_numbers &a = f.a;
     int lane = (int)threadIdx.x % 32, row = (int)threadIdx.x / 32 % 2 * 16, part = (int)threadIdx.x / 64;
@@ -148,6 +172,7 @@ __device__ __forceinline__ void short_keys(short_tiles<T, WIDTH> &t, const atten
     short_source<T, WIDTH, SHORT_ROWS> k_source(f.k, a, batch, kv_head, first, 0, a.tokens);
     short_source<T, WIDTH, SHORT_ROWS> v_source(f.v, a, batch, kv_head, first, 0, a.tokens);
     left_rows<WIDTH> k, v;
+    short_result<T, WIDTH, TURNS> result;
     float dk[1][WIDTH / 8][4], dv[1][WIDTH / 8][4], c = a.scale * LOG2_E;
     clear(dk);
     clear(dv);
@@ -168,6 +193,7 @@ __device__ __forceinline__ void short_keys(short_tiles<T, WIDTH> &t, const atten
         cp_async_commit();
         slopes.load(a, batch, 0);
         other_slopes.load(a, batch, 0);
+        if (!two && threadIdx.x < 128) result.load(r, a, batch, first);
         slopes.store(t.right[1], t, 0);
         other_slopes.store(t.right[1] + SHORT_TOKENS * WIDTH, t, SHORT_TOKENS);
         cp_async_wait<0>();
@@ -205,38 +231,36 @@ __device__ __forceinline__ void short_keys(short_tiles<T, WIDTH> &t, const atten
     put_sums<WIDTH>(t.sums[1], part * SHORT_ROWS + row, dv);
     __syncthreads();
     bool values = threadIdx.x / 128; // half of the threads write dv
-    write_sums<128, WIDTH, T>(t.sums[values], values ? f.dv : f.dk, a, batch, kv_head, first, values ? 1 : a.scale);
+    result.write(t.sums[values], values ? f.dv : f.dk, a, batch, kv_head, first, values ? 1 : a.scale, !values);
 }
 
-template <typename T, int WIDTH> __global__ void __launch_bounds__(SHORT_THREADS, 2) grad_short(attention_backward f)
+template <typename T, int WIDTH, bool TURNS>
+__global__ void __launch_bounds__(SHORT_THREADS, 2) grad_short(attention_backward f, short_turns r)
 {
     launch_next();
     short_tiles<T, WIDTH> &t = tiles_in_memory<short_tiles<T, WIDTH>>();
     int head = (int)blockIdx.x - f.a.kv_heads, first = (int)blockIdx.y * SHORT_ROWS, batch = (int)blockIdx.z;
     if (head < 0)
-        short_keys(t, f, batch, (int)blockIdx.x, first);
+        short_keys<TURNS>(t, f, r, batch, (int)blockIdx.x, first);
     else
-        short_queries(t, f, batch, head, first);
+        short_queries<TURNS>(t, f, r, batch, head, first);
 }
 
-template <typename T, int WIDTH> static void launch_width(const attention_backward &f, int batch, queue *q)
+template <typename T, bool TURNS>
+static void launch_type(const attention_backward &f, const short_turns &r, int batch, queue *q)
 {
-    constexpr int BYTES = (int)sizeof(short_tiles<T, WIDTH>) + 1024;
+    constexpr int WIDTH = 32, BYTES = (int)sizeof(short_tiles<T, WIDTH>) + 1024;
     static_assert(BYTES <= 99 * 1024);
-    cudaFuncSetAttribute(grad_short<T, WIDTH>, cudaFuncAttributeMaxDynamicSharedMemorySize, BYTES);
+    cudaFuncSetAttribute(grad_short<T, WIDTH, TURNS>, cudaFuncAttributeMaxDynamicSharedMemorySize, BYTES);
     dim3 grid((unsigned)(f.a.kv_heads + f.a.heads), (unsigned)pieces_of(f.a.tokens, SHORT_ROWS), (unsigned)batch);
-    grad_short<T, WIDTH><<<grid, SHORT_THREADS, BYTES, q->stream>>>(f);
+    grad_short<T, WIDTH, TURNS><<<grid, SHORT_THREADS, BYTES, q->stream>>>(f, r);
 }
 
 static status launch(const step *s, queue *q)
 {
     attention_backward f = attention_backward_of(s);
     int batch = (int)s->in[1].shape.dim[0];
-    bool half = s->in[0].dtype == INGOT_F16, wide = true;
-    const heads_of *all[] = {&f.dout, &f.q, &f.k, &f.v, &f.o, &f.dq, &f.dk, &f.dv};
-    for (const heads_of *each : all) wide &= short_reads(*each);
-    if (!wide) return attention_grad_by_warps(s, q);
-    half ? launch_width<f16, 32>(f, batch, q) : launch_width<bf16, 32>(f, batch, q);
+    s->in[0].dtype == INGOT_F16 ? launch_type<f16, false>(f, {}, batch, q) : launch_type<bf16, false>(f, {}, batch, q);
     return INGOT_OK;
 }
 
@@ -246,6 +270,21 @@ static bool match(const node *n, const device_caps *caps)
     return attention_grad_matches(n, caps) && short_fits(q, (q.dim[2] + k.dim[2]) * SHORT_PIECES, caps);
 }
 
+static status launch_turned(const step *s, queue *q)
+{
+    attention_backward f = attention_backward_of(s);
+    short_turns r = short_turns_of(&s->in[TURNED_GRAD_POSITION], &s->in[TURNED_GRAD_ANGLES]);
+    int batch = (int)s->in[1].shape.dim[0];
+    f.a.starts = nullptr;
+    s->in[0].dtype == INGOT_F16 ? launch_type<f16, true>(f, r, batch, q) : launch_type<bf16, true>(f, r, batch, q);
+    return INGOT_OK;
+}
+
+static bool match_turned(const node *n, const device_caps *caps)
+{
+    return turns_fit(n, n->in[1], n->in[TURNED_GRAD_ANGLES]) && match(n, caps);
+}
+
 extern "C" const kernel_def attention_grad_short_cuda[] = {
     {.op = &op_attention_grad_def,
      .name = "attention_grad.short",
@@ -253,8 +292,15 @@ extern "C" const kernel_def attention_grad_short_cuda[] = {
      .traits = KERNEL_WAITS | KERNEL_STRIDED_OUTPUT,
      .match = match,
      .wants = ATTENTION_GRAD_WANTS,
-     .scratch = attention_backward_scratch,
      .launch = launch,
+     .error = ERROR_SUM},
+    {.op = &op_turned_attention_grad_def,
+     .name = "turned_attention_grad.short",
+     .level = LEVEL_BEST,
+     .traits = KERNEL_WAITS | KERNEL_STRIDED_OUTPUT | KERNEL_BY_REQUEST,
+     .match = match_turned,
+     .wants = ATTENTION_GRAD_WANTS,
+     .launch = launch_turned,
      .error = ERROR_SUM},
     {},
 };

@@ -1,5 +1,7 @@
-// Attention for short rows of 16-bit numbers on CUDA: a block has 32 queries of a head, and each warp 32 keys of them.
+// Attention for short rows of 16-bit numbers on CUDA, with or without rotary positions before it: a block has 32 queries of a head,
+// and each warp 32 keys of them.
 #include "ops/attention/attention_short_cuda.cuh"
+#include "ops/turned_attention/turned_attention.h"
 
 template <typename T, int WIDTH> struct attend_tiles {
     T q[SHORT_ROWS * WIDTH], k[SHORT_TOKENS * WIDTH], v[SHORT_TOKENS * WIDTH];
@@ -35,7 +37,8 @@ __device__ __forceinline__ void join_pieces(const attend_tiles<T, WIDTH> &t, con
     if (f.lse && column == 0) f.lse[(batch * a.heads + head) * a.tokens + token] = top * a.scale + logf(sum);
 }
 
-template <typename T, int WIDTH> __global__ void __launch_bounds__(SHORT_THREADS) attend_short(attention_forward f)
+template <typename T, int WIDTH, bool TURNS>
+__global__ void __launch_bounds__(SHORT_THREADS) attend_short(attention_forward f, short_turns r)
 {
     launch_next();
     attend_tiles<T, WIDTH> &t = tiles_in_memory<attend_tiles<T, WIDTH>>();
@@ -44,14 +47,28 @@ template <typename T, int WIDTH> __global__ void __launch_bounds__(SHORT_THREADS
     int head = blockIdx.y, batch = blockIdx.z, kv_head = head / a.group, at = part * SHORT_PIECE;
     int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * SHORT_ROWS;
     int until = a.causal ? min(a.tokens, first + SHORT_ROWS) : a.tokens;
-    short_source<T, WIDTH, SHORT_ROWS> q_source(f.q, a, batch, head, first, 0, a.tokens);
-    short_source<T, WIDTH, SHORT_TOKENS> k_source(f.k, a, batch, kv_head, 0, 0, until);
     short_source<T, WIDTH, SHORT_TOKENS> v_source(f.v, a, batch, kv_head, 0, 0, until);
-    wait_for_writers();
-    q_source.load(t.q);
-    k_source.load(t.k);
-    v_source.load(t.v);
-    cp_async_commit();
+    if constexpr (TURNS) {
+        turned_source<T, WIDTH, SHORT_ROWS> q(f.q, a, r, batch, head, first, a.tokens);
+        turned_source<T, WIDTH, SHORT_TOKENS> k(f.k, a, r, batch, kv_head, 0, until);
+        wait_for_writers();
+        v_source.load(t.v);
+        cp_async_commit();
+        q.load(r);
+        k.load(r);
+        q.store(t.q);
+        k.store(t.k);
+        if (r.q) q.keep(r.q, a, batch, head, a.heads, first);
+        if (r.k && head % a.group == 0) k.keep(r.k, a, batch, kv_head, a.kv_heads, first);
+    } else {
+        short_source<T, WIDTH, SHORT_ROWS> q(f.q, a, batch, head, first, 0, a.tokens);
+        short_source<T, WIDTH, SHORT_TOKENS> k(f.k, a, batch, kv_head, 0, 0, until);
+        wait_for_writers();
+        q.load(t.q);
+        k.load(t.k);
+        v_source.load(t.v);
+        cp_async_commit();
+    }
     int low[2], high[2];
 #pragma unroll
     for (int h = 0; h < 2; h++) {
@@ -88,29 +105,44 @@ template <typename T, int WIDTH> __global__ void __launch_bounds__(SHORT_THREADS
     join_pieces(t, f, batch, head, first, pieces_of(until, SHORT_PIECE));
 }
 
-template <typename T, int WIDTH> static void launch_width(const attention_forward &f, int batch, queue *q)
+template <typename T, bool TURNS>
+static void launch_type(const attention_forward &f, const short_turns &r, int batch, queue *q)
 {
-    constexpr int BYTES = (int)sizeof(attend_tiles<T, WIDTH>) + 1024;
+    constexpr int WIDTH = 32, BYTES = (int)sizeof(attend_tiles<T, WIDTH>) + 1024;
     static_assert(BYTES <= 99 * 1024);
-    cudaFuncSetAttribute(attend_short<T, WIDTH>, cudaFuncAttributeMaxDynamicSharedMemorySize, BYTES);
+    cudaFuncSetAttribute(attend_short<T, WIDTH, TURNS>, cudaFuncAttributeMaxDynamicSharedMemorySize, BYTES);
     dim3 grid((unsigned)pieces_of(f.a.tokens, SHORT_ROWS), (unsigned)f.a.heads, (unsigned)batch);
-    attend_short<T, WIDTH><<<grid, SHORT_THREADS, BYTES, q->stream>>>(f);
+    attend_short<T, WIDTH, TURNS><<<grid, SHORT_THREADS, BYTES, q->stream>>>(f, r);
 }
 
 static status launch(const step *s, queue *q)
 {
     attention_forward f = attention_forward_of(s);
     int batch = (int)s->in[0].shape.dim[0];
-    bool half = s->in[0].dtype == INGOT_F16;
-    if (!short_reads(f.q) || !short_reads(f.k) || !short_reads(f.v)) return attention_by_warps(s, q);
-    half ? launch_width<f16, 32>(f, batch, q) : launch_width<bf16, 32>(f, batch, q);
+    s->in[0].dtype == INGOT_F16 ? launch_type<f16, false>(f, {}, batch, q) : launch_type<bf16, false>(f, {}, batch, q);
     return INGOT_OK;
 }
 
 static bool match(const node *n, const device_caps *caps)
 {
     shape q = n->in[0]->shape;
-    return attention_matches(n, caps) && short_fits(q, q.dim[2] * 4, caps);
+    return attention_matches(n, caps) && short_fits(q, q.dim[2] * SHORT_PIECES, caps);
+}
+
+static status launch_turned(const step *s, queue *q)
+{
+    attention_forward f = attention_forward_of(s);
+    short_turns r = short_turns_of(&s->in[TURNED_POSITION], &s->in[TURNED_ANGLES]);
+    int batch = (int)s->in[0].shape.dim[0];
+    f.a.starts = nullptr;
+    r.q = s->out[TURNED_Q_AFTER].data, r.k = s->out[TURNED_K_AFTER].data;
+    s->in[0].dtype == INGOT_F16 ? launch_type<f16, true>(f, r, batch, q) : launch_type<bf16, true>(f, r, batch, q);
+    return INGOT_OK;
+}
+
+static bool match_turned(const node *n, const device_caps *caps)
+{
+    return turns_fit(n, n->in[TURNED_Q], n->in[TURNED_ANGLES]) && match(n, caps);
 }
 
 extern "C" const kernel_def attention_short_cuda[] = {
@@ -121,6 +153,14 @@ extern "C" const kernel_def attention_short_cuda[] = {
      .match = match,
      .wants = ATTENTION_WANTS,
      .launch = launch,
+     .error = ERROR_SUM},
+    {.op = &op_turned_attention_def,
+     .name = "turned_attention.short",
+     .level = LEVEL_BEST,
+     .traits = KERNEL_WAITS | KERNEL_BY_REQUEST,
+     .match = match_turned,
+     .wants = ATTENTION_WANTS,
+     .launch = launch_turned,
      .error = ERROR_SUM},
     {},
 };

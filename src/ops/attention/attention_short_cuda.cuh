@@ -16,17 +16,11 @@ enum {
     SHORT_TOKENS = SHORT_PIECE * SHORT_PIECES, // at most
 };
 
-// Whether rows of a node are short; `blocks` a row of the batch.
+// Whether rows are short, q (B, T, H, D); `blocks` a row of the batch.
 static inline bool short_fits(shape q, int64_t blocks, const device_caps *caps)
 {
     return q.dim[1] <= SHORT_TOKENS && q.dim[3] <= 32 && q.dim[3] % 8 == 0 &&
            q.dim[0] * blocks <= 16 * (int64_t)caps->multiprocessors;
-}
-
-// Whether all of a tensor can be read in whole chunks, at offsets within a batch row that fit an int.
-static inline bool short_reads(const heads_of &v)
-{
-    return v.wide && v.head < 1 << 20 && v.token < 1 << 20;
 }
 
 static __host__ __device__ inline int pieces_of(int tokens, int piece)
@@ -34,18 +28,39 @@ static __host__ __device__ inline int pieces_of(int tokens, int piece)
     return (tokens + piece - 1) / piece;
 }
 
+// 16 bytes of a row; `wide`: they begin at a multiple of 16.
+template <typename T> __device__ __forceinline__ uint4 load_chunk(const T *p, bool wide)
+{
+    static_assert(sizeof(T) == 2);
+    if (wide) return *reinterpret_cast<const uint4 *>(p);
+    uint64_t half[2] = {};
+#pragma unroll 1
+    for (int k = 0; k < 64; k += 16, p++) { // in registers, and few instructions
+        half[0] |= (uint64_t) * reinterpret_cast<const uint16_t *>(p) << k;
+        half[1] |= (uint64_t) * reinterpret_cast<const uint16_t *>(p + 4) << k;
+    }
+    return make_uint4((unsigned)half[0], (unsigned)(half[0] >> 32), (unsigned)half[1], (unsigned)(half[1] >> 32));
+}
+
+template <typename T> __device__ __forceinline__ pack<T, 8> numbers_of(const uint4 &chunk)
+{
+    return *reinterpret_cast<const pack<T, 8> *>(&chunk);
+}
+
 // Where a thread's chunks of ROWS rows of a head lie, from token `first` on; those of tokens [from, until) are read, others
 // are zeros.
 template <typename T, int WIDTH, int ROWS> struct short_source {
     static constexpr int CHUNKS = WIDTH / 8, STEP = SHORT_THREADS / CHUNKS, ITEMS = (ROWS + STEP - 1) / STEP;
     const T *at;
-    int stride, token, from, until;
+    int64_t stride;
+    int token, from, until;
+    bool wide;
 
     __device__ __forceinline__ short_source(const heads_of &v, const attention_numbers &a, int batch, int head,
                                             int first, int from, int until)
-        : stride((int)v.token), token(first + row(0)), from(from), until(chunk() * 8 < a.dim ? until : 0)
+        : stride(v.token), token(first + row(0)), from(from), until(chunk() * 8 < a.dim ? until : 0), wide(v.wide)
     {
-        at = (const T *)v.at + batch * v.batch + (head * (int)v.head + token * stride + chunk() * 8);
+        at = (const T *)v.at + batch * v.batch + head * v.head + token * stride + chunk() * 8;
         pin_register(at);
     }
     static __device__ __forceinline__ int chunk()
@@ -58,21 +73,119 @@ template <typename T, int WIDTH, int ROWS> struct short_source {
     }
     __device__ __forceinline__ bool has(int i) const
     {
-        return token + i * STEP >= from && token + i * STEP < until && (ROWS % STEP == 0 || row(i) < ROWS);
+        return token + i * STEP >= from && token + i * STEP < until;
     }
     __device__ __forceinline__ void load(T *tile) const
     {
+        T *to = tile + tile_at<WIDTH>(row(0), chunk()); // rows STEP apart lie alike
+        static_assert(STEP % 8 == 0);
+        if (wide) {
 #pragma unroll
+            for (int i = 0; i < ITEMS; i++)
+                if (ROWS % STEP == 0 || row(i) < ROWS)
+                    cp_async_16(to + i * STEP * WIDTH, at + i * STEP * stride, has(i));
+            return;
+        }
+#pragma unroll 1
         for (int i = 0; i < ITEMS; i++)
-            if (ROWS % STEP == 0 || row(i) < ROWS)
-                cp_async_16(tile + tile_at<WIDTH>(row(i), chunk()), at + i * STEP * stride, has(i));
+            if (ROWS % STEP == 0 || row(i) < ROWS) *reinterpret_cast<uint4 *>(to + i * STEP * WIDTH) = chunk_of(i);
     }
-    // Into registers.
-    __device__ __forceinline__ void load(uint4 (&to)[ITEMS]) const
+    __device__ __forceinline__ uint4 chunk_of(int i) const
     {
+        return has(i) ? load_chunk(at + i * STEP * stride, wide) : make_uint4(0, 0, 0, 0);
+    }
+};
+
+// Rotary positions of queries and keys (turned_attention): pair i of a head is (i, i + D / 2).
+struct short_turns {
+    const int32_t *position; // (B, T)
+    weights angles;          // (positions, D): D / 2 cosines, D / 2 sines
+    int positions;
+    void *q, *k; // where queries and keys go when they are turned, or NULL
+};
+
+static inline bool turns_fit(const node *n, const value *q, const value *angles)
+{
+    return q->shape.dim[3] == 32 && (angles->dtype == q->dtype || angles->dtype == INGOT_F32) &&
+           angles->shape.dim[0] <= 1 << 26 && n->out[0]->dtype == q->dtype;
+}
+
+static inline short_turns short_turns_of(const tensor *position, const tensor *angles)
+{
+    return {(const int32_t *)position->data, weights_of(angles), (int)angles->shape.dim[0], nullptr, nullptr};
+}
+
+// N cosines and sines from pair `pair` on; zeros for a position that there is none of.
+template <typename T, int WIDTH, int N> struct turn_by {
+    float c[N] = {}, s[N] = {};
+
+    __device__ __forceinline__ void load(const short_turns &r, int position, int pair)
+    {
+        if (position < 0 || position >= r.positions) return;
+        load_weights<T>(c, r.angles, position * WIDTH + pair);
+        load_weights<T>(s, r.angles, position * WIDTH + WIDTH / 2 + pair);
+    }
+};
+
+// As short_source, of rows that are turned on their way: a thread has a chunk of a row and that of the other halves of its pairs.
+template <typename T, int WIDTH, int ROWS> struct turned_source {
+    static constexpr int CHUNKS = WIDTH / 16;
+    static_assert(ROWS * CHUNKS <= SHORT_THREADS);
+    const T *at;
+    const int32_t *position;
+    int token;
+    bool has, wide;
+    pack<T, 8> x, y;
+
+    __device__ __forceinline__ turned_source(const heads_of &v, const attention_numbers &a, const short_turns &r,
+                                             int batch, int head, int first, int until)
+        : token(first + row()), has(row() < ROWS && token < until), wide(v.wide)
+    {
+        at = (const T *)v.at + batch * v.batch + head * v.head + token * v.token + chunk() * 8;
+        position = r.position + batch * a.tokens + token;
+        pin_register(at);
+        pin_register(position);
+    }
+    static __device__ __forceinline__ int chunk()
+    {
+        return (int)threadIdx.x % CHUNKS;
+    }
+    static __device__ __forceinline__ int row()
+    {
+        return (int)threadIdx.x / CHUNKS;
+    }
+    __device__ __forceinline__ void load(const short_turns &r)
+    {
+        turn_by<T, WIDTH, 8> by;
+        uint4 one = make_uint4(0, 0, 0, 0), other = one;
+        if (has) {
+            int where = *position;
+            one = load_chunk(at, wide);
+            other = load_chunk(at + WIDTH / 2, wide);
+            by.load(r, where, chunk() * 8);
+        }
+        x = numbers_of<T>(one), y = numbers_of<T>(other);
 #pragma unroll
-        for (int i = 0; i < ITEMS; i++)
-            to[i] = has(i) ? *reinterpret_cast<const uint4 *>(at + i * STEP * stride) : make_uint4(0, 0, 0, 0);
+        for (int k = 0; k < 8; k++) {
+            float u = to_float(x.at[k]), v = to_float(y.at[k]);
+            x.at[k] = to<T>(u * by.c[k] - v * by.s[k]);
+            y.at[k] = to<T>(v * by.c[k] + u * by.s[k]);
+        }
+    }
+    __device__ __forceinline__ void store(T *tile) const
+    {
+        if (row() >= ROWS) return;
+        store_pack<8>(tile + tile_at<WIDTH>(row(), chunk()), x);
+        store_pack<8>(tile + tile_at<WIDTH>(row(), chunk() + CHUNKS), y);
+    }
+    // Those of tokens [first, first + SHORT_ROWS) to their places in (B, T, heads, D).
+    __device__ __forceinline__ void keep(void *all, const attention_numbers &a, int batch, int head, int heads,
+                                         int first) const
+    {
+        if (!has || token < first || token >= first + SHORT_ROWS) return;
+        T *to = row_of_token<T>(all, a, batch, token, head, heads) + chunk() * 8;
+        store_pack<8>(to, x);
+        store_pack<8>(to + WIDTH / 2, y);
     }
 };
 
