@@ -36,7 +36,8 @@ typedef enum kernel_trait {
 typedef enum storage_wanted {
     STORAGE_CONTIGUOUS = 0,  /* and, but for scalars, begins at a multiple of 16 bytes */
     STORAGE_LAST_CONTIGUOUS, /* elements of the last dim side by side, other strides free */
-    STORAGE_STRIDED          /* anything, broadcast strides of 0 as well */
+    STORAGE_STRIDED,         /* anything, broadcast strides of 0 as well */
+    STORAGE_WIDE_ROWS        /* as LAST_CONTIGUOUS, and every row begins at a multiple of 16 bytes */
 } storage_wanted;
 
 /* From it tests derive the tolerance: the error of an output element relative to the magnitudes that flowed into it. */

@@ -34,13 +34,24 @@ static status place_view(build *b, node *n, const kernel_choice *choice)
     return INGOT_OK;
 }
 
+/* All rows at multiples of 16 bytes, as kernels find them in memory of their own. */
+static bool begins_evenly(const value *v, const layout *l)
+{
+    int64_t size = ingot_dtype_bytes(v->dtype);
+    bool even = l->offset * size % 16 == 0;
+    for (int64_t i = 0; i + 1 < v->shape.rank; i++) even &= v->shape.dim[i] == 1 || l->stride[i] * size % 16 == 0;
+    return even;
+}
+
 static bool lies_as_wanted(const value *v, storage_wanted wanted)
 {
     if (wanted == STORAGE_STRIDED) return true;
     if (wanted == STORAGE_LAST_CONTIGUOUS) return layout_last_contiguous(v->shape, &v->layout);
+    if (wanted == STORAGE_WIDE_ROWS)
+        return layout_last_contiguous(v->shape, &v->layout) && begins_evenly(v, &v->layout);
     /* A slice may begin anywhere; kernels move 16 bytes at a time. */
-    bool begins_evenly = v->layout.offset * ingot_dtype_bytes(v->dtype) % 16 == 0 || shape_count(v->shape) == 1;
-    return layout_is_contiguous(v->shape, &v->layout) && begins_evenly;
+    bool evenly = v->layout.offset * ingot_dtype_bytes(v->dtype) % 16 == 0 || shape_count(v->shape) == 1;
+    return layout_is_contiguous(v->shape, &v->layout) && evenly;
 }
 
 /* Made where it is to be joined to others. */
@@ -80,15 +91,6 @@ static layout part_of(const node *concat, int i)
     layout l = layout_contiguous(concat->out[0]->shape);
     for (int k = 0; k < i; k++) l.offset += concat->in[k]->shape.dim[axis] * l.stride[axis];
     return l;
-}
-
-/* All rows at multiples of 16 bytes, as kernels find them in memory of their own. */
-static bool begins_evenly(const value *v, const layout *l)
-{
-    int64_t size = ingot_dtype_bytes(v->dtype);
-    bool even = l->offset * size % 16 == 0;
-    for (int64_t i = 0; i + 1 < v->shape.rank; i++) even &= v->shape.dim[i] == 1 || l->stride[i] * size % 16 == 0;
-    return even;
 }
 
 /* What only a concatenation reads is made in its place there. */

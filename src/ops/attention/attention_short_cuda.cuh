@@ -23,23 +23,18 @@ static inline bool short_fits(shape q, int64_t blocks, const device_caps *caps)
            q.dim[0] * blocks <= 16 * (int64_t)caps->multiprocessors;
 }
 
+#define SHORT_WANTS                                                                                                    \
+    {                                                                                                                  \
+        STORAGE_WIDE_ROWS, STORAGE_WIDE_ROWS, STORAGE_WIDE_ROWS                                                        \
+    }
+#define SHORT_GRAD_WANTS                                                                                               \
+    {                                                                                                                  \
+        STORAGE_WIDE_ROWS, STORAGE_WIDE_ROWS, STORAGE_WIDE_ROWS, STORAGE_WIDE_ROWS, STORAGE_WIDE_ROWS                  \
+    }
+
 static __host__ __device__ inline int pieces_of(int tokens, int piece)
 {
     return (tokens + piece - 1) / piece;
-}
-
-// 16 bytes of a row; `wide`: they begin at a multiple of 16.
-template <typename T> __device__ __forceinline__ uint4 load_chunk(const T *p, bool wide)
-{
-    static_assert(sizeof(T) == 2);
-    if (wide) return *reinterpret_cast<const uint4 *>(p);
-    uint64_t half[2] = {};
-#pragma unroll 1
-    for (int k = 0; k < 64; k += 16, p++) { // in registers, and few instructions
-        half[0] |= (uint64_t) * reinterpret_cast<const uint16_t *>(p) << k;
-        half[1] |= (uint64_t) * reinterpret_cast<const uint16_t *>(p + 4) << k;
-    }
-    return make_uint4((unsigned)half[0], (unsigned)(half[0] >> 32), (unsigned)half[1], (unsigned)(half[1] >> 32));
 }
 
 template <typename T> __device__ __forceinline__ pack<T, 8> numbers_of(const uint4 &chunk)
@@ -54,11 +49,10 @@ template <typename T, int WIDTH, int ROWS> struct short_source {
     const T *at;
     int64_t stride;
     int token, from, until;
-    bool wide;
 
     __device__ __forceinline__ short_source(const heads_of &v, const attention_numbers &a, int batch, int head,
                                             int first, int from, int until)
-        : stride(v.token), token(first + row(0)), from(from), until(chunk() * 8 < a.dim ? until : 0), wide(v.wide)
+        : stride(v.token), token(first + row(0)), from(from), until(chunk() * 8 < a.dim ? until : 0)
     {
         at = (const T *)v.at + batch * v.batch + head * v.head + token * stride + chunk() * 8;
         pin_register(at);
@@ -79,20 +73,13 @@ template <typename T, int WIDTH, int ROWS> struct short_source {
     {
         T *to = tile + tile_at<WIDTH>(row(0), chunk()); // rows STEP apart lie alike
         static_assert(STEP % 8 == 0);
-        if (wide) {
 #pragma unroll
-            for (int i = 0; i < ITEMS; i++)
-                if (ROWS % STEP == 0 || row(i) < ROWS)
-                    cp_async_16(to + i * STEP * WIDTH, at + i * STEP * stride, has(i));
-            return;
-        }
-#pragma unroll 1
         for (int i = 0; i < ITEMS; i++)
-            if (ROWS % STEP == 0 || row(i) < ROWS) *reinterpret_cast<uint4 *>(to + i * STEP * WIDTH) = chunk_of(i);
+            if (ROWS % STEP == 0 || row(i) < ROWS) cp_async_16(to + i * STEP * WIDTH, at + i * STEP * stride, has(i));
     }
     __device__ __forceinline__ uint4 chunk_of(int i) const
     {
-        return has(i) ? load_chunk(at + i * STEP * stride, wide) : make_uint4(0, 0, 0, 0);
+        return has(i) ? *reinterpret_cast<const uint4 *>(at + i * STEP * stride) : make_uint4(0, 0, 0, 0);
     }
 };
 
@@ -134,12 +121,12 @@ template <typename T, int WIDTH, int ROWS> struct turned_source {
     const T *at;
     const int32_t *position;
     int token;
-    bool has, wide;
+    bool has;
     pack<T, 8> x, y;
 
     __device__ __forceinline__ turned_source(const heads_of &v, const attention_numbers &a, const short_turns &r,
                                              int batch, int head, int first, int until)
-        : token(first + row()), has(row() < ROWS && token < until), wide(v.wide)
+        : token(first + row()), has(row() < ROWS && token < until)
     {
         at = (const T *)v.at + batch * v.batch + head * v.head + token * v.token + chunk() * 8;
         position = r.position + batch * a.tokens + token;
@@ -160,8 +147,8 @@ template <typename T, int WIDTH, int ROWS> struct turned_source {
         uint4 one = make_uint4(0, 0, 0, 0), other = one;
         if (has) {
             int where = *position;
-            one = load_chunk(at, wide);
-            other = load_chunk(at + WIDTH / 2, wide);
+            one = *reinterpret_cast<const uint4 *>(at);
+            other = *reinterpret_cast<const uint4 *>(at + WIDTH / 2);
             by.load(r, where, chunk() * 8);
         }
         x = numbers_of<T>(one), y = numbers_of<T>(other);
