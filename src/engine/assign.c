@@ -6,9 +6,10 @@
  */
 #include "engine/program.h"
 
-#define ALIGN  64
-#define PLENTY ((int64_t)512 << 20)
-#define GUARD  64 /* bytes of NaN behind every buffer when memory is poisoned */
+#define ALIGN         64
+#define PLENTY        ((int64_t)512 << 20)
+#define RESTING_STEPS 8 /* steps after its last one in which a buffer is not used again, where steps run side by side */
+#define GUARD         64 /* bytes of NaN behind every buffer when memory is poisoned */
 
 static int64_t aligned(int64_t bytes)
 {
@@ -164,9 +165,9 @@ static status plan_arena(ingot_program *p)
     for (int64_t i = 0; i < count; i++) {
         const buffer *b = &p->buffers.at[i];
         if (b->kind != BUFFER_ARENA) continue;
-        bool apart = p->device->poison || p->spread;
+        bool apart = p->device->poison || (p->spread && !b->value);
         in[used++] = apart ? (plan_interval){b->bytes + GUARD, 0, p->main.count, 0}
-                           : (plan_interval){b->bytes, b->first, b->last, 0};
+                           : (plan_interval){b->bytes, b->first, p->spread ? b->last + RESTING_STEPS : b->last, 0};
     }
     bool done = plan_offsets(in, used, ALIGN, &p->arena_bytes);
     p->lower_bound_bytes = plan_lower_bound(in, used, ALIGN);
@@ -274,7 +275,7 @@ static status fill_steps(ingot_program *p)
     return INGOT_OK;
 }
 
-/* Whether every value may have memory of its own: where steps run side by side, reuse would make them wait for each other,
+/* Whether memory may rest before it is used again: where steps run side by side, reuse would make them wait for each other,
  * and a small program does not need it. */
 static bool memory_is_plenty(const ingot_program *p)
 {

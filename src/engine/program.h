@@ -46,7 +46,7 @@ struct ingot_program {
     stage inputs, results;
     struct chain *alone; /* program_run_staged */
     bool prepared;
-    bool spread; /* no memory of the arena is used twice, so that steps may run side by side */
+    bool spread; /* memory of the arena rests before it is used again, so that steps may run side by side */
     bool bound;
     int64_t groups, *group_ends, *group_ns; /* program_time_groups; groups 0: not asked for */
     ARRAY(store_group *) derived, updates;  /* groups that it reads as they were made, and those it changes */
