@@ -2,9 +2,9 @@
  *
  * All of a transformer but attention is such: norms, products with weights, sums, activations, rotary positions, and the way
  * back through them. A block takes ROWWISE_ROWS rows through a whole chain of steps; nobody waits for another block. What
- * passes from step to step goes through memory, where the steps would have written it too. Where a model is so small that
- * its launches last as long as it takes to start them, a chain of eight takes little more than one. (stage.h is for one row
- * and large weights: there, blocks share a row.)
+ * passes from step to step lies in shared memory, each row where the tensor has it (rowwise_place.c); it is written to
+ * memory too, where others read it. Where a model is so small that its launches last as long as it takes to start them, a
+ * chain of eight takes little more than one. (stage.h is for one row and large weights: there, blocks share a row.)
  */
 #ifndef DEVICE_CUDA_ROWWISE_H
 #define DEVICE_CUDA_ROWWISE_H
@@ -30,32 +30,52 @@ enum {
     ROWWISE_STAGES = 12, /* of a launch */
     ROWWISE_INPUTS = 4,
     ROWWISE_OUTPUTS = 2,
-    ROWWISE_COLUMNS = 512, /* of a norm, at most */
-    ROWWISE_DEPTH = 1024   /* of a product's sums, at most */
+    ROWWISE_COLUMNS = 512,            /* of a norm, at most */
+    ROWWISE_DEPTH = 1024,             /* of a product's sums, at most */
+    ROWWISE_FETCHES = 24,             /* of a launch */
+    ROWWISE_STRIP = 16,               /* columns of a product that a warp makes at a time */
+    ROWWISE_HALVES = ROWWISE_ROWS / 2 /* strips of which two warps can have a half of the sums each */
 };
 
-/* Row r begins at `at` + r * pitch elements. */
+/* Row r begins at `at` + r * pitch; a block has its rows at `local` + r * local_pitch of its shared memory. All in bytes. */
 typedef struct rowwise_rows {
     void *at; /* NULL: not given */
-    int64_t pitch;
+    int32_t pitch, bytes;
+    int32_t local, local_pitch;
 } rowwise_rows;
 
 typedef struct rowwise_stage {
     rowwise_rows in[ROWWISE_INPUTS], out[ROWWISE_OUTPUTS];
     const void *weights;   /* of a product; gains of a norm; the table of rotary positions */
-    int64_t weights_pitch; /* of a product */
     float *partial;        /* of a norm's gradient: (blocks, columns); or NULL */
+    int64_t weights_pitch; /* of a product, in elements */
     int32_t kind, columns; /* columns: of a result; of a rotation, of a head */
     int32_t depth;         /* of a product; heads of a rotation */
     int32_t positions;     /* of the table */
     int32_t wide;          /* gains or table are float32 */
     int32_t turned;        /* a product's weights are (columns, depth), else (depth, columns); an inverse rotation */
+    int32_t work;          /* of a product and of a norm's gradient: where they have float32 in shared memory */
+    int32_t gains;         /* where gains lie, or rows of the table by row */
+    int32_t gains_pitch;   /* of the latter */
+    int32_t waits;         /* what it writes may still be on its way out to memory */
     float eps;
 } rowwise_stage;
 
+/* What a block brings into its shared memory before all else: its rows, or one row for all. */
+typedef struct rowwise_fetch {
+    const void *at;
+    const int32_t *index; /* row r is number index[r] of `count`, zeros if there is no such; NULL: r itself */
+    int32_t pitch, bytes;
+    int32_t local, local_pitch;
+    int32_t count;
+    int32_t alone; /* one for all */
+} rowwise_fetch;
+
 typedef struct rowwise_launch {
     rowwise_stage stage[ROWWISE_STAGES];
-    int32_t stages, blocks;
+    rowwise_fetch fetch[ROWWISE_FETCHES];
+    int32_t stages, fetches, blocks;
+    int32_t bytes; /* of values in shared memory */
     int32_t early; /* nothing in flight changes the weights: they may be read before all else is there */
 } rowwise_launch;
 
@@ -88,8 +108,12 @@ void rowwise_free(rowwise *r);
 /* The run that a step is in; NULL: none. */
 const rowwise_run *rowwise_with(const rowwise *r, int64_t step);
 
-/* rowwise_kernel.cu: whether a multiprocessor has room for a block; the launch, and the sums behind it. */
-bool rowwise_has_room(void);
+/* rowwise_place.c: where the rows of its stages lie in `room` bytes of shared memory; false: they have no room there. */
+bool rowwise_place(rowwise_launch *l, int room);
+
+/* rowwise_kernel.cu: the bytes that a block's values may have, 0 where there is no room for a block; the launch, and the sums
+ * behind it. */
+int rowwise_room(void);
 cudaError_t rowwise_start(const rowwise_run *run, const queue *q);
 cudaError_t rowwise_add_sums(const rowwise_run *run, const queue *q);
 

@@ -61,15 +61,16 @@ static bool by_rows(offer *o, const tensor *t, int align, bool writes, rowwise_r
         inside *= t->shape.dim[d];
     }
     if (inside != count / o->rows) return false;
-    *out = (rowwise_rows){t->data, inside};
+    int64_t pitch = inside;
     for (; d >= 0; d--) {
         if (t->shape.dim[d] == 1) continue;
         if (next && t->stride[d] != next) return false;
-        if (!next) out->pitch = t->stride[d];
+        if (!next) pitch = t->stride[d];
         next = t->stride[d] * t->shape.dim[d];
     }
-    touches(o, span_of(t), out->pitch * size, inside * size, writes);
-    return out->pitch * size % align == 0;
+    touches(o, span_of(t), pitch * size, inside * size, writes);
+    *out = (rowwise_rows){t->data, (int32_t)(pitch * size), (int32_t)(inside * size), 0, 0};
+    return pitch * size % align == 0 && inside * size % align == 0 && pitch * size <= INT32_MAX / 2;
 }
 
 static int64_t columns_of(const tensor *t)
@@ -98,9 +99,9 @@ static bool gains(offer *o, const tensor *w)
 static bool offer_norm(const step *s, offer *o)
 {
     const tensor *y = &s->out[RMS_NORM_Y], *rstd = &s->out[RMS_NORM_RSTD];
-    return begins(o, ROWWISE_NORM, &s->in[0]) && o->stage.columns <= ROWWISE_COLUMNS && o->stage.columns % 4 == 0 &&
-           y->dtype == o->dtype && by_rows(o, &s->in[0], 8, false, &o->stage.in[0]) &&
-           by_rows(o, y, 8, true, &o->stage.out[0]) && gains(o, &s->in[1]) &&
+    return begins(o, ROWWISE_NORM, &s->in[0]) && o->stage.columns <= ROWWISE_COLUMNS && o->stage.columns % 8 == 0 &&
+           y->dtype == o->dtype && by_rows(o, &s->in[0], 16, false, &o->stage.in[0]) &&
+           by_rows(o, y, 16, true, &o->stage.out[0]) && gains(o, &s->in[1]) &&
            (!rstd->data || by_rows(o, rstd, 4, true, &o->stage.out[1])) &&
            (o->stage.eps = (float)ATTRS_OF(rms_norm_attrs, s->node)->eps, true);
 }
@@ -108,15 +109,15 @@ static bool offer_norm(const step *s, offer *o)
 static bool offer_norm_grad(const step *s, offer *o)
 {
     const tensor *dw = &s->out[RMS_NORM_GRAD_DW], *more = s->inputs > 4 ? &s->in[4] : NULL;
-    if (!begins(o, ROWWISE_NORM_GRAD, &s->in[1]) || o->stage.columns > ROWWISE_COLUMNS || o->stage.columns % 4 ||
+    if (!begins(o, ROWWISE_NORM_GRAD, &s->in[1]) || o->stage.columns > ROWWISE_COLUMNS || o->stage.columns % 8 ||
         s->in[0].dtype != o->dtype || s->in[3].dtype != INGOT_F32 || (more && more->dtype != o->dtype))
         return false;
     int64_t partial = o->rows / ROWWISE_ROWS * o->stage.columns * (int64_t)sizeof(float);
     if (dw->data && s->scratch_bytes < partial) return false;
-    if (!by_rows(o, &s->in[0], 8, false, &o->stage.in[0]) || !by_rows(o, &s->in[1], 8, false, &o->stage.in[1]) ||
+    if (!by_rows(o, &s->in[0], 16, false, &o->stage.in[0]) || !by_rows(o, &s->in[1], 16, false, &o->stage.in[1]) ||
         !by_rows(o, &s->in[3], 4, false, &o->stage.in[2]) || !gains(o, &s->in[2]) ||
-        (more && more->data && !by_rows(o, more, 8, false, &o->stage.in[3])) ||
-        !by_rows(o, &s->out[RMS_NORM_GRAD_DX], 8, true, &o->stage.out[0]))
+        (more && more->data && !by_rows(o, more, 16, false, &o->stage.in[3])) ||
+        !by_rows(o, &s->out[RMS_NORM_GRAD_DX], 16, true, &o->stage.out[0]))
         return false;
     if (!dw->data) return true;
     o->stage.partial = s->scratch;
@@ -141,8 +142,8 @@ static bool offer_product(const step *s, bool turned, const tensor *more, offer 
     o->rests = s->resting >> 1 & 1;
     touches_all(o, w, false);
     if (o->stage.depth % 16 || o->stage.depth > ROWWISE_DEPTH || o->stage.columns % 16) return false;
-    if (more && (more->dtype != o->dtype || !by_rows(o, more, 4, false, &o->stage.in[1]))) return false;
-    return by_rows(o, x, 16, false, &o->stage.in[0]) && by_rows(o, y, 4, true, &o->stage.out[0]);
+    if (more && (more->dtype != o->dtype || !by_rows(o, more, 16, false, &o->stage.in[1]))) return false;
+    return by_rows(o, x, 16, false, &o->stage.in[0]) && by_rows(o, y, 16, true, &o->stage.out[0]);
 }
 
 static bool offer_rope(const step *s, offer *o)
@@ -155,8 +156,8 @@ static bool offer_rope(const step *s, offer *o)
     o->stage.depth = (int32_t)p.heads;
     o->stage.turned = a->inverse != 0;
     o->stage.positions = (int32_t)MIN(p.positions, INT32_MAX);
-    return o->rows % ROWWISE_ROWS == 0 && s->out[0].dtype == o->dtype && by_rows(o, x, 2, false, &o->stage.in[0]) &&
-           by_rows(o, &s->in[1], 4, false, &o->stage.in[1]) && by_rows(o, &s->out[0], 2, true, &o->stage.out[0]) &&
+    return o->rows % ROWWISE_ROWS == 0 && s->out[0].dtype == o->dtype && by_rows(o, x, 16, false, &o->stage.in[0]) &&
+           by_rows(o, &s->in[1], 4, false, &o->stage.in[1]) && by_rows(o, &s->out[0], 16, true, &o->stage.out[0]) &&
            gains(o, table);
 }
 
@@ -219,8 +220,13 @@ static bool same_rows(const access *a, const access *b)
     return a->pitch && a->pitch == b->pitch && to - from <= a->pitch;
 }
 
+static bool is_left_side(const offer *o, const access *a)
+{
+    return o->stage.kind == ROWWISE_PRODUCT && !a->writes && a->at.from == (const char *)o->stage.in[0].at;
+}
+
 /* Stages follow each other within a block, so rows that are its own are in order. Within a stage there is no order: an output
- * lies over an input exactly, or not at all. */
+ * lies over an input exactly, or not at all; a product's not over its left side, which all warps read. */
 static bool can_follow(const offer *later, const offer *earlier)
 {
     for (int i = 0; i < later->count; i++)
@@ -229,7 +235,8 @@ static bool can_follow(const offer *later, const offer *earlier)
             if (!(a->writes || b->writes) || !spans_meet(a->at, b->at) || (later == earlier && i == k)) continue;
             bool fine = later != earlier
                             ? same_rows(a, b)
-                            : a->pitch && a->pitch == b->pitch && a->at.from == b->at.from && a->writes != b->writes;
+                            : a->pitch && a->pitch == b->pitch && a->at.from == b->at.from && a->writes != b->writes &&
+                                  !is_left_side(later, a) && !is_left_side(later, b);
             if (!fine && !(later == earlier && same_rows(a, b) &&
                            (a->at.from + a->bytes <= b->at.from || b->at.from + b->bytes <= a->at.from)))
                 return false;
@@ -268,7 +275,18 @@ typedef struct builder {
     int passed_count;
     int64_t least_rows;
     bool early;
+    int room; /* of a block's values */
 } builder;
+
+/* Where its rows have room beside those of the others. */
+static bool add_stage(builder *b, const offer *o)
+{
+    rowwise_launch l = b->run.launch;
+    l.stage[l.stages++] = o->stage;
+    if (!rowwise_place(&l, b->room)) return false;
+    b->run.launch = l;
+    return true;
+}
 
 static bool add_step(builder *b, int64_t index)
 {
@@ -284,9 +302,10 @@ static bool add_step(builder *b, int64_t index)
         if (!can_follow(o, &b->offers[i])) return false;
     for (int i = 0; i < b->passed_count; i++)
         if (!are_apart(s, &b->w->steps[b->passed[i]])) return false;
+    if (!o->nothing && !add_stage(b, o)) return false;
     r->steps[r->count++] = index;
     if (o->nothing) return true;
-    if (!r->launch.stages) {
+    if (r->launch.stages == 1) {
         b->rows = o->rows;
         b->early = true;
         r->dtype = o->dtype;
@@ -294,7 +313,6 @@ static bool add_step(builder *b, int64_t index)
     }
     b->early &= o->stage.kind != ROWWISE_PRODUCT || o->rests;
     if (o->sum.sum) r->sums[r->sum_count++] = o->sum;
-    r->launch.stage[r->launch.stages++] = o->stage;
     return true;
 }
 
@@ -316,12 +334,14 @@ static void collect(builder *b, int64_t first, const bool *taken)
 status rowwise_find(device *d, const work *w, int least, bool *taken, rowwise *out)
 {
     rowwise_free(out);
-    if (!rowwise_has_room()) return INGOT_OK;
+    int room = rowwise_room();
+    if (!room) return INGOT_OK;
     builder *b = malloc(sizeof *b);
     status s = b ? INGOT_OK : fail_memory(d->ctx, "a launch of rows", sizeof *b);
     for (int64_t i = 0; i < w->count && !s; i++) {
         memset(b, 0, sizeof *b);
         b->w = w;
+        b->room = room;
         b->least_rows = least == 1 ? ROWWISE_ROWS : LEAST_ROWS; /* 1 is for tests */
         if (!taken[i]) collect(b, i, taken);
         if (b->run.launch.stages < MAX(least, 2)) continue;

@@ -1,19 +1,17 @@
 // One block's rows through a chain of steps (rowwise.h). A warp has a row of what is done element by element, and 16 columns
-// at a time of a product's result. Weights come through a ring of tiles of each warp's own, in the order in which its
+// at a time of a product's result. Rows lie in shared memory from the first stage to the last; what nobody here makes is
+// brought before the first. Weights come through a ring of tiles of each warp's own, in the order in which its
 // products want them, so that the next step's are on their way while this one is computed.
 #include "device/cuda/rowwise.h"
 #include "kit/cuda/norm_grad.cuh"
 
-static constexpr int WARPS = ROWWISE_ROWS, BLOCK = 32 * WARPS, SLOTS = 5, STRIP = 16, DEEP = 64,
-                     MOST_HALVES = WARPS / 2;
+static constexpr int WARPS = ROWWISE_ROWS, BLOCK = 32 * WARPS, SLOTS = 4, STRIP = ROWWISE_STRIP, DEEP = 64;
 
 template <typename T> struct rowwise_memory {
     T ring[WARPS][SLOTS][STRIP * DEEP];
-    T left[ROWWISE_ROWS *
-           (ROWWISE_DEPTH + 8)]; // of a product; of a norm's gradient, each row's part of the gain's as floats
-    float sums[MOST_HALVES][ROWWISE_ROWS * STRIP];
+    rowwise_launch launch;
+    alignas(128) char values[16];
 };
-static_assert(sizeof(float) * ROWWISE_COLUMNS <= 2 * (ROWWISE_DEPTH + 8), "a row of floats");
 
 // The strips of 16 columns that a warp makes, and the tiles of its sums: of few strips two warps share the sums of one.
 struct share {
@@ -24,7 +22,7 @@ struct share {
 __device__ __forceinline__ share share_of(const rowwise_stage &s)
 {
     int warp = (int)threadIdx.x / 32, strips = s.columns / STRIP, tiles = (s.depth + DEEP - 1) / DEEP;
-    if (strips > MOST_HALVES) return {warp, WARPS, strips, 0, tiles, false};
+    if (strips > ROWWISE_HALVES) return {warp, WARPS, strips, 0, tiles, false};
     int part = warp / strips, half = (tiles + 1) / 2;
     return {part < 2 ? warp % strips : strips, strips, strips, part ? half : 0, part ? tiles : half, true};
 }
@@ -35,39 +33,65 @@ __device__ __forceinline__ int strip_at(int row, int chunk)
     return (row * 2 + (chunk ^ (row >> 2 & 1))) * 8;
 }
 
-// What a warp asks for next.
+// What a warp asks for next. A lane copies four chunks of 16 bytes of a tile, `apart` bytes from each other.
 template <typename T> struct weight_reader {
     const rowwise_launch &l;
-    T (*ring)[STRIP * DEEP];
-    int stage = 0, strip = -1, tile = 0, asked = 0, used = 0;
+    T *ring;
+    const char *from = nullptr, *strip_from = nullptr; // this lane's, of the tile, and of the strip's first
+    int64_t apart = 0, next_tile = 0, next_strip = 0;
+    int stage = -1, strips = 0, tiles = 0, tiles_of_strip = 0, place = 0, left = 0, left_of_strip = 0;
+    int slot = 0, used = 0;
+    bool turned = false;
 
-    __device__ __forceinline__ void copy(const rowwise_stage &s)
+    // The first tile of another product; false: there is none.
+    __device__ __forceinline__ bool next_product()
     {
-        int lane = threadIdx.x % 32, deep = tile * DEEP;
-        T *to = ring[asked++ % SLOTS];
-#pragma unroll
-        for (int i = 0; i < STRIP * DEEP / 8 / 32; i++) {
-            int item = i * 32 + lane, row = s.turned ? item / 8 : item / 2, chunk = s.turned ? item % 8 : item % 2;
-            bool inside = deep + (s.turned ? chunk * 8 : row) < s.depth;
-            int64_t at = s.turned ? (strip * STRIP + row) * s.weights_pitch + deep + chunk * 8
-                                  : (deep + row) * s.weights_pitch + strip * STRIP + chunk * 8;
-            cp_async_16(to + (s.turned ? tile_at<DEEP>(row, chunk) : strip_at(row, chunk)),
-                        (const T *)s.weights + (inside ? at : 0), inside);
+        int lane = threadIdx.x % 32;
+        while (++stage < l.stages) {
+            const rowwise_stage &s = l.stage[stage];
+            if (s.kind != ROWWISE_PRODUCT) continue;
+            share mine = share_of(s);
+            if (mine.strip >= mine.strips || mine.from >= mine.to) continue;
+            int64_t pitch = s.weights_pitch * (int64_t)sizeof(T);
+            turned = s.turned != 0;
+            int row = turned ? lane / 8 : lane / 2, chunk = turned ? lane % 8 : lane % 2;
+            place = turned ? tile_at<DEEP>(row, chunk) : strip_at(row, chunk);
+            apart = (turned ? 4 : 16) * pitch;
+            next_tile = turned ? DEEP * (int64_t)sizeof(T) : DEEP * pitch;
+            next_strip = mine.step * STRIP * (turned ? pitch : (int64_t)sizeof(T));
+            from = (const char *)s.weights + chunk * 16 + row * pitch + mine.from * next_tile +
+                   mine.strip * STRIP * (turned ? pitch : (int64_t)sizeof(T));
+            strip_from = from;
+            tiles = tiles_of_strip = mine.to - mine.from;
+            strips = (mine.strips - mine.strip + mine.step - 1) / mine.step;
+            left = left_of_strip = s.depth - mine.from * DEEP - (turned ? chunk * 8 : row);
+            return true;
         }
+        stage = l.stages; // and stays there
+        return false;
+    }
+    __device__ __forceinline__ void copy()
+    {
+        T *to = ring + slot * STRIP * DEEP;
+        slot = slot == SLOTS - 1 ? 0 : slot + 1;
+        if (turned) {
+#pragma unroll
+            for (int i = 0; i < 4; i++) cp_async_16(to + i * 256 + (place ^ (i & 1) * 32), from + i * apart, left > 0);
+        } else {
+#pragma unroll
+            for (int i = 0; i < 4; i++) cp_async_16(to + i * 256 + place, from + i * apart, left > i * 16);
+        }
+        from += next_tile;
+        left -= DEEP;
+        if (--tiles) return;
+        tiles = tiles_of_strip, left = left_of_strip;
+        from = strip_from += next_strip;
+        strips--;
     }
     // One tile, or nothing when there are no more: a group of copies either way.
     __device__ __forceinline__ void ask()
     {
-        for (; stage < l.stages; stage++, strip = -1) {
-            const rowwise_stage &s = l.stage[stage];
-            if (s.kind != ROWWISE_PRODUCT) continue;
-            share mine = share_of(s);
-            if (strip < 0) strip = mine.strip, tile = mine.from;
-            if (strip >= mine.strips || tile >= mine.to) continue;
-            copy(s);
-            if (++tile == mine.to) tile = mine.from, strip += mine.step;
-            break;
-        }
+        if (strips || next_product()) copy();
         cp_async_commit();
     }
     // The tile that was asked for longest ago; another one is asked for in the place of the one before it.
@@ -76,27 +100,60 @@ template <typename T> struct weight_reader {
         cp_async_wait<SLOTS - 2>();
         __syncwarp();
         ask();
-        return ring[used++ % SLOTS];
+        const T *tile = ring + used * STRIP * DEEP;
+        used = used == SLOTS - 1 ? 0 : used + 1;
+        return tile;
     }
 };
+
+// This warp's row: in shared memory and in memory.
+template <typename T> __device__ __forceinline__ T *local_row(const rowwise_rows &r, char *values)
+{
+    return (T *)(values + r.local + (int)threadIdx.x / 32 * r.local_pitch);
+}
 
 template <typename T> __device__ __forceinline__ T *row_of(const rowwise_rows &r)
 {
     int64_t row = blockIdx.x * (int64_t)ROWWISE_ROWS + threadIdx.x / 32;
-    return (T *)r.at + row * r.pitch;
+    return (T *)((char *)r.at + row * r.pitch);
 }
 
-template <typename T>
-__device__ __forceinline__ void multiply_tile(float (&y)[2][4], const T *left, int pitch, const T *tile, int deep,
-                                              bool turned)
+__device__ __forceinline__ void fetch_row(const rowwise_fetch &f, char *values)
+{
+    int warp = (int)threadIdx.x / 32, lane = threadIdx.x % 32;
+    int64_t row = f.alone ? 0 : blockIdx.x * (int64_t)ROWWISE_ROWS + warp;
+    char *to = values + f.local + (f.alone ? 0 : warp * f.local_pitch);
+    bool known = true;
+    if (f.index) {
+        row = f.index[row];
+        known = row >= 0 && row < f.count;
+        if (!known) row = 0;
+    }
+    const char *from = (const char *)f.at + row * f.pitch;
+    if (f.bytes % 16)
+        for (int b = lane * 4; b < f.bytes; b += 32 * 4) *(uint32_t *)(to + b) = *(const uint32_t *)(from + b);
+    else
+        for (int b = lane * 16; b < f.bytes; b += 32 * 16) cp_async_16(to + b, from + b, known);
+}
+
+__device__ __forceinline__ void fetch_all(const rowwise_launch &l, char *values)
+{
+    for (int i = 0; i < l.fetches; i++)
+        if (!l.fetch[i].alone || i % WARPS == (int)threadIdx.x / 32) fetch_row(l.fetch[i], values);
+    cp_async_commit();
+}
+
+// left: this lane's row of it.
+template <bool TURNED, typename T>
+__device__ __forceinline__ void multiply_tile(float (&y)[2][4], const char *left, const T *tile, int steps)
 {
     int lane = threadIdx.x % 32;
 #pragma unroll
     for (int d = 0; d < DEEP / 16; d++) {
-        if (deep + d * 16 + 16 > pitch - 8) break;
+        if (d >= steps) break;
         uint32_t a[4], b[4];
-        ldmatrix_x4(a, left + lane % 16 * pitch + deep + d * 16 + lane / 16 * 8);
-        if (turned)
+        ldmatrix_x4(a, left + d * 32);
+        if (TURNED)
             right_sides<DEEP>(b, tile, 0, d);
         else
             ldmatrix_x4_trans(b, tile + strip_at(d * 16 + lane % 16, lane / 16));
@@ -106,41 +163,50 @@ __device__ __forceinline__ void multiply_tile(float (&y)[2][4], const T *left, i
 }
 
 template <typename T>
-__device__ __forceinline__ void put_strip(const rowwise_stage &s, int strip, const float (&y)[2][4])
+__device__ __forceinline__ void put_strip(const rowwise_stage &s, char *values, int strip, const float (&y)[2][4])
 {
     int lane = threadIdx.x % 32;
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-        int64_t row = blockIdx.x * (int64_t)ROWWISE_ROWS + lane / 4 + i % 2 * 8;
-        int column = strip * STRIP + i / 2 * 8 + lane % 4 * 2;
+        int row = lane / 4 + i % 2 * 8, at = (strip * STRIP + i / 2 * 8 + lane % 4 * 2) * (int)sizeof(T);
         float u = y[i / 2][i % 2 * 2], v = y[i / 2][i % 2 * 2 + 1];
         if (s.in[1].at) {
-            pack<T, 2> more = load_pack<2>((const T *)s.in[1].at + row * s.in[1].pitch + column);
+            pack<T, 2> more = load_pack<2>((const T *)(values + s.in[1].local + row * s.in[1].local_pitch + at));
             u += to_float(more.at[0]), v += to_float(more.at[1]);
         }
-        store_pack<2>((T *)s.out[0].at + row * s.out[0].pitch + column, pack<T, 2>{to<T>(u), to<T>(v)});
+        store_pack<2>((T *)(values + s.out[0].local + row * s.out[0].local_pitch + at), pack<T, 2>{to<T>(u), to<T>(v)});
     }
 }
 
-template <typename T>
-__device__ __forceinline__ void make_product(const rowwise_stage &s, rowwise_memory<T> &m, weight_reader<T> &weights)
+template <bool TURNED, typename T>
+__device__ __forceinline__ void make_strips(const rowwise_stage &s, const share &mine, char *values,
+                                            weight_reader<T> &weights, float (&y)[2][4])
 {
-    int warp = (int)threadIdx.x / 32, lane = threadIdx.x % 32, pitch = s.depth + 8;
-    const T *x = row_of<T>(s.in[0]);
-    for (int c = lane * 8; c < s.depth; c += 32 * 8) store_pack<8>(m.left + warp * pitch + c, load_pack<8>(x + c));
-    __syncthreads();
-    share mine = share_of(s);
-    float y[2][4];
+    int lane = threadIdx.x % 32;
+    const char *left = values + s.in[0].local + lane % 16 * s.in[0].local_pitch + lane / 16 * 16;
     for (int strip = mine.strip; strip < mine.strips; strip += mine.step) {
 #pragma unroll
         for (int i = 0; i < 8; i++) y[i / 4][i % 4] = 0;
         for (int tile = mine.from; tile < mine.to; tile++)
-            multiply_tile<T>(y, m.left, pitch, weights.next(), tile * DEEP, s.turned);
-        if (!mine.halves) put_strip<T>(s, strip, y);
+            multiply_tile<TURNED, T>(y, left + tile * DEEP * (int)sizeof(T), weights.next(),
+                                     (s.depth - tile * DEEP) / 16);
+        if (!mine.halves) put_strip<T>(s, values, strip, y);
     }
+}
+
+template <typename T>
+__device__ __forceinline__ void make_product(const rowwise_stage &s, char *values, weight_reader<T> &weights)
+{
+    int warp = (int)threadIdx.x / 32, lane = threadIdx.x % 32;
+    share mine = share_of(s);
+    float y[2][4];
+    if (s.turned)
+        make_strips<true, T>(s, mine, values, weights, y);
+    else
+        make_strips<false, T>(s, mine, values, weights, y);
     if (!mine.halves) return;
     bool works = mine.strip < mine.strips, second = works && warp >= mine.strips;
-    float4 *sums = works ? (float4 *)m.sums[mine.strip] + lane : nullptr;
+    float4 *sums = (float4 *)(values + s.work) + mine.strip * (ROWWISE_ROWS * STRIP / 4) + lane;
 #pragma unroll
     for (int j = 0; j < 2; j++)
         if (second) sums[32 * j] = make_float4(y[j][0], y[j][1], y[j][2], y[j][3]);
@@ -151,12 +217,21 @@ __device__ __forceinline__ void make_product(const rowwise_stage &s, rowwise_mem
         float4 more = sums[32 * j];
         y[j][0] += more.x, y[j][1] += more.y, y[j][2] += more.z, y[j][3] += more.w;
     }
-    put_strip<T>(s, mine.strip, y);
+    put_strip<T>(s, values, mine.strip, y);
 }
 
-static constexpr int PACKS = ROWWISE_COLUMNS / 128;
+// This warp's row of a product, from shared memory.
+__device__ __forceinline__ void write_out(const rowwise_rows &r, char *values)
+{
+    const uint4 *from = local_row<uint4>(r, values);
+    uint4 *to = row_of<uint4>(r);
+    for (int i = threadIdx.x % 32; i < r.bytes / 16; i += 32) to[i] = from[i];
+    __syncwarp();
+}
 
-template <typename T> __device__ __forceinline__ void load_row(float (&v)[PACKS][4], const T *row, int columns)
+// Four columns a lane, of as many packs of 128 columns as a row has.
+template <int PACKS, typename T>
+__device__ __forceinline__ void load_row(float (&v)[PACKS][4], const T *row, int columns)
 {
 #pragma unroll
     for (int p = 0; p < PACKS; p++) {
@@ -168,48 +243,55 @@ template <typename T> __device__ __forceinline__ void load_row(float (&v)[PACKS]
     }
 }
 
-template <typename T> __device__ __forceinline__ void load_gains(float (&v)[PACKS][4], const rowwise_stage &s)
+template <int PACKS, typename T>
+__device__ __forceinline__ void load_gains(float (&v)[PACKS][4], const rowwise_stage &s, const char *values)
 {
 #pragma unroll
     for (int p = 0; p < PACKS; p++) {
         int c = p * 128 + (int)(threadIdx.x % 32) * 4;
-        if (c < s.columns) load_weights<T>(v[p], weights{s.weights, s.wide != 0}, c);
+        if (c < s.columns) load_weights<T>(v[p], weights{values + s.gains, s.wide != 0}, c);
     }
 }
 
-template <typename T> __device__ __forceinline__ void store_row(T *row, const float (&v)[PACKS][4], int columns)
+// To shared memory and to memory.
+template <int PACKS, typename T>
+__device__ __forceinline__ void store_row(const rowwise_rows &r, char *values, const float (&v)[PACKS][4], int columns)
 {
+    T *local = local_row<T>(r, values), *row = row_of<T>(r);
 #pragma unroll
     for (int p = 0; p < PACKS; p++) {
         int c = p * 128 + (int)(threadIdx.x % 32) * 4;
-        if (c < columns)
-            store_pack<4>(row + c, pack<T, 4>{to<T>(v[p][0]), to<T>(v[p][1]), to<T>(v[p][2]), to<T>(v[p][3])});
+        if (c >= columns) continue;
+        pack<T, 4> y = {to<T>(v[p][0]), to<T>(v[p][1]), to<T>(v[p][2]), to<T>(v[p][3])};
+        store_pack<4>(local + c, y);
+        store_pack<4>(row + c, y);
     }
 }
 
-template <typename T> __device__ __forceinline__ void make_norm(const rowwise_stage &s)
+template <int PACKS, typename T> __device__ __forceinline__ void make_norm(const rowwise_stage &s, char *values)
 {
     float x[PACKS][4], gain[PACKS][4] = {}, sum = 0;
-    load_gains<T>(gain, s);
-    load_row<T>(x, row_of<T>(s.in[0]), s.columns);
+    load_gains<PACKS, T>(gain, s, values);
+    load_row(x, local_row<T>(s.in[0], values), s.columns);
 #pragma unroll
     for (int i = 0; i < PACKS * 4; i++) sum += x[i / 4][i % 4] * x[i / 4][i % 4];
     float rstd = rsqrtf(warp_join<add_floats>(sum) / (float)s.columns + s.eps);
-    if (s.out[1].at && threadIdx.x % 32 == 0) *row_of<float>(s.out[1]) = rstd;
+    if (s.out[1].at && threadIdx.x % 32 == 0) *row_of<float>(s.out[1]) = *local_row<float>(s.out[1], values) = rstd;
 #pragma unroll
     for (int i = 0; i < PACKS * 4; i++) x[i / 4][i % 4] = x[i / 4][i % 4] * rstd * gain[i / 4][i % 4];
-    store_row<T>(row_of<T>(s.out[0]), x, s.columns);
+    store_row<PACKS, T>(s.out[0], values, x, s.columns);
 }
 
 // kit/cuda/norm_grad.cuh says the formula. Of the gain's gradient each row leaves its part, which are added in their order.
-template <typename T> __device__ __forceinline__ void make_norm_grad(const rowwise_stage &s, float *parts)
+template <int PACKS, typename T> __device__ __forceinline__ void make_norm_grad(const rowwise_stage &s, char *values)
 {
     float x[PACKS][4], g[PACKS][4], gain[PACKS][4] = {}, more[PACKS][4] = {}, sum = 0;
-    float rstd = *row_of<float>(s.in[2]), *part = parts + threadIdx.x / 32 * s.columns;
-    load_gains<T>(gain, s);
-    load_row<T>(g, row_of<T>(s.in[0]), s.columns);
-    load_row<T>(x, row_of<T>(s.in[1]), s.columns);
-    if (s.in[3].at) load_row<T>(more, row_of<T>(s.in[3]), s.columns);
+    float rstd = *local_row<float>(s.in[2], values), *parts = (float *)(values + s.work),
+          *part = parts + threadIdx.x / 32 * s.columns;
+    load_gains<PACKS, T>(gain, s, values);
+    load_row(g, local_row<T>(s.in[0], values), s.columns);
+    load_row(x, local_row<T>(s.in[1], values), s.columns);
+    if (s.in[3].at) load_row(more, local_row<T>(s.in[3], values), s.columns);
 #pragma unroll
     for (int i = 0; i < PACKS * 4; i++) sum += g[i / 4][i % 4] * gain[i / 4][i % 4] * x[i / 4][i % 4];
     float along = warp_join<add_floats>(sum) / (float)s.columns * rstd;
@@ -220,102 +302,131 @@ template <typename T> __device__ __forceinline__ void make_norm_grad(const rowwi
         if (c < s.columns) part[c] = g[p][k] * unit;
         more[p][k] += rstd * (g[p][k] * gain[p][k] - unit * along);
     }
-    store_row<T>(row_of<T>(s.out[0]), more, s.columns);
+    store_row<PACKS, T>(s.out[0], values, more, s.columns);
     if (!s.partial) return;
     __syncthreads();
     for (int c = threadIdx.x; c < s.columns; c += BLOCK) {
         float all = 0;
+#pragma unroll
         for (int row = 0; row < ROWWISE_ROWS; row++) all += parts[row * s.columns + c];
         s.partial[blockIdx.x * (int64_t)s.columns + c] = all;
     }
 }
 
 // Halves of a head turn against each other (ops/rope).
-template <typename T> __device__ __forceinline__ void turn_row(const rowwise_stage &s)
+template <typename T> __device__ __forceinline__ void turn_row(const rowwise_stage &s, char *values)
 {
-    const T *x = row_of<T>(s.in[0]);
-    T *y = row_of<T>(s.out[0]);
-    int where = *row_of<int>(s.in[1]), pairs = s.columns / 2;
-    bool known = where >= 0 && where < s.positions;
-    weights table = {s.weights, s.wide != 0};
+    const T *x = local_row<T>(s.in[0], values);
+    T *y = local_row<T>(s.out[0], values), *out = row_of<T>(s.out[0]);
+    int pairs = s.columns / 2;
+    weights table = {values + s.gains + (int)threadIdx.x / 32 * s.gains_pitch, s.wide != 0};
     for (int i = threadIdx.x % 32; i < s.depth * pairs; i += 32) {
         int item = i % pairs, one = i / pairs * s.columns + item, other = one + pairs;
-        float c[1] = {0}, sine[1] = {0};
-        if (known) {
-            load_weights<T>(c, table, (int64_t)where * s.columns + item);
-            load_weights<T>(sine, table, (int64_t)where * s.columns + pairs + item);
-        }
+        float c[1], sine[1];
+        load_weights<T>(c, table, item);
+        load_weights<T>(sine, table, pairs + item);
         if (s.turned) sine[0] = -sine[0];
         float u = to_float(x[one]), v = to_float(x[other]);
-        y[one] = to<T>(u * c[0] - v * sine[0]);
-        y[other] = to<T>(v * c[0] + u * sine[0]);
+        out[one] = y[one] = to<T>(u * c[0] - v * sine[0]);
+        out[other] = y[other] = to<T>(v * c[0] + u * sine[0]);
     }
 }
 
 // a sigmoid(a) b, and its gradients.
-template <bool GRAD, typename T> __device__ __forceinline__ void gate_row(const rowwise_stage &s)
+template <bool GRAD, typename T> __device__ __forceinline__ void gate_row(const rowwise_stage &s, char *values)
 {
-    const T *gate = row_of<T>(s.in[0]), *up = row_of<T>(s.in[1]), *dy = GRAD ? row_of<T>(s.in[2]) : nullptr;
-    T *y = row_of<T>(s.out[0]), *dup = GRAD ? row_of<T>(s.out[1]) : nullptr;
-    for (int c = (int)(threadIdx.x % 32) * 8; c < s.columns; c += 32 * 8) {
+    const T *gate = local_row<T>(s.in[0], values), *up = local_row<T>(s.in[1], values),
+            *dy = GRAD ? local_row<T>(s.in[2], values) : nullptr;
+    T *y = local_row<T>(s.out[0], values), *dup = GRAD ? local_row<T>(s.out[1], values) : nullptr;
+    T *y_out = row_of<T>(s.out[0]), *dup_out = GRAD ? row_of<T>(s.out[1]) : nullptr;
+    for (int c = threadIdx.x % 32 * 8; c < s.columns; c += 32 * 8) {
         pack<T, 8> a = load_pack<8>(gate + c), b = load_pack<8>(up + c), d = {};
         if (GRAD) d = load_pack<8>(dy + c);
 #pragma unroll
         for (int i = 0; i < 8; i++) {
             float x = to_float(a.at[i]), z = to_float(b.at[i]), g = to_float(d.at[i]),
-                  sigmoid = 1.0f / (1.0f + expf(-x));
+                  sigmoid = __fdividef(1.0f, 1.0f + __expf(-x));
             a.at[i] = to<T>(GRAD ? g * z * sigmoid + g * z * x * (sigmoid * (1 - sigmoid)) : x * sigmoid * z);
             b.at[i] = to<T>(g * (x * sigmoid));
         }
         store_pack<8>(y + c, a);
+        store_pack<8>(y_out + c, a);
         if (GRAD) store_pack<8>(dup + c, b);
+        if (GRAD) store_pack<8>(dup_out + c, b);
     }
 }
 
 template <typename T>
-__global__ void __launch_bounds__(BLOCK, 1) rowwise_steps(const __grid_constant__ rowwise_launch l)
+__device__ __forceinline__ void make_stage(const rowwise_stage &s, char *values, weight_reader<T> &weights)
 {
-    rowwise_memory<T> &m = tiles_in_memory<rowwise_memory<T>>();
-    weight_reader<T> reader{l, m.ring[threadIdx.x / 32]};
-    if (!l.early) wait_for_inputs();
-    for (int i = 0; i < SLOTS - 1; i++) reader.ask();
-    if (l.early) wait_for_inputs();
-    for (int i = 0; i < l.stages; i++) {
-        const rowwise_stage &s = l.stage[i];
-        if (i) __syncthreads();
-        switch (s.kind) {
-        case ROWWISE_NORM: make_norm<T>(s); break;
-        case ROWWISE_NORM_GRAD: make_norm_grad<T>(s, (float *)m.left); break;
-        case ROWWISE_PRODUCT: make_product<T>(s, m, reader); break;
-        case ROWWISE_ROPE: turn_row<T>(s); break;
-        case ROWWISE_SWIGLU: gate_row<false, T>(s); break;
-        case ROWWISE_SWIGLU_GRAD: gate_row<true, T>(s); break;
-        }
+    constexpr int MOST = ROWWISE_COLUMNS / 128;
+    bool narrow = s.columns <= 128;
+    switch (s.kind) {
+    case ROWWISE_NORM: narrow ? make_norm<1, T>(s, values) : make_norm<MOST, T>(s, values); break;
+    case ROWWISE_NORM_GRAD: narrow ? make_norm_grad<1, T>(s, values) : make_norm_grad<MOST, T>(s, values); break;
+    case ROWWISE_PRODUCT: make_product<T>(s, values, weights); break;
+    case ROWWISE_ROPE: turn_row<T>(s, values); break;
+    case ROWWISE_SWIGLU: gate_row<false, T>(s, values); break;
+    case ROWWISE_SWIGLU_GRAD: gate_row<true, T>(s, values); break;
     }
 }
 
-template <typename T> static constexpr int bytes_of = (int)sizeof(rowwise_memory<T>) + 1024;
-
-template <typename T> static bool has_room()
+template <typename T>
+__global__ void __launch_bounds__(BLOCK, 1) rowwise_steps(const __grid_constant__ rowwise_launch given)
 {
-    int blocks = 0;
-    return !cudaFuncSetAttribute(rowwise_steps<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes_of<T>) &&
-           !cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, rowwise_steps<T>, BLOCK, bytes_of<T>) && blocks > 0;
+    rowwise_memory<T> &m = tiles_in_memory<rowwise_memory<T>>();
+    const rowwise_launch &l = m.launch;
+    // From here on nobody waits for a parameter that the multiprocessor has not seen yet.
+    for (int i = threadIdx.x; i < (int)(sizeof given / 4); i += BLOCK) ((int *)&m.launch)[i] = ((const int *)&given)[i];
+    __syncthreads();
+    weight_reader<T> reader{l, m.ring[threadIdx.x / 32][0]};
+    if (!l.early) wait_for_inputs();
+    for (int i = 0; i < SLOTS - 1; i++) reader.ask();
+    if (l.early) wait_for_inputs();
+    fetch_all(l, m.values);
+    cp_async_wait<0>();
+    __syncthreads();
+    for (int i = 0; i < l.stages; i++) {
+        const rowwise_stage &s = l.stage[i];
+        if (s.waits) __syncthreads();
+        make_stage<T>(s, m.values, reader);
+        __syncthreads();
+        if (s.kind == ROWWISE_PRODUCT) write_out(s.out[0], m.values);
+    }
 }
 
-bool rowwise_has_room(void)
+template <typename T> static constexpr int fixed_bytes = (int)sizeof(rowwise_memory<T>) + 1024;
+
+static int bytes_of(const rowwise_launch *l)
 {
-    bool has = has_room<bf16>() && has_room<f16>();
-    if (!has) (void)cudaGetLastError();
-    return has;
+    return fixed_bytes<bf16> + l->bytes;
+}
+
+template <typename T> static bool has_room(int values)
+{
+    int blocks = 0, bytes = fixed_bytes<T> + values;
+    return !cudaFuncSetAttribute(rowwise_steps<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes) &&
+           !cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, rowwise_steps<T>, BLOCK, (size_t)bytes) &&
+           blocks > 0;
+}
+
+int rowwise_room(void)
+{
+    static const int rooms[] = {88 << 10, 72 << 10, 56 << 10, 40 << 10, 24 << 10};
+    for (int room : rooms) {
+        if (has_room<bf16>(room) && has_room<f16>(room)) return room;
+        (void)cudaGetLastError();
+    }
+    return 0;
 }
 
 cudaError_t rowwise_start(const rowwise_run *run, const queue *q)
 {
+    const rowwise_launch *l = &run->launch;
     if (run->dtype == INGOT_BF16)
-        rowwise_steps<bf16><<<run->launch.blocks, BLOCK, bytes_of<bf16>, q->stream>>>(run->launch);
+        rowwise_steps<bf16><<<l->blocks, BLOCK, bytes_of(l), q->stream>>>(*l);
     else
-        rowwise_steps<f16><<<run->launch.blocks, BLOCK, bytes_of<f16>, q->stream>>>(run->launch);
+        rowwise_steps<f16><<<l->blocks, BLOCK, bytes_of(l), q->stream>>>(*l);
     return cudaGetLastError();
 }
 
