@@ -61,6 +61,7 @@ namespace
 struct copy {
     void *to;
     const void *from; // null: what it is
+    size_t size;
     unsigned char bytes[16];
 };
 struct copies : groups<copy> {
@@ -68,12 +69,12 @@ struct copies : groups<copy> {
 
 } // namespace
 
-void copy_late(void *to, const void *from, bool valid)
+void copy_late(void *to, const void *from, bool valid, unsigned size)
 {
-    must(aligned(to, 16) && (!valid || aligned(from, 16)), "cp.async of 16 bytes is not at a multiple of 16");
-    poison(to, 16);
-    copy c = {to, valid ? from : nullptr, {}};
-    if (valid && grids_ahead()) memcpy(c.bytes, from, 16), c.from = nullptr; // as it is before they have ended
+    must(aligned(to, size) && (!valid || aligned(from, size)), "cp.async is not at a multiple of its size");
+    poison(to, size);
+    copy c = {to, valid ? from : nullptr, size, {}};
+    if (valid && grids_ahead()) memcpy(c.bytes, from, size), c.from = nullptr; // as it is before they have ended
     of_thread<copies>().add(c);
 }
 
@@ -84,7 +85,7 @@ void copies_commit()
 
 void copies_wait(int left)
 {
-    for (const copy &c : of_thread<copies>().take((size_t)left)) memcpy(c.to, c.from ? c.from : c.bytes, 16);
+    for (const copy &c : of_thread<copies>().take((size_t)left)) memcpy(c.to, c.from ? c.from : c.bytes, c.size);
 }
 
 // ---- barriers in shared memory ----

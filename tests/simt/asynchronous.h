@@ -18,7 +18,7 @@ unsigned shared_offset(const void *p);
 void *shared_place(unsigned offset);
 
 // cp.async: groups of each thread. `valid`: else zeros.
-void copy_late(void *to, const void *from, bool valid);
+void copy_late(void *to, const void *from, bool valid, unsigned size = 16);
 void copies_commit();
 void copies_wait(int left);
 

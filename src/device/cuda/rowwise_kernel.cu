@@ -19,9 +19,9 @@ struct share {
     bool halves;
 };
 
-__device__ __forceinline__ share share_of(const rowwise_stage &s)
+__device__ __forceinline__ share share_of(int columns, int depth)
 {
-    int warp = (int)threadIdx.x / 32, strips = s.columns / STRIP, tiles = (s.depth + DEEP - 1) / DEEP;
+    int warp = (int)threadIdx.x / 32, strips = columns / STRIP, tiles = (depth + DEEP - 1) / DEEP;
     if (strips > ROWWISE_HALVES) return {warp, WARPS, strips, 0, tiles, false};
     int part = warp / strips, half = (tiles + 1) / 2;
     return {part < 2 ? warp % strips : strips, strips, strips, part ? half : 0, part ? tiles : half, true};
@@ -39,28 +39,31 @@ template <typename T> struct weight_reader {
     T *ring;
     const char *from = nullptr, *strip_from = nullptr; // this lane's, of the tile, and of the strip's first
     int64_t apart = 0, next_tile = 0, next_strip = 0;
-    int stage = -1, strips = 0, tiles = 0, tiles_of_strip = 0, place = 0, left = 0, left_of_strip = 0;
+    int stage = -1, strips = 0, tiles = 0, tiles_of_strip = 0, left = 0, left_of_strip = 0, deeper = 0;
+    int even = 0, odd = 0; // places in a tile, of chunks 0 and 2, of 1 and 3
     int slot = 0, used = 0;
-    bool turned = false;
 
     // The first tile of another product; false: there is none.
     __device__ __forceinline__ bool next_product()
     {
         int lane = threadIdx.x % 32;
+#pragma unroll 1
         while (++stage < l.stages) {
             const rowwise_stage &s = l.stage[stage];
             if (s.kind != ROWWISE_PRODUCT) continue;
-            share mine = share_of(s);
+            share mine = share_of(s.columns, s.depth);
             if (mine.strip >= mine.strips || mine.from >= mine.to) continue;
-            int64_t pitch = s.weights_pitch * (int64_t)sizeof(T);
-            turned = s.turned != 0;
+            bool turned = s.turned != 0;
+            int64_t pitch = s.weights_pitch * (int64_t)sizeof(T),
+                    across = STRIP * (turned ? pitch : (int64_t)sizeof(T));
             int row = turned ? lane / 8 : lane / 2, chunk = turned ? lane % 8 : lane % 2;
-            place = turned ? tile_at<DEEP>(row, chunk) : strip_at(row, chunk);
+            even = turned ? tile_at<DEEP>(row, chunk) : strip_at(row, chunk);
+            odd = turned ? even ^ 32 : even;
+            deeper = turned ? 0 : 16;
             apart = (turned ? 4 : 16) * pitch;
             next_tile = turned ? DEEP * (int64_t)sizeof(T) : DEEP * pitch;
-            next_strip = mine.step * STRIP * (turned ? pitch : (int64_t)sizeof(T));
-            from = (const char *)s.weights + chunk * 16 + row * pitch + mine.from * next_tile +
-                   mine.strip * STRIP * (turned ? pitch : (int64_t)sizeof(T));
+            next_strip = mine.step * across;
+            from = (const char *)s.weights + chunk * 16 + row * pitch + mine.from * next_tile + mine.strip * across;
             strip_from = from;
             tiles = tiles_of_strip = mine.to - mine.from;
             strips = (mine.strips - mine.strip + mine.step - 1) / mine.step;
@@ -73,14 +76,12 @@ template <typename T> struct weight_reader {
     __device__ __forceinline__ void copy()
     {
         T *to = ring + slot * STRIP * DEEP;
+        const char *second = from + apart, *third = second + apart, *fourth = third + apart;
+        cp_async_16(to + even, from, left > 0);
+        cp_async_16(to + 256 + odd, second, left > deeper);
+        cp_async_16(to + 512 + even, third, left > 2 * deeper);
+        cp_async_16(to + 768 + odd, fourth, left > 3 * deeper);
         slot = slot == SLOTS - 1 ? 0 : slot + 1;
-        if (turned) {
-#pragma unroll
-            for (int i = 0; i < 4; i++) cp_async_16(to + i * 256 + (place ^ (i & 1) * 32), from + i * apart, left > 0);
-        } else {
-#pragma unroll
-            for (int i = 0; i < 4; i++) cp_async_16(to + i * 256 + place, from + i * apart, left > i * 16);
-        }
         from += next_tile;
         left -= DEEP;
         if (--tiles) return;
@@ -118,7 +119,7 @@ template <typename T> __device__ __forceinline__ T *row_of(const rowwise_rows &r
     return (T *)((char *)r.at + row * r.pitch);
 }
 
-__device__ __forceinline__ void fetch_row(const rowwise_fetch &f, char *values)
+__device__ __forceinline__ void fetch_row(const rowwise_fetch f, char *values)
 {
     int warp = (int)threadIdx.x / 32, lane = threadIdx.x % 32;
     int64_t row = f.alone ? 0 : blockIdx.x * (int64_t)ROWWISE_ROWS + warp;
@@ -131,7 +132,7 @@ __device__ __forceinline__ void fetch_row(const rowwise_fetch &f, char *values)
     }
     const char *from = (const char *)f.at + row * f.pitch;
     if (f.bytes % 16)
-        for (int b = lane * 4; b < f.bytes; b += 32 * 4) *(uint32_t *)(to + b) = *(const uint32_t *)(from + b);
+        for (int b = lane * 4; b < f.bytes; b += 32 * 4) cp_async_4(to + b, from + b);
     else
         for (int b = lane * 16; b < f.bytes; b += 32 * 16) cp_async_16(to + b, from + b, known);
 }
@@ -143,54 +144,96 @@ __device__ __forceinline__ void fetch_all(const rowwise_launch &l, char *values)
     cp_async_commit();
 }
 
-// left: this lane's row of it.
-template <bool TURNED, typename T>
-__device__ __forceinline__ void multiply_tile(float (&y)[2][4], const char *left, const T *tile, int steps)
+// A product's stage in registers: copies on their way make the compiler forget what it has read of shared memory.
+struct product {
+    const char *left, *more; // this lane's rows of the left side, and of what is added, or NULL
+    char *y;                 // as of `more`: row lane / 4, columns lane % 4 * 2 of a strip, and 8 rows below
+    int more_below, y_below, depth;
+    int right[DEEP / 16]; // this lane's places in a tile
+    bool turned;
+};
+
+__device__ __forceinline__ product product_of(const rowwise_stage &s, char *values)
 {
     int lane = threadIdx.x % 32;
+    product p;
+    p.turned = s.turned != 0;
+    p.depth = s.depth;
+    p.left = values + s.in[0].local + lane % 16 * s.in[0].local_pitch + lane / 16 * 16;
+    p.more = s.in[1].at ? values + s.in[1].local + lane / 4 * s.in[1].local_pitch + lane % 4 * 4 : nullptr;
+    p.y = values + s.out[0].local + lane / 4 * s.out[0].local_pitch + lane % 4 * 4;
+    p.more_below = 8 * s.in[1].local_pitch;
+    p.y_below = 8 * s.out[0].local_pitch;
+#pragma unroll
+    for (int d = 0; d < DEEP / 16; d++)
+        p.right[d] = p.turned ? tile_at<DEEP>(lane % 8 + lane / 16 * 8, d * 2 + (lane / 8 & 1))
+                              : strip_at(d * 16 + lane % 16, lane / 16);
+    return p;
+}
+
+template <bool TURNED, typename T>
+__device__ __forceinline__ void multiply_whole(float (&y)[2][4], const product &p, const char *left, const T *tile)
+{
+    uint32_t a[DEEP / 16][4], b[DEEP / 16][4];
 #pragma unroll
     for (int d = 0; d < DEEP / 16; d++) {
-        if (d >= steps) break;
+        ldmatrix_x4(a[d], left + d * 32);
+        if (TURNED)
+            ldmatrix_x4(b[d], tile + p.right[d]);
+        else
+            ldmatrix_x4_trans(b[d], tile + p.right[d]);
+    }
+#pragma unroll
+    for (int d = 0; d < DEEP / 16; d++) {
+        multiply_add<T>(y[0], a[d], b[d][0], b[d][1]);
+        multiply_add<T>(y[1], a[d], b[d][2], b[d][3]);
+    }
+}
+
+// left: of the tile's depth, of which the last tile has less.
+template <typename T>
+__device__ __forceinline__ void multiply_tile(float (&y)[2][4], const product &p, const char *left, const T *tile,
+                                              int depth)
+{
+    if (depth >= DEEP) {
+        if (p.turned)
+            multiply_whole<true>(y, p, left, tile);
+        else
+            multiply_whole<false>(y, p, left, tile);
+        return;
+    }
+#pragma unroll
+    for (int d = 0; d < DEEP / 16 - 1; d++) {
+        if (d * 16 >= depth) break;
         uint32_t a[4], b[4];
         ldmatrix_x4(a, left + d * 32);
-        if (TURNED)
-            right_sides<DEEP>(b, tile, 0, d);
+        if (p.turned)
+            ldmatrix_x4(b, tile + p.right[d]);
         else
-            ldmatrix_x4_trans(b, tile + strip_at(d * 16 + lane % 16, lane / 16));
+            ldmatrix_x4_trans(b, tile + p.right[d]);
         multiply_add<T>(y[0], a, b[0], b[1]);
         multiply_add<T>(y[1], a, b[2], b[3]);
     }
 }
 
-template <typename T>
-__device__ __forceinline__ void put_strip(const rowwise_stage &s, char *values, int strip, const float (&y)[2][4])
+template <typename T> __device__ __forceinline__ void put_two(char *y, const char *more, float u, float v)
 {
-    int lane = threadIdx.x % 32;
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        int row = lane / 4 + i % 2 * 8, at = (strip * STRIP + i / 2 * 8 + lane % 4 * 2) * (int)sizeof(T);
-        float u = y[i / 2][i % 2 * 2], v = y[i / 2][i % 2 * 2 + 1];
-        if (s.in[1].at) {
-            pack<T, 2> more = load_pack<2>((const T *)(values + s.in[1].local + row * s.in[1].local_pitch + at));
-            u += to_float(more.at[0]), v += to_float(more.at[1]);
-        }
-        store_pack<2>((T *)(values + s.out[0].local + row * s.out[0].local_pitch + at), pack<T, 2>{to<T>(u), to<T>(v)});
+    if (more) {
+        pack<T, 2> m = load_pack<2>((const T *)more);
+        u += to_float(m.at[0]), v += to_float(m.at[1]);
     }
+    store_pack<2>((T *)y, pack<T, 2>{to<T>(u), to<T>(v)});
 }
 
-template <bool TURNED, typename T>
-__device__ __forceinline__ void make_strips(const rowwise_stage &s, const share &mine, char *values,
-                                            weight_reader<T> &weights, float (&y)[2][4])
+template <typename T> __device__ __forceinline__ void put_strip(const product &p, int strip, const float (&y)[2][4])
 {
-    int lane = threadIdx.x % 32;
-    const char *left = values + s.in[0].local + lane % 16 * s.in[0].local_pitch + lane / 16 * 16;
-    for (int strip = mine.strip; strip < mine.strips; strip += mine.step) {
+    int at = strip * STRIP * (int)sizeof(T);
+    char *to = p.y + at;
+    const char *more = p.more ? p.more + at : nullptr;
 #pragma unroll
-        for (int i = 0; i < 8; i++) y[i / 4][i % 4] = 0;
-        for (int tile = mine.from; tile < mine.to; tile++)
-            multiply_tile<TURNED, T>(y, left + tile * DEEP * (int)sizeof(T), weights.next(),
-                                     (s.depth - tile * DEEP) / 16);
-        if (!mine.halves) put_strip<T>(s, values, strip, y);
+    for (int j = 0; j < 2; j++) {
+        put_two<T>(to + j * 16, more ? more + j * 16 : nullptr, y[j][0], y[j][1]);
+        put_two<T>(to + j * 16 + p.y_below, more ? more + j * 16 + p.more_below : nullptr, y[j][2], y[j][3]);
     }
 }
 
@@ -198,15 +241,25 @@ template <typename T>
 __device__ __forceinline__ void make_product(const rowwise_stage &s, char *values, weight_reader<T> &weights)
 {
     int warp = (int)threadIdx.x / 32, lane = threadIdx.x % 32;
-    share mine = share_of(s);
+    const share mine = share_of(s.columns, s.depth);
+    const product p = product_of(s, values);
+    float4 *sums = (float4 *)(values + s.work) + mine.strip * (ROWWISE_ROWS * STRIP / 4) + lane;
     float y[2][4];
-    if (s.turned)
-        make_strips<true, T>(s, mine, values, weights, y);
-    else
-        make_strips<false, T>(s, mine, values, weights, y);
+#pragma unroll 1
+    for (int strip = mine.strip; strip < mine.strips; strip += mine.step) {
+        const char *left = p.left + mine.from * DEEP * (int)sizeof(T);
+        int depth = p.depth - mine.from * DEEP;
+#pragma unroll
+        for (int i = 0; i < 8; i++) y[i / 4][i % 4] = 0;
+#pragma unroll 1
+        for (int tile = mine.from; tile < mine.to; tile++) {
+            multiply_tile<T>(y, p, left, weights.next(), depth);
+            left += DEEP * (int)sizeof(T), depth -= DEEP;
+        }
+        if (!mine.halves) put_strip<T>(p, strip, y);
+    }
     if (!mine.halves) return;
     bool works = mine.strip < mine.strips, second = works && warp >= mine.strips;
-    float4 *sums = (float4 *)(values + s.work) + mine.strip * (ROWWISE_ROWS * STRIP / 4) + lane;
 #pragma unroll
     for (int j = 0; j < 2; j++)
         if (second) sums[32 * j] = make_float4(y[j][0], y[j][1], y[j][2], y[j][3]);
@@ -217,15 +270,17 @@ __device__ __forceinline__ void make_product(const rowwise_stage &s, char *value
         float4 more = sums[32 * j];
         y[j][0] += more.x, y[j][1] += more.y, y[j][2] += more.z, y[j][3] += more.w;
     }
-    put_strip<T>(s, values, mine.strip, y);
+    put_strip<T>(p, mine.strip, y);
 }
 
 // This warp's row of a product, from shared memory.
-__device__ __forceinline__ void write_out(const rowwise_rows &r, char *values)
+__device__ __forceinline__ void write_out(const rowwise_rows r, char *values)
 {
     const uint4 *from = local_row<uint4>(r, values);
     uint4 *to = row_of<uint4>(r);
-    for (int i = threadIdx.x % 32; i < r.bytes / 16; i += 32) to[i] = from[i];
+    int count = r.bytes / 16;
+#pragma unroll 4
+    for (int i = threadIdx.x % 32; i < count; i += 32) to[i] = from[i];
     __syncwarp();
 }
 
@@ -268,14 +323,14 @@ __device__ __forceinline__ void store_row(const rowwise_rows &r, char *values, c
     }
 }
 
-template <int PACKS, typename T> __device__ __forceinline__ void make_norm(const rowwise_stage &s, char *values)
+template <int PACKS, typename T> __device__ __forceinline__ void make_norm(const rowwise_stage s, char *values)
 {
     float x[PACKS][4], gain[PACKS][4] = {}, sum = 0;
     load_gains<PACKS, T>(gain, s, values);
     load_row(x, local_row<T>(s.in[0], values), s.columns);
 #pragma unroll
     for (int i = 0; i < PACKS * 4; i++) sum += x[i / 4][i % 4] * x[i / 4][i % 4];
-    float rstd = rsqrtf(warp_join<add_floats>(sum) / (float)s.columns + s.eps);
+    float rstd = rsqrtf(__fdividef(warp_join<add_floats>(sum), (float)s.columns) + s.eps);
     if (s.out[1].at && threadIdx.x % 32 == 0) *row_of<float>(s.out[1]) = *local_row<float>(s.out[1], values) = rstd;
 #pragma unroll
     for (int i = 0; i < PACKS * 4; i++) x[i / 4][i % 4] = x[i / 4][i % 4] * rstd * gain[i / 4][i % 4];
@@ -283,7 +338,7 @@ template <int PACKS, typename T> __device__ __forceinline__ void make_norm(const
 }
 
 // kit/cuda/norm_grad.cuh says the formula. Of the gain's gradient each row leaves its part, which are added in their order.
-template <int PACKS, typename T> __device__ __forceinline__ void make_norm_grad(const rowwise_stage &s, char *values)
+template <int PACKS, typename T> __device__ __forceinline__ void make_norm_grad(const rowwise_stage s, char *values)
 {
     float x[PACKS][4], g[PACKS][4], gain[PACKS][4] = {}, more[PACKS][4] = {}, sum = 0;
     float rstd = *local_row<float>(s.in[2], values), *parts = (float *)(values + s.work),
@@ -294,7 +349,7 @@ template <int PACKS, typename T> __device__ __forceinline__ void make_norm_grad(
     if (s.in[3].at) load_row(more, local_row<T>(s.in[3], values), s.columns);
 #pragma unroll
     for (int i = 0; i < PACKS * 4; i++) sum += g[i / 4][i % 4] * gain[i / 4][i % 4] * x[i / 4][i % 4];
-    float along = warp_join<add_floats>(sum) / (float)s.columns * rstd;
+    float along = __fdividef(warp_join<add_floats>(sum), (float)s.columns) * rstd;
 #pragma unroll
     for (int i = 0; i < PACKS * 4; i++) {
         int p = i / 4, k = i % 4, c = p * 128 + (int)(threadIdx.x % 32) * 4 + k;
@@ -314,45 +369,53 @@ template <int PACKS, typename T> __device__ __forceinline__ void make_norm_grad(
 }
 
 // Halves of a head turn against each other (ops/rope).
-template <typename T> __device__ __forceinline__ void turn_row(const rowwise_stage &s, char *values)
+template <typename T> __device__ __forceinline__ void turn_row(const rowwise_stage s, char *values)
 {
     const T *x = local_row<T>(s.in[0], values);
     T *y = local_row<T>(s.out[0], values), *out = row_of<T>(s.out[0]);
-    int pairs = s.columns / 2;
+    int fours = s.columns / 8;
     weights table = {values + s.gains + (int)threadIdx.x / 32 * s.gains_pitch, s.wide != 0};
-    for (int i = threadIdx.x % 32; i < s.depth * pairs; i += 32) {
-        int item = i % pairs, one = i / pairs * s.columns + item, other = one + pairs;
-        float c[1], sine[1];
+    for (int i = threadIdx.x % 32; i < s.depth * fours; i += 32) {
+        int head = i / fours, item = (i - head * fours) * 4, one = head * s.columns + item, other = one + fours * 4;
+        float c[4], sine[4];
         load_weights<T>(c, table, item);
-        load_weights<T>(sine, table, pairs + item);
-        if (s.turned) sine[0] = -sine[0];
-        float u = to_float(x[one]), v = to_float(x[other]);
-        out[one] = y[one] = to<T>(u * c[0] - v * sine[0]);
-        out[other] = y[other] = to<T>(v * c[0] + u * sine[0]);
+        load_weights<T>(sine, table, fours * 4 + item);
+        pack<T, 4> u = load_pack<4>(x + one), v = load_pack<4>(x + other);
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            float a = to_float(u.at[k]), b = to_float(v.at[k]), turn = s.turned ? -sine[k] : sine[k];
+            u.at[k] = to<T>(a * c[k] - b * turn);
+            v.at[k] = to<T>(b * c[k] + a * turn);
+        }
+        store_pack<4>(y + one, u);
+        store_pack<4>(y + other, v);
+        store_pack<4>(out + one, u);
+        store_pack<4>(out + other, v);
     }
 }
 
 // a sigmoid(a) b, and its gradients.
-template <bool GRAD, typename T> __device__ __forceinline__ void gate_row(const rowwise_stage &s, char *values)
+template <bool GRAD, typename T> __device__ __forceinline__ void gate_row(const rowwise_stage s, char *values)
 {
     const T *gate = local_row<T>(s.in[0], values), *up = local_row<T>(s.in[1], values),
             *dy = GRAD ? local_row<T>(s.in[2], values) : nullptr;
     T *y = local_row<T>(s.out[0], values), *dup = GRAD ? local_row<T>(s.out[1], values) : nullptr;
     T *y_out = row_of<T>(s.out[0]), *dup_out = GRAD ? row_of<T>(s.out[1]) : nullptr;
-    for (int c = threadIdx.x % 32 * 8; c < s.columns; c += 32 * 8) {
-        pack<T, 8> a = load_pack<8>(gate + c), b = load_pack<8>(up + c), d = {};
-        if (GRAD) d = load_pack<8>(dy + c);
+#pragma unroll 1
+    for (int c = threadIdx.x % 32 * 4; c < s.columns; c += 32 * 4) {
+        pack<T, 4> a = load_pack<4>(gate + c), b = load_pack<4>(up + c), d = {};
+        if (GRAD) d = load_pack<4>(dy + c);
 #pragma unroll
-        for (int i = 0; i < 8; i++) {
+        for (int i = 0; i < 4; i++) {
             float x = to_float(a.at[i]), z = to_float(b.at[i]), g = to_float(d.at[i]),
                   sigmoid = __fdividef(1.0f, 1.0f + __expf(-x));
             a.at[i] = to<T>(GRAD ? g * z * sigmoid + g * z * x * (sigmoid * (1 - sigmoid)) : x * sigmoid * z);
             b.at[i] = to<T>(g * (x * sigmoid));
         }
-        store_pack<8>(y + c, a);
-        store_pack<8>(y_out + c, a);
-        if (GRAD) store_pack<8>(dup + c, b);
-        if (GRAD) store_pack<8>(dup_out + c, b);
+        store_pack<4>(y + c, a);
+        store_pack<4>(y_out + c, a);
+        if (GRAD) store_pack<4>(dup + c, b);
+        if (GRAD) store_pack<4>(dup_out + c, b);
     }
 }
 
@@ -381,6 +444,7 @@ __global__ void __launch_bounds__(BLOCK, 1) rowwise_steps(const __grid_constant_
     __syncthreads();
     weight_reader<T> reader{l, m.ring[threadIdx.x / 32][0]};
     if (!l.early) wait_for_inputs();
+#pragma unroll 1
     for (int i = 0; i < SLOTS - 1; i++) reader.ask();
     if (l.early) wait_for_inputs();
     fetch_all(l, m.values);
