@@ -30,12 +30,29 @@ enum {
     ROWWISE_STAGES = 12, /* of a launch */
     ROWWISE_INPUTS = 4,
     ROWWISE_OUTPUTS = 2,
-    ROWWISE_COLUMNS = 512,            /* of a norm, at most */
-    ROWWISE_DEPTH = 1024,             /* of a product's sums, at most */
-    ROWWISE_FETCHES = 24,             /* of a launch */
-    ROWWISE_STRIP = 16,               /* columns of a product that a warp makes at a time */
-    ROWWISE_HALVES = ROWWISE_ROWS / 2 /* strips of which two warps can have a half of the sums each */
+    ROWWISE_COLUMNS = 512, /* of a norm, at most */
+    ROWWISE_DEPTH = 1024,  /* of a product's sums, at most */
+    ROWWISE_FETCHES = 20   /* of a launch */
 };
+
+/* How the warps of a block divide a product. Each makes strips of columns, tile by tile of the depth; of few strips several
+ * warps share the sums of one. Tiles are of 2 KB, and so that what lies side by side in memory is as long as it can be. */
+enum {
+    ROWWISE_WIDE_TURNED = 16, /* columns of a strip, */
+    ROWWISE_DEEP_TURNED = 64, /* depth of a tile: of weights that are (columns, depth) */
+    ROWWISE_WIDE = 32,        /* of others */
+    ROWWISE_DEEP = 32
+};
+
+#ifdef __CUDACC__
+__host__ __device__
+#endif
+    static inline int
+    rowwise_parts(int strips, int tiles)
+{
+    int parts = ROWWISE_ROWS / strips; /* a warp a row */
+    return parts < 1 ? 1 : parts > tiles ? tiles : parts;
+}
 
 /* Row r begins at `at` + r * pitch; a block has its rows at `local` + r * local_pitch of its shared memory. All in bytes. */
 typedef struct rowwise_rows {
@@ -72,11 +89,12 @@ typedef struct rowwise_fetch {
 } rowwise_fetch;
 
 typedef struct rowwise_launch {
-    rowwise_stage stage[ROWWISE_STAGES];
-    rowwise_fetch fetch[ROWWISE_FETCHES];
     int32_t stages, fetches, blocks;
     int32_t bytes; /* of values in shared memory */
     int32_t early; /* nothing in flight changes the weights: they may be read before all else is there */
+    int32_t unused[3];
+    rowwise_fetch fetch[ROWWISE_FETCHES];
+    rowwise_stage stage[ROWWISE_STAGES];
 } rowwise_launch;
 
 /* What is left to do behind the launch: partial sums of a gain's gradient. */

@@ -141,7 +141,9 @@ static bool offer_product(const step *s, bool turned, const tensor *more, offer 
     o->stage.turned = turned;
     o->rests = s->resting >> 1 & 1;
     touches_all(o, w, false);
-    if (o->stage.depth % 16 || o->stage.depth > ROWWISE_DEPTH || o->stage.columns % 16) return false;
+    if (o->stage.depth % 16 || o->stage.depth > ROWWISE_DEPTH ||
+        o->stage.columns % (turned ? ROWWISE_WIDE_TURNED : ROWWISE_WIDE))
+        return false;
     if (more && (more->dtype != o->dtype || !by_rows(o, more, 16, false, &o->stage.in[1]))) return false;
     return by_rows(o, x, 16, false, &o->stage.in[0]) && by_rows(o, y, 16, true, &o->stage.out[0]);
 }

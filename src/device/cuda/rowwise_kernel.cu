@@ -5,32 +5,32 @@
 #include "device/cuda/rowwise.h"
 #include "kit/cuda/norm_grad.cuh"
 
-static constexpr int WARPS = ROWWISE_ROWS, BLOCK = 32 * WARPS, SLOTS = 4, STRIP = ROWWISE_STRIP, DEEP = 64;
+static constexpr int WARPS = ROWWISE_ROWS, BLOCK = 32 * WARPS, SLOTS = 4, TILE = 1024;
+static_assert(ROWWISE_WIDE_TURNED * ROWWISE_DEEP_TURNED == TILE && ROWWISE_WIDE * ROWWISE_DEEP == TILE, "tiles");
+
+template <bool TURNED> static constexpr int WIDE_OF = TURNED ? ROWWISE_WIDE_TURNED : ROWWISE_WIDE;
+template <bool TURNED> static constexpr int DEEP_OF = TURNED ? ROWWISE_DEEP_TURNED : ROWWISE_DEEP;
 
 template <typename T> struct rowwise_memory {
-    T ring[WARPS][SLOTS][STRIP * DEEP];
-    rowwise_launch launch;
+    T ring[WARPS][SLOTS][TILE];
+    alignas(16) rowwise_launch launch;
     alignas(128) char values[16];
 };
 
-// The strips of 16 columns that a warp makes, and the tiles of its sums: of few strips two warps share the sums of one.
+// The strips of columns that a warp makes, and the tiles of its sums; part 0 of a strip's warps adds the sums of the others.
 struct share {
-    int strip, step, strips, from, to;
-    bool halves;
+    int strip, step, strips, from, to, part, parts;
 };
 
-__device__ __forceinline__ share share_of(int columns, int depth)
+__device__ __forceinline__ share share_of(const rowwise_stage &s)
 {
-    int warp = (int)threadIdx.x / 32, strips = columns / STRIP, tiles = (depth + DEEP - 1) / DEEP;
-    if (strips > ROWWISE_HALVES) return {warp, WARPS, strips, 0, tiles, false};
-    int part = warp / strips, half = (tiles + 1) / 2;
-    return {part < 2 ? warp % strips : strips, strips, strips, part ? half : 0, part ? tiles : half, true};
-}
-
-// Tiles of weights that are (depth, columns): chunks of 16 bytes in rows of two, so that eight rows' lie in different banks.
-__device__ __forceinline__ int strip_at(int row, int chunk)
-{
-    return (row * 2 + (chunk ^ (row >> 2 & 1))) * 8;
+    int warp = (int)threadIdx.x / 32, strips = s.turned ? s.columns / WIDE_OF<true> : s.columns / WIDE_OF<false>;
+    int deep = s.turned ? DEEP_OF<true> : DEEP_OF<false>, tiles = (s.depth + deep - 1) / deep;
+    int parts = rowwise_parts(strips, tiles);
+    if (parts == 1) return {warp, WARPS, strips, 0, tiles, 0, 1};
+    int part = warp / strips;
+    if (part >= parts) return {strips, strips, strips, 0, 0, part, parts};
+    return {warp - part * strips, strips, strips, tiles * part / parts, tiles * (part + 1) / parts, part, parts};
 }
 
 // What a warp asks for next. A lane copies four chunks of 16 bytes of a tile, `apart` bytes from each other.
@@ -39,7 +39,7 @@ template <typename T> struct weight_reader {
     T *ring;
     const char *from = nullptr, *strip_from = nullptr; // this lane's, of the tile, and of the strip's first
     int64_t apart = 0, next_tile = 0, next_strip = 0;
-    int stage = -1, strips = 0, tiles = 0, tiles_of_strip = 0, left = 0, left_of_strip = 0, deeper = 0;
+    int stage = -1, strips = 0, tiles = 0, tiles_of_strip = 0, left = 0, left_of_strip = 0, deeper = 0, next_deep = 0;
     int even = 0, odd = 0; // places in a tile, of chunks 0 and 2, of 1 and 3
     int slot = 0, used = 0;
 
@@ -51,23 +51,24 @@ template <typename T> struct weight_reader {
         while (++stage < l.stages) {
             const rowwise_stage &s = l.stage[stage];
             if (s.kind != ROWWISE_PRODUCT) continue;
-            share mine = share_of(s.columns, s.depth);
+            share mine = share_of(s);
             if (mine.strip >= mine.strips || mine.from >= mine.to) continue;
             bool turned = s.turned != 0;
-            int64_t pitch = s.weights_pitch * (int64_t)sizeof(T),
-                    across = STRIP * (turned ? pitch : (int64_t)sizeof(T));
-            int row = turned ? lane / 8 : lane / 2, chunk = turned ? lane % 8 : lane % 2;
-            even = turned ? tile_at<DEEP>(row, chunk) : strip_at(row, chunk);
+            int wide = turned ? WIDE_OF<true> : WIDE_OF<false>, deep = turned ? DEEP_OF<true> : DEEP_OF<false>;
+            int64_t pitch = s.weights_pitch * (int64_t)sizeof(T), across = wide * (turned ? pitch : (int64_t)sizeof(T));
+            int row = turned ? lane / 8 : lane / 4, chunk = turned ? lane % 8 : lane % 4;
+            even = turned ? tile_at<DEEP_OF<true>>(row, chunk) : tile_at<WIDE_OF<false>>(row, chunk);
             odd = turned ? even ^ 32 : even;
-            deeper = turned ? 0 : 16;
-            apart = (turned ? 4 : 16) * pitch;
-            next_tile = turned ? DEEP * (int64_t)sizeof(T) : DEEP * pitch;
+            deeper = turned ? 0 : 8;
+            apart = (turned ? 4 : 8) * pitch;
+            next_deep = deep;
+            next_tile = deep * (turned ? (int64_t)sizeof(T) : pitch);
             next_strip = mine.step * across;
             from = (const char *)s.weights + chunk * 16 + row * pitch + mine.from * next_tile + mine.strip * across;
             strip_from = from;
             tiles = tiles_of_strip = mine.to - mine.from;
-            strips = (mine.strips - mine.strip + mine.step - 1) / mine.step;
-            left = left_of_strip = s.depth - mine.from * DEEP - (turned ? chunk * 8 : row);
+            strips = mine.parts > 1 ? 1 : (mine.strips - mine.strip + WARPS - 1) / WARPS;
+            left = left_of_strip = s.depth - mine.from * deep - (turned ? chunk * 8 : row);
             return true;
         }
         stage = l.stages; // and stays there
@@ -75,7 +76,7 @@ template <typename T> struct weight_reader {
     }
     __device__ __forceinline__ void copy()
     {
-        T *to = ring + slot * STRIP * DEEP;
+        T *to = ring + slot * TILE;
         const char *second = from + apart, *third = second + apart, *fourth = third + apart;
         cp_async_16(to + even, from, left > 0);
         cp_async_16(to + 256 + odd, second, left > deeper);
@@ -83,7 +84,7 @@ template <typename T> struct weight_reader {
         cp_async_16(to + 768 + odd, fourth, left > 3 * deeper);
         slot = slot == SLOTS - 1 ? 0 : slot + 1;
         from += next_tile;
-        left -= DEEP;
+        left -= next_deep;
         if (--tiles) return;
         tiles = tiles_of_strip, left = left_of_strip;
         from = strip_from += next_strip;
@@ -101,7 +102,7 @@ template <typename T> struct weight_reader {
         cp_async_wait<SLOTS - 2>();
         __syncwarp();
         ask();
-        const T *tile = ring + used * STRIP * DEEP;
+        const T *tile = ring + used * TILE;
         used = used == SLOTS - 1 ? 0 : used + 1;
         return tile;
     }
@@ -145,74 +146,62 @@ __device__ __forceinline__ void fetch_all(const rowwise_launch &l, char *values)
 }
 
 // A product's stage in registers: copies on their way make the compiler forget what it has read of shared memory.
-struct product {
+template <bool TURNED> struct product {
+    static constexpr int WIDE = WIDE_OF<TURNED>, DEEP = DEEP_OF<TURNED>, STEPS = DEEP / 16, PAIRS = WIDE / 16;
     const char *left, *more; // this lane's rows of the left side, and of what is added, or NULL
     char *y;                 // as of `more`: row lane / 4, columns lane % 4 * 2 of a strip, and 8 rows below
     int more_below, y_below, depth;
-    int right[DEEP / 16]; // this lane's places in a tile
-    bool turned;
+    int right[STEPS][PAIRS]; // this lane's places in a tile
+
+    __device__ __forceinline__ product(const rowwise_stage &s, char *values)
+    {
+        int lane = threadIdx.x % 32;
+        depth = s.depth;
+        left = values + s.in[0].local + lane % 16 * s.in[0].local_pitch + lane / 16 * 16;
+        more = s.in[1].at ? values + s.in[1].local + lane / 4 * s.in[1].local_pitch + lane % 4 * 4 : nullptr;
+        y = values + s.out[0].local + lane / 4 * s.out[0].local_pitch + lane % 4 * 4;
+        more_below = 8 * s.in[1].local_pitch;
+        y_below = 8 * s.out[0].local_pitch;
+#pragma unroll
+        for (int d = 0; d < STEPS; d++)
+#pragma unroll
+            for (int n = 0; n < PAIRS; n++)
+                right[d][n] = TURNED ? tile_at<DEEP>(lane % 8 + lane / 16 * 8, d * 2 + (lane / 8 & 1))
+                                     : tile_at<WIDE>(d * 16 + lane % 16, n * 2 + lane / 16);
+    }
 };
 
-__device__ __forceinline__ product product_of(const rowwise_stage &s, char *values)
-{
-    int lane = threadIdx.x % 32;
-    product p;
-    p.turned = s.turned != 0;
-    p.depth = s.depth;
-    p.left = values + s.in[0].local + lane % 16 * s.in[0].local_pitch + lane / 16 * 16;
-    p.more = s.in[1].at ? values + s.in[1].local + lane / 4 * s.in[1].local_pitch + lane % 4 * 4 : nullptr;
-    p.y = values + s.out[0].local + lane / 4 * s.out[0].local_pitch + lane % 4 * 4;
-    p.more_below = 8 * s.in[1].local_pitch;
-    p.y_below = 8 * s.out[0].local_pitch;
-#pragma unroll
-    for (int d = 0; d < DEEP / 16; d++)
-        p.right[d] = p.turned ? tile_at<DEEP>(lane % 8 + lane / 16 * 8, d * 2 + (lane / 8 & 1))
-                              : strip_at(d * 16 + lane % 16, lane / 16);
-    return p;
-}
-
 template <bool TURNED, typename T>
-__device__ __forceinline__ void multiply_whole(float (&y)[2][4], const product &p, const char *left, const T *tile)
+__device__ __forceinline__ void multiply_step(float (&y)[WIDE_OF<TURNED> / 8][4], const product<TURNED> &p, int d,
+                                              const char *left, const T *tile)
 {
-    uint32_t a[DEEP / 16][4], b[DEEP / 16][4];
+    uint32_t a[4], b[product<TURNED>::PAIRS][4];
+    ldmatrix_x4(a, left + d * 32);
 #pragma unroll
-    for (int d = 0; d < DEEP / 16; d++) {
-        ldmatrix_x4(a[d], left + d * 32);
+    for (int n = 0; n < product<TURNED>::PAIRS; n++)
         if (TURNED)
-            ldmatrix_x4(b[d], tile + p.right[d]);
+            ldmatrix_x4(b[n], tile + p.right[d][n]);
         else
-            ldmatrix_x4_trans(b[d], tile + p.right[d]);
-    }
+            ldmatrix_x4_trans(b[n], tile + p.right[d][n]);
 #pragma unroll
-    for (int d = 0; d < DEEP / 16; d++) {
-        multiply_add<T>(y[0], a[d], b[d][0], b[d][1]);
-        multiply_add<T>(y[1], a[d], b[d][2], b[d][3]);
+    for (int n = 0; n < product<TURNED>::PAIRS; n++) {
+        multiply_add<T>(y[2 * n], a, b[n][0], b[n][1]);
+        multiply_add<T>(y[2 * n + 1], a, b[n][2], b[n][3]);
     }
 }
 
 // left: of the tile's depth, of which the last tile has less.
-template <typename T>
-__device__ __forceinline__ void multiply_tile(float (&y)[2][4], const product &p, const char *left, const T *tile,
-                                              int depth)
+template <bool TURNED, typename T>
+__device__ __forceinline__ void multiply_tile(float (&y)[WIDE_OF<TURNED> / 8][4], const product<TURNED> &p,
+                                              const char *left, const T *tile, int depth)
 {
-    if (depth >= DEEP) {
-        if (p.turned)
-            multiply_whole<true>(y, p, left, tile);
-        else
-            multiply_whole<false>(y, p, left, tile);
-        return;
-    }
+    if (depth >= product<TURNED>::DEEP) {
 #pragma unroll
-    for (int d = 0; d < DEEP / 16 - 1; d++) {
-        if (d * 16 >= depth) break;
-        uint32_t a[4], b[4];
-        ldmatrix_x4(a, left + d * 32);
-        if (p.turned)
-            ldmatrix_x4(b, tile + p.right[d]);
-        else
-            ldmatrix_x4_trans(b, tile + p.right[d]);
-        multiply_add<T>(y[0], a, b[0], b[1]);
-        multiply_add<T>(y[1], a, b[2], b[3]);
+        for (int d = 0; d < product<TURNED>::STEPS; d++) multiply_step(y, p, d, left, tile);
+    } else {
+#pragma unroll
+        for (int d = 0; d < product<TURNED>::STEPS - 1; d++)
+            if (d * 16 < depth) multiply_step(y, p, d, left, tile);
     }
 }
 
@@ -225,52 +214,63 @@ template <typename T> __device__ __forceinline__ void put_two(char *y, const cha
     store_pack<2>((T *)y, pack<T, 2>{to<T>(u), to<T>(v)});
 }
 
-template <typename T> __device__ __forceinline__ void put_strip(const product &p, int strip, const float (&y)[2][4])
+template <typename T, bool TURNED>
+__device__ __forceinline__ void put_strip(const product<TURNED> &p, int strip, const float (&y)[WIDE_OF<TURNED> / 8][4])
 {
-    int at = strip * STRIP * (int)sizeof(T);
+    int at = strip * WIDE_OF<TURNED> * (int)sizeof(T);
     char *to = p.y + at;
     const char *more = p.more ? p.more + at : nullptr;
 #pragma unroll
-    for (int j = 0; j < 2; j++) {
+    for (int j = 0; j < WIDE_OF<TURNED> / 8; j++) {
         put_two<T>(to + j * 16, more ? more + j * 16 : nullptr, y[j][0], y[j][1]);
         put_two<T>(to + j * 16 + p.y_below, more ? more + j * 16 + p.more_below : nullptr, y[j][2], y[j][3]);
     }
 }
 
-template <typename T>
+// What the others made of a strip is added in their order. True: the sums are this warp's to put down.
+template <int COUNT> __device__ __forceinline__ bool join_parts(float (&y)[COUNT][4], const share &mine, float *work)
+{
+    float4 *sums =
+        (float4 *)work + (mine.part - 1) * mine.strips * (COUNT * 32) + mine.strip * (COUNT * 32) + threadIdx.x % 32;
+    bool works = mine.part < mine.parts;
+#pragma unroll
+    for (int j = 0; j < COUNT; j++)
+        if (works && mine.part) sums[32 * j] = make_float4(y[j][0], y[j][1], y[j][2], y[j][3]);
+    __syncthreads();
+    if (mine.part) return false;
+#pragma unroll 1
+    for (int part = 1; part < mine.parts; part++) {
+        sums += mine.strips * (COUNT * 32);
+#pragma unroll
+        for (int j = 0; j < COUNT; j++) {
+            float4 more = sums[32 * j];
+            y[j][0] += more.x, y[j][1] += more.y, y[j][2] += more.z, y[j][3] += more.w;
+        }
+    }
+    return true;
+}
+
+template <bool TURNED, typename T>
 __device__ __forceinline__ void make_product(const rowwise_stage &s, char *values, weight_reader<T> &weights)
 {
-    int warp = (int)threadIdx.x / 32, lane = threadIdx.x % 32;
-    const share mine = share_of(s.columns, s.depth);
-    const product p = product_of(s, values);
-    float4 *sums = (float4 *)(values + s.work) + mine.strip * (ROWWISE_ROWS * STRIP / 4) + lane;
-    float y[2][4];
+    constexpr int DEEP = DEEP_OF<TURNED>, COUNT = WIDE_OF<TURNED> / 8;
+    const share mine = share_of(s);
+    const product<TURNED> p(s, values);
+    float *work = (float *)(values + s.work), y[COUNT][4];
 #pragma unroll 1
     for (int strip = mine.strip; strip < mine.strips; strip += mine.step) {
         const char *left = p.left + mine.from * DEEP * (int)sizeof(T);
         int depth = p.depth - mine.from * DEEP;
 #pragma unroll
-        for (int i = 0; i < 8; i++) y[i / 4][i % 4] = 0;
+        for (int i = 0; i < COUNT * 4; i++) y[i / 4][i % 4] = 0;
 #pragma unroll 1
         for (int tile = mine.from; tile < mine.to; tile++) {
-            multiply_tile<T>(y, p, left, weights.next(), depth);
+            multiply_tile<TURNED, T>(y, p, left, weights.next(), depth);
             left += DEEP * (int)sizeof(T), depth -= DEEP;
         }
-        if (!mine.halves) put_strip<T>(p, strip, y);
+        if (mine.parts == 1) put_strip<T>(p, strip, y);
     }
-    if (!mine.halves) return;
-    bool works = mine.strip < mine.strips, second = works && warp >= mine.strips;
-#pragma unroll
-    for (int j = 0; j < 2; j++)
-        if (second) sums[32 * j] = make_float4(y[j][0], y[j][1], y[j][2], y[j][3]);
-    __syncthreads();
-    if (!works || second) return;
-#pragma unroll
-    for (int j = 0; j < 2; j++) {
-        float4 more = sums[32 * j];
-        y[j][0] += more.x, y[j][1] += more.y, y[j][2] += more.z, y[j][3] += more.w;
-    }
-    put_strip<T>(p, mine.strip, y);
+    if (mine.parts > 1 && join_parts<COUNT>(y, mine, work)) put_strip<T>(p, mine.strip, y);
 }
 
 // This warp's row of a product, from shared memory.
@@ -427,7 +427,9 @@ __device__ __forceinline__ void make_stage(const rowwise_stage &s, char *values,
     switch (s.kind) {
     case ROWWISE_NORM: narrow ? make_norm<1, T>(s, values) : make_norm<MOST, T>(s, values); break;
     case ROWWISE_NORM_GRAD: narrow ? make_norm_grad<1, T>(s, values) : make_norm_grad<MOST, T>(s, values); break;
-    case ROWWISE_PRODUCT: make_product<T>(s, values, weights); break;
+    case ROWWISE_PRODUCT:
+        s.turned ? make_product<true>(s, values, weights) : make_product<false>(s, values, weights);
+        break;
     case ROWWISE_ROPE: turn_row<T>(s, values); break;
     case ROWWISE_SWIGLU: gate_row<false, T>(s, values); break;
     case ROWWISE_SWIGLU_GRAD: gate_row<true, T>(s, values); break;
@@ -440,7 +442,8 @@ __global__ void __launch_bounds__(BLOCK, 1) rowwise_steps(const __grid_constant_
     rowwise_memory<T> &m = tiles_in_memory<rowwise_memory<T>>();
     const rowwise_launch &l = m.launch;
     // From here on nobody waits for a parameter that the multiprocessor has not seen yet.
-    for (int i = threadIdx.x; i < (int)(sizeof given / 4); i += BLOCK) ((int *)&m.launch)[i] = ((const int *)&given)[i];
+    int words = (int)(offsetof(rowwise_launch, stage) + given.stages * sizeof(rowwise_stage)) / 8;
+    for (int i = threadIdx.x; i < words; i += BLOCK) ((uint64_t *)&m.launch)[i] = ((const uint64_t *)&given)[i];
     __syncthreads();
     weight_reader<T> reader{l, m.ring[threadIdx.x / 32][0]};
     if (!l.early) wait_for_inputs();

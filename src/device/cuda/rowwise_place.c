@@ -97,6 +97,15 @@ static region *add_region(placer *p, int first, int last, int32_t pitch, int32_t
     return &p->regions[p->count++];
 }
 
+/* Behind what is brought last; in whole chunks. */
+static bool continues_fetch(placer *p, int region, int begin, int end)
+{
+    rowwise_fetch *f = p->l->fetches ? &p->l->fetch[p->l->fetches - 1] : NULL;
+    if (!f || p->of_fetch[p->l->fetches - 1] != region || f->local + f->bytes != begin * CHUNK) return false;
+    f->bytes += (end - begin) * CHUNK;
+    return true;
+}
+
 /* The parts of an input that nobody has made. */
 static bool fetch_rows(placer *p, const rowwise_rows *r)
 {
@@ -107,6 +116,8 @@ static bool fetch_rows(placer *p, const rowwise_rows *r)
     for (int c = from, begin; c < to; c++) {
         if (g->there[c]) continue;
         for (begin = c; c < to && !g->there[c]; c++) g->there[c] = true;
+        g->first = -1;
+        if (continues_fetch(p, (int)(g - p->regions), begin, c)) continue;
         rowwise_fetch *f = add_fetch(p, (int)(g - p->regions));
         if (!f) return false;
         *f = (rowwise_fetch){.at = g->from + (int64_t)begin * CHUNK,
@@ -115,7 +126,6 @@ static bool fetch_rows(placer *p, const rowwise_rows *r)
                                  (int32_t)MIN((int64_t)(c - begin) * CHUNK, offset + r->bytes - (int64_t)begin * CHUNK),
                              .local = begin * CHUNK,
                              .local_pitch = g->pitch};
-        g->first = -1;
     }
     return true;
 }
@@ -149,7 +159,9 @@ static bool fetch_gains(placer *p, rowwise_stage *s, int stage)
 /* Its own float32s: partial sums of a product, each row's part of the gain's gradient. */
 static bool add_work(placer *p, rowwise_stage *s, int stage)
 {
-    int32_t columns = s->kind == ROWWISE_PRODUCT ? ROWWISE_HALVES * ROWWISE_STRIP : s->columns;
+    int wide = s->turned ? ROWWISE_WIDE_TURNED : ROWWISE_WIDE, deep = s->turned ? ROWWISE_DEEP_TURNED : ROWWISE_DEEP;
+    int columns = s->columns;
+    if (s->kind == ROWWISE_PRODUCT) columns *= rowwise_parts(columns / wide, (s->depth + deep - 1) / deep) - 1;
     s->work = p->count;
     return add_region(p, stage, stage, 0, ROWWISE_ROWS * columns * (int32_t)sizeof(float)) != NULL;
 }
