@@ -11,31 +11,41 @@ static_assert(ROWWISE_WIDE_TURNED * ROWWISE_DEEP_TURNED == TILE && ROWWISE_WIDE 
 template <bool TURNED> static constexpr int WIDE_OF = TURNED ? ROWWISE_WIDE_TURNED : ROWWISE_WIDE;
 template <bool TURNED> static constexpr int DEEP_OF = TURNED ? ROWWISE_DEEP_TURNED : ROWWISE_DEEP;
 
+// The strips of columns that a warp makes, and the tiles of its sums; part 0 of a strip's warps adds the sums of the others.
+struct alignas(16) share {
+    int strip, step, strips, from, to, part, parts, rounds; // rounds: strips that it makes
+};
+
 template <typename T> struct rowwise_memory {
     T ring[WARPS][SLOTS][TILE];
     alignas(16) rowwise_launch launch;
+    share shares[ROWWISE_STAGES][WARPS];
     alignas(128) char values[16];
 };
 
-// The strips of columns that a warp makes, and the tiles of its sums; part 0 of a strip's warps adds the sums of the others.
-struct share {
-    int strip, step, strips, from, to, part, parts;
-};
-
-__device__ __forceinline__ share share_of(const rowwise_stage &s)
+__device__ __forceinline__ share share_of(const rowwise_stage &s, int warp)
 {
-    int warp = (int)threadIdx.x / 32, strips = s.turned ? s.columns / WIDE_OF<true> : s.columns / WIDE_OF<false>;
+    int strips = s.turned ? s.columns / WIDE_OF<true> : s.columns / WIDE_OF<false>;
     int deep = s.turned ? DEEP_OF<true> : DEEP_OF<false>, tiles = (s.depth + deep - 1) / deep;
     int parts = rowwise_parts(strips, tiles);
-    if (parts == 1) return {warp, WARPS, strips, 0, tiles, 0, 1};
+    if (parts == 1) return {warp, WARPS, strips, 0, tiles, 0, 1, max((strips - warp + WARPS - 1) / WARPS, 0)};
     int part = warp / strips;
-    if (part >= parts) return {strips, strips, strips, 0, 0, part, parts};
-    return {warp - part * strips, strips, strips, tiles * part / parts, tiles * (part + 1) / parts, part, parts};
+    if (part >= parts) return {strips, strips, strips, 0, 0, part, parts, 0};
+    return {warp - part * strips, strips, strips, tiles * part / parts, tiles * (part + 1) / parts, part, parts, 1};
+}
+
+// Once, before the rows are there: divisions take long.
+template <typename T> __device__ __forceinline__ void divide_products(rowwise_memory<T> &m)
+{
+    int stage = (int)threadIdx.x / WARPS, warp = threadIdx.x % WARPS;
+    if (stage < m.launch.stages && m.launch.stage[stage].kind == ROWWISE_PRODUCT)
+        m.shares[stage][warp] = share_of(m.launch.stage[stage], warp);
 }
 
 // What a warp asks for next. A lane copies four chunks of 16 bytes of a tile, `apart` bytes from each other.
 template <typename T> struct weight_reader {
     const rowwise_launch &l;
+    const share (*shares)[WARPS];
     T *ring;
     const char *from = nullptr, *strip_from = nullptr; // this lane's, of the tile, and of the strip's first
     int64_t apart = 0, next_tile = 0, next_strip = 0;
@@ -51,8 +61,8 @@ template <typename T> struct weight_reader {
         while (++stage < l.stages) {
             const rowwise_stage &s = l.stage[stage];
             if (s.kind != ROWWISE_PRODUCT) continue;
-            share mine = share_of(s);
-            if (mine.strip >= mine.strips || mine.from >= mine.to) continue;
+            const share mine = shares[stage][threadIdx.x / 32];
+            if (!mine.rounds || mine.from >= mine.to) continue;
             bool turned = s.turned != 0;
             int wide = turned ? WIDE_OF<true> : WIDE_OF<false>, deep = turned ? DEEP_OF<true> : DEEP_OF<false>;
             int64_t pitch = s.weights_pitch * (int64_t)sizeof(T), across = wide * (turned ? pitch : (int64_t)sizeof(T));
@@ -67,7 +77,7 @@ template <typename T> struct weight_reader {
             from = (const char *)s.weights + chunk * 16 + row * pitch + mine.from * next_tile + mine.strip * across;
             strip_from = from;
             tiles = tiles_of_strip = mine.to - mine.from;
-            strips = mine.parts > 1 ? 1 : (mine.strips - mine.strip + WARPS - 1) / WARPS;
+            strips = mine.rounds;
             left = left_of_strip = s.depth - mine.from * deep - (turned ? chunk * 8 : row);
             return true;
         }
@@ -138,9 +148,11 @@ __device__ __forceinline__ void fetch_row(const rowwise_fetch f, char *values)
         for (int b = lane * 16; b < f.bytes; b += 32 * 16) cp_async_16(to + b, from + b, known);
 }
 
-__device__ __forceinline__ void fetch_all(const rowwise_launch &l, char *values)
+// Those of numbers from..to of the list.
+__device__ __forceinline__ void fetch_some(const rowwise_launch &l, int from, int to, char *values)
 {
-    for (int i = 0; i < l.fetches; i++)
+#pragma unroll 1
+    for (int i = from; i < to; i++)
         if (!l.fetch[i].alone || i % WARPS == (int)threadIdx.x / 32) fetch_row(l.fetch[i], values);
     cp_async_commit();
 }
@@ -251,10 +263,10 @@ template <int COUNT> __device__ __forceinline__ bool join_parts(float (&y)[COUNT
 }
 
 template <bool TURNED, typename T>
-__device__ __forceinline__ void make_product(const rowwise_stage &s, char *values, weight_reader<T> &weights)
+__device__ __forceinline__ void make_product(const rowwise_stage &s, const share mine, char *values,
+                                             weight_reader<T> &weights)
 {
     constexpr int DEEP = DEEP_OF<TURNED>, COUNT = WIDE_OF<TURNED> / 8;
-    const share mine = share_of(s);
     const product<TURNED> p(s, values);
     float *work = (float *)(values + s.work), y[COUNT][4];
 #pragma unroll 1
@@ -420,7 +432,8 @@ template <bool GRAD, typename T> __device__ __forceinline__ void gate_row(const 
 }
 
 template <typename T>
-__device__ __forceinline__ void make_stage(const rowwise_stage &s, char *values, weight_reader<T> &weights)
+__device__ __forceinline__ void make_stage(const rowwise_stage &s, const share &mine, char *values,
+                                           weight_reader<T> &weights)
 {
     constexpr int MOST = ROWWISE_COLUMNS / 128;
     bool narrow = s.columns <= 128;
@@ -428,9 +441,13 @@ __device__ __forceinline__ void make_stage(const rowwise_stage &s, char *values,
     case ROWWISE_NORM: narrow ? make_norm<1, T>(s, values) : make_norm<MOST, T>(s, values); break;
     case ROWWISE_NORM_GRAD: narrow ? make_norm_grad<1, T>(s, values) : make_norm_grad<MOST, T>(s, values); break;
     case ROWWISE_PRODUCT:
-        s.turned ? make_product<true>(s, values, weights) : make_product<false>(s, values, weights);
+        s.turned ? make_product<true>(s, mine, values, weights) : make_product<false>(s, mine, values, weights);
         break;
-    case ROWWISE_ROPE: turn_row<T>(s, values); break;
+    case ROWWISE_ROPE:
+        cp_async_wait<0>(); // for its rows of the table
+        __syncwarp();
+        turn_row<T>(s, values);
+        break;
     case ROWWISE_SWIGLU: gate_row<false, T>(s, values); break;
     case ROWWISE_SWIGLU_GRAD: gate_row<true, T>(s, values); break;
     }
@@ -445,18 +462,23 @@ __global__ void __launch_bounds__(BLOCK, 1) rowwise_steps(const __grid_constant_
     int words = (int)(offsetof(rowwise_launch, stage) + given.stages * sizeof(rowwise_stage)) / 8;
     for (int i = threadIdx.x; i < words; i += BLOCK) ((uint64_t *)&m.launch)[i] = ((const uint64_t *)&given)[i];
     __syncthreads();
-    weight_reader<T> reader{l, m.ring[threadIdx.x / 32][0]};
+    divide_products(m);
+    __syncthreads();
+    weight_reader<T> reader{l, m.shares, m.ring[threadIdx.x / 32][0]};
     if (!l.early) wait_for_inputs();
 #pragma unroll 1
     for (int i = 0; i < SLOTS - 1; i++) reader.ask();
     if (l.early) wait_for_inputs();
-    fetch_all(l, m.values);
+    fetch_some(l, 0, l.at_once, m.values);
     cp_async_wait<0>();
     __syncthreads();
+    if (l.stage[0].kind == ROWWISE_ROPE) fetch_some(l, l.at_once, l.fetches, m.values);
     for (int i = 0; i < l.stages; i++) {
+        // Rows by an index are two loads, one behind the other: nobody waits for them here.
+        if (i == 1 && l.stage[0].kind != ROWWISE_ROPE) fetch_some(l, l.at_once, l.fetches, m.values);
         const rowwise_stage &s = l.stage[i];
         if (s.waits) __syncthreads();
-        make_stage<T>(s, m.values, reader);
+        make_stage<T>(s, m.shares[i][threadIdx.x / 32], m.values, reader);
         __syncthreads();
         if (s.kind == ROWWISE_PRODUCT) write_out(s.out[0], m.values);
     }

@@ -217,19 +217,21 @@ static void tell_stage(placer *p, rowwise_stage *s)
     s->work = p->regions[s->work].local;
 }
 
-/* Single words and what an index must be known for come last: the others are on their way by then. */
+/* What an index must be known for comes last. */
 static int turn_of(const rowwise_fetch *f)
 {
-    return f->index ? 1 : f->bytes % CHUNK ? 2 : 0;
+    return f->index ? 1 : 0;
 }
 
 static void order_fetches(rowwise_launch *l)
 {
     rowwise_fetch ordered[ROWWISE_FETCHES];
     int count = 0;
-    for (int turn = 0; turn < 3; turn++)
+    for (int turn = 0; turn < 2; turn++) {
         for (int i = 0; i < l->fetches; i++)
             if (turn_of(&l->fetch[i]) == turn) ordered[count++] = l->fetch[i];
+        if (!turn) l->at_once = count;
+    }
     memcpy(l->fetch, ordered, sizeof ordered[0] * (size_t)count);
 }
 
