@@ -26,8 +26,9 @@ static const option options[] = {
     {"overlap", BOOL_AT(check_verb_options, overlap), NULL,
      "kernels are launched while those before them end (cuda, sm_90 on); the same bits either way", .initial = "true"},
     {"persistent", INT_AT(check_verb_options, persistent), "STEPS",
-     "so many small steps or more, of decoding or of a small model's training, are one launch; 0: never (cuda)",
-     .initial = "0", .range = BETWEEN(0, 1000000)},
+     "so many small steps or more, of decoding or of a small model's way forward, are one launch; 0: as is fastest, "
+     "-1: never (cuda)",
+     .initial = "0", .range = BETWEEN(-1, 1000000)},
     {"prefer", STRING_AT(check_verb_options, prefer), "KERNEL,..", "kernels by name, used wherever they fit"},
     {"kernel-cache", STRING_AT(check_verb_options, kernel_cache), "DIR",
      "where kernels compiled at run time are kept (cuda); none: nowhere", .initial_help = "$XDG_CACHE_HOME/ingot"},
@@ -122,7 +123,7 @@ static status run(call *c, void *given)
                            .prefer = o->prefer,
                            .small = o->small,
                            .no_overlap = !o->overlap,
-                           .persistent = o->persistent ? (int)o->persistent : -1,
+                           .persistent = (int)o->persistent,
                            .cache = kernel_cache_path(c, o->kernel_cache),
                            .ops = chosen,
                            .seed = (uint64_t)o->seed};

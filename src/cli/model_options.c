@@ -83,8 +83,9 @@ const option device_lines[DEVICE_LINES] = {
     {"most-memory", SIZE_AT(device_flags, most_memory), "BYTES",
      "the device hands out no more than this; 0: what it has", .initial = "0", .range = AT_LEAST(0)},
     {"persistent", INT_AT(device_flags, persistent), "STEPS",
-     "so many small steps or more, of decoding or of a small model's training, are one launch; 0: never (cuda)",
-     .initial = "0", .range = BETWEEN(0, 1000000)},
+     "so many small steps or more, of decoding or of a small model's way forward, are one launch; 0: as is fastest, "
+     "-1: never (cuda)",
+     .initial = "0", .range = BETWEEN(-1, 1000000)},
     {"prefer", STRING_AT(device_flags, prefer), "KERNEL,..",
      "kernels by name, used wherever they fit; `ingot devices --kernels` lists them"},
     {"kernel-cache", STRING_AT(device_flags, kernel_cache), "DIR",
@@ -155,7 +156,7 @@ static status open_untuned(call *c, const device_flags *o, ingot_device **out)
                                           .no_overlap = !o->overlap,
                                           .step_by_step = o->step_by_step,
                                           .most_bytes = o->most_memory,
-                                          .persistent = o->persistent ? (int)o->persistent : -1,
+                                          .persistent = (int)o->persistent,
                                           .cache = kernel_cache_path(c, o->kernel_cache)};
     return ingot_device_open(c->ctx, o->device, &options, out);
 }

@@ -31,8 +31,8 @@ static const kernel_def *const kernels[] = {
     NULL,
 };
 
-/* The least steps in a row that are one launch where nobody says how many; 0: none are. */
-enum { PERSISTENT_STEPS = 0 };
+/* The least steps in a row that are one launch where nobody says how many; 0: none are. Rowwise ones from sm_90 on. */
+enum { PERSISTENT_STEPS = 0, ROWWISE_CHAIN = 3 };
 
 status gpu_stick(device *d, status s)
 {
@@ -124,6 +124,14 @@ static void close_cuda(device *d)
     free(g);
 }
 
+static void choose_least_steps(const ingot_device_options *options, gpu *g)
+{
+    bool none = options && options->row_invariant; /* such launches round otherwise */
+    int asked = options ? options->persistent : 0, rowwise = g->caps.major >= 9 ? ROWWISE_CHAIN : 0;
+    g->caps.persistent = none ? 0 : MAX(asked ? asked : PERSISTENT_STEPS, 0);
+    g->rowwise = none ? 0 : MAX(asked ? asked : rowwise, 0);
+}
+
 static status open_gpu(context *ctx, const ingot_device_options *options, gpu *g)
 {
     TRY(describe_device(ctx, &g->caps));
@@ -136,8 +144,7 @@ static status open_gpu(context *ctx, const ingot_device_options *options, gpu *g
     g->step_by_step = options && options->step_by_step;
     g->caps.tf32 = options && options->tf32;
     g->caps.overlap = g->caps.major >= 9 && !(options && options->no_overlap);
-    int least = options && options->persistent ? options->persistent : PERSISTENT_STEPS;
-    g->caps.persistent = least > 0 && !(options && options->row_invariant) ? least : 0;
+    choose_least_steps(options, g);
     return g->caps.compiled ? INGOT_OK : fail_memory(ctx, "a device", sizeof *g);
 }
 
@@ -284,7 +291,7 @@ static status make_ready(device *d, const work *w, bool overlap, ready *r)
 static status make_any(device *d, const work *w, bool overlap, ready *r)
 {
     const gpu *g = d->self;
-    if (g->caps.persistent) TRY(persistent_find(d, w, g->queue.stream, &r->persistent));
+    TRY(persistent_find(d, w, g->queue.stream, g->rowwise, &r->persistent));
     status s = make_ready(d, w, overlap, r);
     if (!s || !(r->persistent.runs.count || r->persistent.rowwise.runs.count)) return s;
     log_line(d->ctx, INGOT_LOG_WARNING, "program %s: %s; its steps are launches of their own", w->name,
@@ -393,11 +400,14 @@ static int64_t memory_left(const device *d)
 static void describe(const device *d, text *out)
 {
     const struct device_caps *caps = d->caps;
+    const gpu *g = d->self;
     char memory[24];
     text_printf(out, "%s, %d multiprocessors, compute capability %d.%d, %s", caps->name, caps->multiprocessors,
                 caps->major, caps->minor, format_bytes(memory, (uint64_t)caps->memory_bytes));
-    if (caps->persistent)
-        text_printf(out, ", runs of %d steps as one launch", caps->persistent); /* they round otherwise */
+    if (caps->persistent) /* they round otherwise */
+        text_printf(out, ", runs of %d steps as one launch", caps->persistent);
+    else if (g->rowwise)
+        text_printf(out, ", rowwise runs of %d steps as one launch", g->rowwise);
 }
 
 #pragma GCC visibility push(default)

@@ -14,6 +14,7 @@ typedef struct gpu {
     cudaStream_t copies;  /* of batches, beside the steps */
     pthread_mutex_t lock; /* capture and launch, of several threads */
     bool step_by_step;
+    int rowwise;      /* chains of at least so many rowwise steps are one launch; 0: none */
     char running[64]; /* the program that was submitted last */
     status failed;
     char message[512];

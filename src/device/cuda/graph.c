@@ -42,27 +42,12 @@ static bool find_touched(const step *s, int64_t steps, touched *t)
     return true;
 }
 
-static bool is_of_sums(const rowwise_run *run, const span *at)
-{
-    for (int i = 0; i < run->sum_count; i++)
-        if (at->from == run->sums[i].sum || at->from == (const char *)run->sums[i].partial) return true;
-    return false;
-}
-
-/* Of a rowwise launch: what the sums behind it write comes last. */
 static bool find_touched_rows(const step *s, const rowwise_run *run, touched *t)
 {
     size_t reads = 0;
     for (int i = 0; i < run->count; i++) reads += (size_t)s[run->steps[i]].inputs;
     if (!make_room(t, run->count, reads)) return false;
     for (int i = 0; i < run->count; i++) add_touched(&s[run->steps[i]], t);
-    t->leading = 0;
-    for (int i = 0; i < t->write_count; i++) {
-        span at = t->writes[i];
-        if (is_of_sums(run, &at)) continue;
-        t->writes[i] = t->writes[t->leading];
-        t->writes[t->leading++] = at;
-    }
     return true;
 }
 
@@ -285,20 +270,13 @@ void queue_ahead_done(const queue *q)
     if (b && !b->failed) b->failed = end_ahead(b);
 }
 
-static status launch_rows(graph_builder *b, const rowwise_run *run)
-{
-    const queue q = {.stream = b->stream, .caps = b->d->caps, .capture = b};
-    TRY(cuda_check(b->d->ctx, rowwise_start(run, &q), "capturing a launch of rows"));
-    if (run->sum_count) queue_first_output_made(&q);
-    return cuda_check(b->d->ctx, rowwise_add_sums(run, &q), "capturing a launch of rows");
-}
-
 static status launch_at(graph_builder *b, int64_t index)
 {
     const persistent_run *run = persistent_beginning(b->persistent, index);
     const rowwise_run *rows = rowwise_with(&b->persistent->rowwise, index);
     work one = {.name = b->w->name, .steps = &b->w->steps[index], .count = 1};
-    if (rows) return launch_rows(b, rows);
+    const queue rest = {.stream = b->stream, .caps = b->d->caps, .capture = b};
+    if (rows) return cuda_check(b->d->ctx, rowwise_start(rows, &rest), "capturing a launch of rows");
     if (!run) return b->launch(b->d, &one);
     return cuda_check(b->d->ctx, persistent_start(&run->launch, run->blocks, b->stream),
                       "capturing a persistent launch");

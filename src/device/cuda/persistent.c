@@ -108,22 +108,22 @@ static bool has_room(void)
     return has;
 }
 
-static status find_rowwise(device *d, const work *w, persistent *out)
+static status find_rowwise(device *d, const work *w, int least, persistent *out)
 {
     bool *taken = calloc((size_t)MAX(w->count, 1), sizeof *taken);
     if (!taken) return fail_memory(d->ctx, "a persistent launch", (uint64_t)w->count);
     for (int64_t i = 0; i < w->count; i++) taken[i] = persistent_with(out, i) != NULL;
-    status s = rowwise_find(d, w, d->caps->persistent, taken, &out->rowwise);
+    status s = rowwise_find(d, w, least, taken, &out->rowwise);
     free(taken);
     return s;
 }
 
-status persistent_find(device *d, const work *w, cudaStream_t stream, persistent *out)
+status persistent_find(device *d, const work *w, cudaStream_t stream, int rowwise, persistent *out)
 {
     persistent_free(out);
-    bool room = has_room();
+    bool room = d->caps->persistent && has_room();
     for (int64_t i = 0, taken; i < w->count && room; i += MAX(taken, 1)) TRY(find_run(d, w, i, stream, out, &taken));
-    return find_rowwise(d, w, out);
+    return rowwise ? find_rowwise(d, w, rowwise, out) : INGOT_OK;
 }
 
 void persistent_free(persistent *p)

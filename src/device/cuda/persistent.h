@@ -23,8 +23,9 @@ typedef struct persistent {
     rowwise rowwise;            /* launches of many rows, of steps that none of these has */
 } persistent;
 
-/* Those of `w`, which will run in `stream`; none where the GPU has no room for such blocks. Frees and refills *out. */
-status persistent_find(device *d, const work *w, cudaStream_t stream, persistent *out);
+/* Those of `w`, which will run in `stream`, and those of `rowwise` steps or more of many rows, 0: none of these; none where the
+ * GPU has no room for such blocks. Frees and refills *out. */
+status persistent_find(device *d, const work *w, cudaStream_t stream, int rowwise, persistent *out);
 void persistent_free(persistent *p);
 /* The run that begins at a step, or that a step is in; NULL: none. */
 const persistent_run *persistent_beginning(const persistent *p, int64_t step);

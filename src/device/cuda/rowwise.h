@@ -17,32 +17,25 @@ extern "C" {
 #endif
 
 typedef enum rowwise_kind {
-    ROWWISE_NORM,       /* in: x, out: y, rstds (or none) */
-    ROWWISE_NORM_GRAD,  /* in: dy, x, rstds, what is added (or none); out: dx */
-    ROWWISE_PRODUCT,    /* in: left side, what is added (or none); out: y */
-    ROWWISE_ROPE,       /* in: x, positions; out: y */
-    ROWWISE_SWIGLU,     /* in: gate, up; out: y */
-    ROWWISE_SWIGLU_GRAD /* in: gate, up, dy; out: of gate, of up */
+    ROWWISE_NORM,    /* in: x, out: y, rstds (or none) */
+    ROWWISE_PRODUCT, /* in: left side, what is added (or none); out: y */
+    ROWWISE_ROPE,    /* in: x, positions; out: y */
+    ROWWISE_SWIGLU   /* in: gate, up; out: y */
 } rowwise_kind;
 
 enum {
     ROWWISE_ROWS = 16,
     ROWWISE_STAGES = 12, /* of a launch */
-    ROWWISE_INPUTS = 4,
+    ROWWISE_INPUTS = 2,
     ROWWISE_OUTPUTS = 2,
     ROWWISE_COLUMNS = 512, /* of a norm, at most */
     ROWWISE_DEPTH = 1024,  /* of a product's sums, at most */
     ROWWISE_FETCHES = 20   /* of a launch */
 };
 
-/* How the warps of a block divide a product. Each makes strips of columns, tile by tile of the depth; of few strips several
- * warps share the sums of one. Tiles are of 2 KB, and so that what lies side by side in memory is as long as it can be. */
-enum {
-    ROWWISE_WIDE_TURNED = 16, /* columns of a strip, */
-    ROWWISE_DEEP_TURNED = 64, /* depth of a tile: of weights that are (columns, depth) */
-    ROWWISE_WIDE = 32,        /* of others */
-    ROWWISE_DEEP = 32
-};
+/* How the warps of a block divide a product with weights (columns, depth). Each makes strips of columns, tile by tile of the
+ * depth; of few strips several warps share the sums of one. */
+enum { ROWWISE_WIDE = 16, ROWWISE_DEEP = 64 };
 
 #ifdef __CUDACC__
 __host__ __device__
@@ -64,14 +57,12 @@ typedef struct rowwise_rows {
 typedef struct rowwise_stage {
     rowwise_rows in[ROWWISE_INPUTS], out[ROWWISE_OUTPUTS];
     const void *weights;   /* of a product; gains of a norm; the table of rotary positions */
-    float *partial;        /* of a norm's gradient: (blocks, columns); or NULL */
     int64_t weights_pitch; /* of a product, in elements */
     int32_t kind, columns; /* columns: of a result; of a rotation, of a head */
     int32_t depth;         /* of a product; heads of a rotation */
     int32_t positions;     /* of the table */
     int32_t wide;          /* gains or table are float32 */
-    int32_t turned;        /* a product's weights are (columns, depth), else (depth, columns); an inverse rotation */
-    int32_t work;          /* of a product and of a norm's gradient: where they have float32 in shared memory */
+    int32_t work;          /* of a product: where it has float32 in shared memory */
     int32_t gains;         /* where gains lie, or rows of the table by row */
     int32_t gains_pitch;   /* of the latter */
     int32_t waits;         /* what it writes may still be on its way out to memory */
@@ -98,14 +89,6 @@ typedef struct rowwise_launch {
     rowwise_stage stage[ROWWISE_STAGES];
 } rowwise_launch;
 
-/* What is left to do behind the launch: partial sums of a gain's gradient. */
-typedef struct rowwise_sum {
-    const float *partial;
-    void *sum;
-    ingot_dtype dtype;
-    int columns;
-} rowwise_sum;
-
 enum { ROWWISE_STEPS = 24 };
 
 typedef struct rowwise_run {
@@ -113,8 +96,6 @@ typedef struct rowwise_run {
     int count;
     ingot_dtype dtype;
     rowwise_launch launch;
-    rowwise_sum sums[ROWWISE_STAGES];
-    int sum_count;
 } rowwise_run;
 
 typedef struct rowwise {
@@ -130,11 +111,9 @@ const rowwise_run *rowwise_with(const rowwise *r, int64_t step);
 /* rowwise_place.c: where the rows of its stages lie in `room` bytes of shared memory; false: they have no room there. */
 bool rowwise_place(rowwise_launch *l, int room);
 
-/* rowwise_kernel.cu: the bytes that a block's values may have, 0 where there is no room for a block; the launch, and the sums
- * behind it. */
+/* rowwise_kernel.cu: the bytes that a block's values may have, 0 where there is no room for a block; the launch. */
 int rowwise_room(void);
 cudaError_t rowwise_start(const rowwise_run *run, const queue *q);
-cudaError_t rowwise_add_sums(const rowwise_run *run, const queue *q);
 
 #ifdef __cplusplus
 }

@@ -30,7 +30,6 @@ typedef struct offer {
     bool rests;   /* the weights do */
     ingot_dtype dtype;
     int64_t rows;
-    rowwise_sum sum; /* of a norm's gradient; .sum NULL: none */
     access accesses[MOST_ACCESSES];
     int count;
 } offer;
@@ -106,29 +105,8 @@ static bool offer_norm(const step *s, offer *o)
            (o->stage.eps = (float)ATTRS_OF(rms_norm_attrs, s->node)->eps, true);
 }
 
-static bool offer_norm_grad(const step *s, offer *o)
-{
-    const tensor *dw = &s->out[RMS_NORM_GRAD_DW], *more = s->inputs > 4 ? &s->in[4] : NULL;
-    if (!begins(o, ROWWISE_NORM_GRAD, &s->in[1]) || o->stage.columns > ROWWISE_COLUMNS || o->stage.columns % 8 ||
-        s->in[0].dtype != o->dtype || s->in[3].dtype != INGOT_F32 || (more && more->dtype != o->dtype))
-        return false;
-    int64_t partial = o->rows / ROWWISE_ROWS * o->stage.columns * (int64_t)sizeof(float);
-    if (dw->data && s->scratch_bytes < partial) return false;
-    if (!by_rows(o, &s->in[0], 16, false, &o->stage.in[0]) || !by_rows(o, &s->in[1], 16, false, &o->stage.in[1]) ||
-        !by_rows(o, &s->in[3], 4, false, &o->stage.in[2]) || !gains(o, &s->in[2]) ||
-        (more && more->data && !by_rows(o, more, 16, false, &o->stage.in[3])) ||
-        !by_rows(o, &s->out[RMS_NORM_GRAD_DX], 16, true, &o->stage.out[0]))
-        return false;
-    if (!dw->data) return true;
-    o->stage.partial = s->scratch;
-    o->sum = (rowwise_sum){s->scratch, dw->data, dw->dtype, o->stage.columns};
-    touches_all(o, dw, true);
-    touches(o, (span){s->scratch, (const char *)s->scratch + s->scratch_bytes}, 0, 0, true);
-    return true;
-}
-
 /* x (M, K) by a matrix of weights, with what is added. */
-static bool offer_product(const step *s, bool turned, const tensor *more, offer *o)
+static bool offer_product(const step *s, const tensor *more, offer *o)
 {
     const tensor *x = &s->in[0], *w = &s->in[1], *y = &s->out[0];
     if (!begins(o, ROWWISE_PRODUCT, x) || w->shape.rank != 2 || w->dtype != o->dtype || y->dtype != o->dtype ||
@@ -138,12 +116,9 @@ static bool offer_product(const step *s, bool turned, const tensor *more, offer 
     o->stage.depth = o->stage.columns;
     o->stage.columns = (int32_t)columns_of(y);
     o->stage.weights = w->data, o->stage.weights_pitch = w->stride[0];
-    o->stage.turned = turned;
     o->rests = s->resting >> 1 & 1;
     touches_all(o, w, false);
-    if (o->stage.depth % 16 || o->stage.depth > ROWWISE_DEPTH ||
-        o->stage.columns % (turned ? ROWWISE_WIDE_TURNED : ROWWISE_WIDE))
-        return false;
+    if (o->stage.depth % 16 || o->stage.depth > ROWWISE_DEPTH || o->stage.columns % ROWWISE_WIDE) return false;
     if (more && (more->dtype != o->dtype || !by_rows(o, more, 16, false, &o->stage.in[1]))) return false;
     return by_rows(o, x, 16, false, &o->stage.in[0]) && by_rows(o, y, 16, true, &o->stage.out[0]);
 }
@@ -153,42 +128,34 @@ static bool offer_rope(const step *s, offer *o)
     const rope_attrs *a = ATTRS_OF(rope_attrs, s->node);
     const tensor *x = &s->in[0], *table = &s->in[2];
     rope_shape p = rope_shape_of(s);
-    if (!begins(o, ROWWISE_ROPE, x) || a->interleaved || p.turned != p.dim || p.rows * p.heads != o->rows) return false;
+    if (!begins(o, ROWWISE_ROPE, x) || a->interleaved || a->inverse || p.turned != p.dim || p.rows * p.heads != o->rows)
+        return false;
     o->rows = p.rows; /* of tokens; `begins` has counted heads */
     o->stage.depth = (int32_t)p.heads;
-    o->stage.turned = a->inverse != 0;
     o->stage.positions = (int32_t)MIN(p.positions, INT32_MAX);
     return o->rows % ROWWISE_ROWS == 0 && s->out[0].dtype == o->dtype && by_rows(o, x, 16, false, &o->stage.in[0]) &&
            by_rows(o, &s->in[1], 4, false, &o->stage.in[1]) && by_rows(o, &s->out[0], 16, true, &o->stage.out[0]) &&
            gains(o, table);
 }
 
-/* The formulas as dumps print them. */
-static rowwise_kind kind_of_program(const pw_program *p)
+/* The formula as dumps print it. */
+static bool is_swiglu(const pw_program *p)
 {
-    static const char forward[] = "((a * sigmoid(a)) * b)";
-    static const char back[] =
-        "(((c * b) * sigmoid(a)) + (((c * b) * a) * (sigmoid(a) * (1 - sigmoid(a))))); (c * (a * sigmoid(a)))";
     text said = {0};
-    rowwise_kind kind = ROWWISE_NORM; /* neither */
     pw_print(p, &said);
-    if (said.at && !strcmp(said.at, forward) && p->inputs == 2 && p->outputs == 1) kind = ROWWISE_SWIGLU;
-    if (said.at && !strcmp(said.at, back) && p->inputs == 3 && p->outputs == 2) kind = ROWWISE_SWIGLU_GRAD;
+    bool is = said.at && !strcmp(said.at, "((a * sigmoid(a)) * b)") && p->inputs == 2 && p->outputs == 1;
     text_free(&said);
-    return kind;
+    return is;
 }
 
-static bool offer_pointwise(const step *s, offer *o)
+static bool offer_swiglu(const step *s, offer *o)
 {
-    rowwise_kind kind = kind_of_program(s->node->attrs);
-    if (kind == ROWWISE_NORM || !begins(o, kind, &s->out[0]) || o->stage.columns % 8) return false;
+    if (!is_swiglu(s->node->attrs) || !begins(o, ROWWISE_SWIGLU, &s->out[0]) || o->stage.columns % 8) return false;
     for (int i = 0; i < s->inputs; i++)
         if (s->in[i].dtype != o->dtype || !shape_equal(s->in[i].shape, s->out[0].shape) ||
             !by_rows(o, &s->in[i], 16, false, &o->stage.in[i]))
             return false;
-    for (int i = 0; i < (kind == ROWWISE_SWIGLU ? 1 : 2); i++)
-        if (s->out[i].dtype != o->dtype || !by_rows(o, &s->out[i], 16, true, &o->stage.out[i])) return false;
-    return true;
+    return by_rows(o, &s->out[0], 16, true, &o->stage.out[0]);
 }
 
 static bool offer_concat(const step *s, offer *o)
@@ -203,15 +170,14 @@ static bool offer_of(const step *s, offer *o)
     const op_def *op = s->node ? s->node->op : NULL;
     *o = (offer){0};
     if (op == &op_rms_norm_def) return offer_norm(s, o);
-    if (op == &op_rms_norm_grad_def) return offer_norm_grad(s, o);
     if (op == &op_rope_def) return offer_rope(s, o);
-    if (op == &op_pointwise_def) return offer_pointwise(s, o);
+    if (op == &op_pointwise_def) return offer_swiglu(s, o);
     if (op == &op_concat_def) return offer_concat(s, o);
     if (op == &op_linear_add_def)
-        return !s->in[2].data && offer_product(s, !ATTRS_OF(linear_attrs, s->node)->in_out, &s->in[LINEAR_ADD_C], o);
-    if (op != &op_matmul_def || ATTRS_OF(matmul_attrs, s->node)->trans_a) return false;
-    return offer_product(s, ATTRS_OF(matmul_attrs, s->node)->trans_b != 0,
-                         s->inputs > 2 && s->in[2].data ? &s->in[2] : NULL, o);
+        return !s->in[2].data && !ATTRS_OF(linear_attrs, s->node)->in_out && offer_product(s, &s->in[LINEAR_ADD_C], o);
+    if (op != &op_matmul_def || ATTRS_OF(matmul_attrs, s->node)->trans_a || !ATTRS_OF(matmul_attrs, s->node)->trans_b)
+        return false;
+    return offer_product(s, s->inputs > 2 && s->in[2].data ? &s->in[2] : NULL, o);
 }
 
 /* Whether only the same rows of both meet: they lie in one window of a row's pitch. */
@@ -314,7 +280,6 @@ static bool add_step(builder *b, int64_t index)
         r->launch.blocks = (int32_t)(o->rows / ROWWISE_ROWS);
     }
     b->early &= o->stage.kind != ROWWISE_PRODUCT || o->rests;
-    if (o->sum.sum) r->sums[r->sum_count++] = o->sum;
     return true;
 }
 

@@ -3,13 +3,12 @@
 // brought before the first. Weights come through a ring of tiles of each warp's own, in the order in which its
 // products want them, so that the next step's are on their way while this one is computed.
 #include "device/cuda/rowwise.h"
-#include "kit/cuda/norm_grad.cuh"
+#include "kit/cuda/mma.cuh"
+#include "kit/cuda/norm.cuh"
 
-static constexpr int WARPS = ROWWISE_ROWS, BLOCK = 32 * WARPS, SLOTS = 4, TILE = 1024;
-static_assert(ROWWISE_WIDE_TURNED * ROWWISE_DEEP_TURNED == TILE && ROWWISE_WIDE * ROWWISE_DEEP == TILE, "tiles");
-
-template <bool TURNED> static constexpr int WIDE_OF = TURNED ? ROWWISE_WIDE_TURNED : ROWWISE_WIDE;
-template <bool TURNED> static constexpr int DEEP_OF = TURNED ? ROWWISE_DEEP_TURNED : ROWWISE_DEEP;
+static constexpr int WARPS = ROWWISE_ROWS, BLOCK = 32 * WARPS, SLOTS = 4, STRIP = ROWWISE_WIDE, DEEP = ROWWISE_DEEP,
+                     TILE = STRIP * DEEP, STEPS = DEEP / 16, COUNT = STRIP / 8;
+static_assert(STRIP == 16, "a tile's rows are what ldmatrix gives of two right sides");
 
 // The strips of columns that a warp makes, and the tiles of its sums; part 0 of a strip's warps adds the sums of the others.
 struct alignas(16) share {
@@ -25,8 +24,7 @@ template <typename T> struct rowwise_memory {
 
 __device__ __forceinline__ share share_of(const rowwise_stage &s, int warp)
 {
-    int strips = s.turned ? s.columns / WIDE_OF<true> : s.columns / WIDE_OF<false>;
-    int deep = s.turned ? DEEP_OF<true> : DEEP_OF<false>, tiles = (s.depth + deep - 1) / deep;
+    int strips = s.columns / STRIP, tiles = (s.depth + DEEP - 1) / DEEP;
     int parts = rowwise_parts(strips, tiles);
     if (parts == 1) return {warp, WARPS, strips, 0, tiles, 0, 1, max((strips - warp + WARPS - 1) / WARPS, 0)};
     int part = warp / strips;
@@ -48,9 +46,8 @@ template <typename T> struct weight_reader {
     const share (*shares)[WARPS];
     T *ring;
     const char *from = nullptr, *strip_from = nullptr; // this lane's, of the tile, and of the strip's first
-    int64_t apart = 0, next_tile = 0, next_strip = 0;
-    int stage = -1, strips = 0, tiles = 0, tiles_of_strip = 0, left = 0, left_of_strip = 0, deeper = 0, next_deep = 0;
-    int even = 0, odd = 0; // places in a tile, of chunks 0 and 2, of 1 and 3
+    int64_t apart = 0, next_strip = 0;
+    int stage = -1, strips = 0, tiles = 0, tiles_of_strip = 0, left = 0, left_of_strip = 0;
     int slot = 0, used = 0;
 
     // The first tile of another product; false: there is none.
@@ -63,22 +60,16 @@ template <typename T> struct weight_reader {
             if (s.kind != ROWWISE_PRODUCT) continue;
             const share mine = shares[stage][threadIdx.x / 32];
             if (!mine.rounds || mine.from >= mine.to) continue;
-            bool turned = s.turned != 0;
-            int wide = turned ? WIDE_OF<true> : WIDE_OF<false>, deep = turned ? DEEP_OF<true> : DEEP_OF<false>;
-            int64_t pitch = s.weights_pitch * (int64_t)sizeof(T), across = wide * (turned ? pitch : (int64_t)sizeof(T));
-            int row = turned ? lane / 8 : lane / 4, chunk = turned ? lane % 8 : lane % 4;
-            even = turned ? tile_at<DEEP_OF<true>>(row, chunk) : tile_at<WIDE_OF<false>>(row, chunk);
-            odd = turned ? even ^ 32 : even;
-            deeper = turned ? 0 : 8;
-            apart = (turned ? 4 : 8) * pitch;
-            next_deep = deep;
-            next_tile = deep * (turned ? (int64_t)sizeof(T) : pitch);
-            next_strip = mine.step * across;
-            from = (const char *)s.weights + chunk * 16 + row * pitch + mine.from * next_tile + mine.strip * across;
+            int64_t pitch = s.weights_pitch * (int64_t)sizeof(T);
+            int row = lane / 8, chunk = lane % 8;
+            apart = 4 * pitch;
+            next_strip = mine.step * STRIP * pitch;
+            from = (const char *)s.weights + (mine.strip * STRIP + row) * pitch +
+                   (mine.from * DEEP + chunk * 8) * (int64_t)sizeof(T);
             strip_from = from;
             tiles = tiles_of_strip = mine.to - mine.from;
             strips = mine.rounds;
-            left = left_of_strip = s.depth - mine.from * deep - (turned ? chunk * 8 : row);
+            left = left_of_strip = s.depth - mine.from * DEEP - chunk * 8;
             return true;
         }
         stage = l.stages; // and stays there
@@ -86,15 +77,17 @@ template <typename T> struct weight_reader {
     }
     __device__ __forceinline__ void copy()
     {
+        int lane = threadIdx.x % 32, even = tile_at<DEEP>(lane / 8, lane % 8),
+            odd = tile_at<DEEP>(lane / 8 + 4, lane % 8);
         T *to = ring + slot * TILE;
         const char *second = from + apart, *third = second + apart, *fourth = third + apart;
         cp_async_16(to + even, from, left > 0);
-        cp_async_16(to + 256 + odd, second, left > deeper);
-        cp_async_16(to + 512 + even, third, left > 2 * deeper);
-        cp_async_16(to + 768 + odd, fourth, left > 3 * deeper);
+        cp_async_16(to + odd, second, left > 0);
+        cp_async_16(to + 512 + even, third, left > 0);
+        cp_async_16(to + 512 + odd, fourth, left > 0);
         slot = slot == SLOTS - 1 ? 0 : slot + 1;
-        from += next_tile;
-        left -= next_deep;
+        from += DEEP * sizeof(T);
+        left -= DEEP;
         if (--tiles) return;
         tiles = tiles_of_strip, left = left_of_strip;
         from = strip_from += next_strip;
@@ -158,12 +151,11 @@ __device__ __forceinline__ void fetch_some(const rowwise_launch &l, int from, in
 }
 
 // A product's stage in registers: copies on their way make the compiler forget what it has read of shared memory.
-template <bool TURNED> struct product {
-    static constexpr int WIDE = WIDE_OF<TURNED>, DEEP = DEEP_OF<TURNED>, STEPS = DEEP / 16, PAIRS = WIDE / 16;
+struct product {
     const char *left, *more; // this lane's rows of the left side, and of what is added, or NULL
     char *y;                 // as of `more`: row lane / 4, columns lane % 4 * 2 of a strip, and 8 rows below
     int more_below, y_below, depth;
-    int right[STEPS][PAIRS]; // this lane's places in a tile
+    int right[STEPS]; // this lane's places in a tile
 
     __device__ __forceinline__ product(const rowwise_stage &s, char *values)
     {
@@ -175,44 +167,32 @@ template <bool TURNED> struct product {
         more_below = 8 * s.in[1].local_pitch;
         y_below = 8 * s.out[0].local_pitch;
 #pragma unroll
-        for (int d = 0; d < STEPS; d++)
-#pragma unroll
-            for (int n = 0; n < PAIRS; n++)
-                right[d][n] = TURNED ? tile_at<DEEP>(lane % 8 + lane / 16 * 8, d * 2 + (lane / 8 & 1))
-                                     : tile_at<WIDE>(d * 16 + lane % 16, n * 2 + lane / 16);
+        for (int d = 0; d < STEPS; d++) right[d] = tile_at<DEEP>(lane % 8 + lane / 16 * 8, d * 2 + (lane / 8 & 1));
     }
 };
 
-template <bool TURNED, typename T>
-__device__ __forceinline__ void multiply_step(float (&y)[WIDE_OF<TURNED> / 8][4], const product<TURNED> &p, int d,
-                                              const char *left, const T *tile)
+template <typename T>
+__device__ __forceinline__ void multiply_step(float (&y)[COUNT][4], const product &p, int d, const char *left,
+                                              const T *tile)
 {
-    uint32_t a[4], b[product<TURNED>::PAIRS][4];
+    uint32_t a[4], b[4];
     ldmatrix_x4(a, left + d * 32);
-#pragma unroll
-    for (int n = 0; n < product<TURNED>::PAIRS; n++)
-        if (TURNED)
-            ldmatrix_x4(b[n], tile + p.right[d][n]);
-        else
-            ldmatrix_x4_trans(b[n], tile + p.right[d][n]);
-#pragma unroll
-    for (int n = 0; n < product<TURNED>::PAIRS; n++) {
-        multiply_add<T>(y[2 * n], a, b[n][0], b[n][1]);
-        multiply_add<T>(y[2 * n + 1], a, b[n][2], b[n][3]);
-    }
+    ldmatrix_x4(b, tile + p.right[d]);
+    multiply_add<T>(y[0], a, b[0], b[1]);
+    multiply_add<T>(y[1], a, b[2], b[3]);
 }
 
 // left: of the tile's depth, of which the last tile has less.
-template <bool TURNED, typename T>
-__device__ __forceinline__ void multiply_tile(float (&y)[WIDE_OF<TURNED> / 8][4], const product<TURNED> &p,
-                                              const char *left, const T *tile, int depth)
+template <typename T>
+__device__ __forceinline__ void multiply_tile(float (&y)[COUNT][4], const product &p, const char *left, const T *tile,
+                                              int depth)
 {
-    if (depth >= product<TURNED>::DEEP) {
+    if (depth >= DEEP) {
 #pragma unroll
-        for (int d = 0; d < product<TURNED>::STEPS; d++) multiply_step(y, p, d, left, tile);
+        for (int d = 0; d < STEPS; d++) multiply_step(y, p, d, left, tile);
     } else {
 #pragma unroll
-        for (int d = 0; d < product<TURNED>::STEPS - 1; d++)
+        for (int d = 0; d < STEPS - 1; d++)
             if (d * 16 < depth) multiply_step(y, p, d, left, tile);
     }
 }
@@ -226,21 +206,20 @@ template <typename T> __device__ __forceinline__ void put_two(char *y, const cha
     store_pack<2>((T *)y, pack<T, 2>{to<T>(u), to<T>(v)});
 }
 
-template <typename T, bool TURNED>
-__device__ __forceinline__ void put_strip(const product<TURNED> &p, int strip, const float (&y)[WIDE_OF<TURNED> / 8][4])
+template <typename T> __device__ __forceinline__ void put_strip(const product &p, int strip, const float (&y)[COUNT][4])
 {
-    int at = strip * WIDE_OF<TURNED> * (int)sizeof(T);
+    int at = strip * STRIP * (int)sizeof(T);
     char *to = p.y + at;
     const char *more = p.more ? p.more + at : nullptr;
 #pragma unroll
-    for (int j = 0; j < WIDE_OF<TURNED> / 8; j++) {
+    for (int j = 0; j < COUNT; j++) {
         put_two<T>(to + j * 16, more ? more + j * 16 : nullptr, y[j][0], y[j][1]);
         put_two<T>(to + j * 16 + p.y_below, more ? more + j * 16 + p.more_below : nullptr, y[j][2], y[j][3]);
     }
 }
 
 // What the others made of a strip is added in their order. True: the sums are this warp's to put down.
-template <int COUNT> __device__ __forceinline__ bool join_parts(float (&y)[COUNT][4], const share &mine, float *work)
+__device__ __forceinline__ bool join_parts(float (&y)[COUNT][4], const share &mine, float *work)
 {
     float4 *sums =
         (float4 *)work + (mine.part - 1) * mine.strips * (COUNT * 32) + mine.strip * (COUNT * 32) + threadIdx.x % 32;
@@ -262,12 +241,11 @@ template <int COUNT> __device__ __forceinline__ bool join_parts(float (&y)[COUNT
     return true;
 }
 
-template <bool TURNED, typename T>
+template <typename T>
 __device__ __forceinline__ void make_product(const rowwise_stage &s, const share mine, char *values,
                                              weight_reader<T> &weights)
 {
-    constexpr int DEEP = DEEP_OF<TURNED>, COUNT = WIDE_OF<TURNED> / 8;
-    const product<TURNED> p(s, values);
+    const product p(s, values);
     float *work = (float *)(values + s.work), y[COUNT][4];
 #pragma unroll 1
     for (int strip = mine.strip; strip < mine.strips; strip += mine.step) {
@@ -277,12 +255,12 @@ __device__ __forceinline__ void make_product(const rowwise_stage &s, const share
         for (int i = 0; i < COUNT * 4; i++) y[i / 4][i % 4] = 0;
 #pragma unroll 1
         for (int tile = mine.from; tile < mine.to; tile++) {
-            multiply_tile<TURNED, T>(y, p, left, weights.next(), depth);
+            multiply_tile<T>(y, p, left, weights.next(), depth);
             left += DEEP * (int)sizeof(T), depth -= DEEP;
         }
         if (mine.parts == 1) put_strip<T>(p, strip, y);
     }
-    if (mine.parts > 1 && join_parts<COUNT>(y, mine, work)) put_strip<T>(p, mine.strip, y);
+    if (mine.parts > 1 && join_parts(y, mine, work)) put_strip<T>(p, mine.strip, y);
 }
 
 // This warp's row of a product, from shared memory.
@@ -349,37 +327,6 @@ template <int PACKS, typename T> __device__ __forceinline__ void make_norm(const
     store_row<PACKS, T>(s.out[0], values, x, s.columns);
 }
 
-// kit/cuda/norm_grad.cuh says the formula. Of the gain's gradient each row leaves its part, which are added in their order.
-template <int PACKS, typename T> __device__ __forceinline__ void make_norm_grad(const rowwise_stage s, char *values)
-{
-    float x[PACKS][4], g[PACKS][4], gain[PACKS][4] = {}, more[PACKS][4] = {}, sum = 0;
-    float rstd = *local_row<float>(s.in[2], values), *parts = (float *)(values + s.work),
-          *part = parts + threadIdx.x / 32 * s.columns;
-    load_gains<PACKS, T>(gain, s, values);
-    load_row(g, local_row<T>(s.in[0], values), s.columns);
-    load_row(x, local_row<T>(s.in[1], values), s.columns);
-    if (s.in[3].at) load_row(more, local_row<T>(s.in[3], values), s.columns);
-#pragma unroll
-    for (int i = 0; i < PACKS * 4; i++) sum += g[i / 4][i % 4] * gain[i / 4][i % 4] * x[i / 4][i % 4];
-    float along = __fdividef(warp_join<add_floats>(sum), (float)s.columns) * rstd;
-#pragma unroll
-    for (int i = 0; i < PACKS * 4; i++) {
-        int p = i / 4, k = i % 4, c = p * 128 + (int)(threadIdx.x % 32) * 4 + k;
-        float unit = x[p][k] * rstd;
-        if (c < s.columns) part[c] = g[p][k] * unit;
-        more[p][k] += rstd * (g[p][k] * gain[p][k] - unit * along);
-    }
-    store_row<PACKS, T>(s.out[0], values, more, s.columns);
-    if (!s.partial) return;
-    __syncthreads();
-    for (int c = threadIdx.x; c < s.columns; c += BLOCK) {
-        float all = 0;
-#pragma unroll
-        for (int row = 0; row < ROWWISE_ROWS; row++) all += parts[row * s.columns + c];
-        s.partial[blockIdx.x * (int64_t)s.columns + c] = all;
-    }
-}
-
 // Halves of a head turn against each other (ops/rope).
 template <typename T> __device__ __forceinline__ void turn_row(const rowwise_stage s, char *values)
 {
@@ -395,7 +342,7 @@ template <typename T> __device__ __forceinline__ void turn_row(const rowwise_sta
         pack<T, 4> u = load_pack<4>(x + one), v = load_pack<4>(x + other);
 #pragma unroll
         for (int k = 0; k < 4; k++) {
-            float a = to_float(u.at[k]), b = to_float(v.at[k]), turn = s.turned ? -sine[k] : sine[k];
+            float a = to_float(u.at[k]), b = to_float(v.at[k]), turn = sine[k];
             u.at[k] = to<T>(a * c[k] - b * turn);
             v.at[k] = to<T>(b * c[k] + a * turn);
         }
@@ -406,28 +353,21 @@ template <typename T> __device__ __forceinline__ void turn_row(const rowwise_sta
     }
 }
 
-// a sigmoid(a) b, and its gradients.
-template <bool GRAD, typename T> __device__ __forceinline__ void gate_row(const rowwise_stage s, char *values)
+// a sigmoid(a) b
+template <typename T> __device__ __forceinline__ void gate_row(const rowwise_stage s, char *values)
 {
-    const T *gate = local_row<T>(s.in[0], values), *up = local_row<T>(s.in[1], values),
-            *dy = GRAD ? local_row<T>(s.in[2], values) : nullptr;
-    T *y = local_row<T>(s.out[0], values), *dup = GRAD ? local_row<T>(s.out[1], values) : nullptr;
-    T *y_out = row_of<T>(s.out[0]), *dup_out = GRAD ? row_of<T>(s.out[1]) : nullptr;
+    const T *gate = local_row<T>(s.in[0], values), *up = local_row<T>(s.in[1], values);
+    T *y = local_row<T>(s.out[0], values), *out = row_of<T>(s.out[0]);
 #pragma unroll 1
     for (int c = threadIdx.x % 32 * 4; c < s.columns; c += 32 * 4) {
-        pack<T, 4> a = load_pack<4>(gate + c), b = load_pack<4>(up + c), d = {};
-        if (GRAD) d = load_pack<4>(dy + c);
+        pack<T, 4> a = load_pack<4>(gate + c), b = load_pack<4>(up + c);
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            float x = to_float(a.at[i]), z = to_float(b.at[i]), g = to_float(d.at[i]),
-                  sigmoid = __fdividef(1.0f, 1.0f + __expf(-x));
-            a.at[i] = to<T>(GRAD ? g * z * sigmoid + g * z * x * (sigmoid * (1 - sigmoid)) : x * sigmoid * z);
-            b.at[i] = to<T>(g * (x * sigmoid));
+            float x = to_float(a.at[i]);
+            a.at[i] = to<T>(x * __fdividef(1.0f, 1.0f + __expf(-x)) * to_float(b.at[i]));
         }
         store_pack<4>(y + c, a);
-        store_pack<4>(y_out + c, a);
-        if (GRAD) store_pack<4>(dup + c, b);
-        if (GRAD) store_pack<4>(dup_out + c, b);
+        store_pack<4>(out + c, a);
     }
 }
 
@@ -439,17 +379,13 @@ __device__ __forceinline__ void make_stage(const rowwise_stage &s, const share &
     bool narrow = s.columns <= 128;
     switch (s.kind) {
     case ROWWISE_NORM: narrow ? make_norm<1, T>(s, values) : make_norm<MOST, T>(s, values); break;
-    case ROWWISE_NORM_GRAD: narrow ? make_norm_grad<1, T>(s, values) : make_norm_grad<MOST, T>(s, values); break;
-    case ROWWISE_PRODUCT:
-        s.turned ? make_product<true>(s, mine, values, weights) : make_product<false>(s, mine, values, weights);
-        break;
+    case ROWWISE_PRODUCT: make_product(s, mine, values, weights); break;
     case ROWWISE_ROPE:
         cp_async_wait<0>(); // for its rows of the table
         __syncwarp();
         turn_row<T>(s, values);
         break;
-    case ROWWISE_SWIGLU: gate_row<false, T>(s, values); break;
-    case ROWWISE_SWIGLU_GRAD: gate_row<true, T>(s, values); break;
+    case ROWWISE_SWIGLU: gate_row<T>(s, values); break;
     }
 }
 
@@ -516,18 +452,5 @@ cudaError_t rowwise_start(const rowwise_run *run, const queue *q)
         rowwise_steps<bf16><<<l->blocks, BLOCK, bytes_of(l), q->stream>>>(*l);
     else
         rowwise_steps<f16><<<l->blocks, BLOCK, bytes_of(l), q->stream>>>(*l);
-    return cudaGetLastError();
-}
-
-cudaError_t rowwise_add_sums(const rowwise_run *run, const queue *q)
-{
-    for (int i = 0; i < run->sum_count; i++) {
-        const rowwise_sum &s = run->sums[i];
-        by_dtype(s.dtype, [&](auto w) {
-            using W = decltype(w);
-            launch_waiting(add_partials<W>, dim3((unsigned)(s.columns + 31) / 32), dim3(32, 32), 0, q, (W *)s.sum,
-                           (W *)nullptr, (float *)nullptr, s.partial, (int64_t)run->launch.blocks, (int64_t)s.columns);
-        });
-    }
     return cudaGetLastError();
 }

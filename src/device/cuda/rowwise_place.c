@@ -156,12 +156,11 @@ static bool fetch_gains(placer *p, rowwise_stage *s, int stage)
     return !table || s->in[1].pitch == (int32_t)sizeof(int32_t);
 }
 
-/* Its own float32s: partial sums of a product, each row's part of the gain's gradient. */
+/* Of partial sums. */
 static bool add_work(placer *p, rowwise_stage *s, int stage)
 {
-    int wide = s->turned ? ROWWISE_WIDE_TURNED : ROWWISE_WIDE, deep = s->turned ? ROWWISE_DEEP_TURNED : ROWWISE_DEEP;
-    int columns = s->columns;
-    if (s->kind == ROWWISE_PRODUCT) columns *= rowwise_parts(columns / wide, (s->depth + deep - 1) / deep) - 1;
+    int tiles = (s->depth + ROWWISE_DEEP - 1) / ROWWISE_DEEP;
+    int columns = s->columns * (rowwise_parts(s->columns / ROWWISE_WIDE, tiles) - 1);
     s->work = p->count;
     return add_region(p, stage, stage, 0, ROWWISE_ROWS * columns * (int32_t)sizeof(float)) != NULL;
 }
@@ -169,12 +168,12 @@ static bool add_work(placer *p, rowwise_stage *s, int stage)
 static bool add_stage(placer *p, int stage)
 {
     rowwise_stage *s = &p->l->stage[stage];
-    bool gains = s->kind == ROWWISE_NORM || s->kind == ROWWISE_NORM_GRAD || s->kind == ROWWISE_ROPE;
+    bool gains = s->kind == ROWWISE_NORM || s->kind == ROWWISE_ROPE;
     s->gains = s->work = 0;
     for (int k = 0; k < ROWWISE_INPUTS; k++)
         if (reads_rows(s, k) && !fetch_rows(p, &s->in[k])) return false;
     if (gains && !fetch_gains(p, s, stage)) return false;
-    if ((s->kind == ROWWISE_PRODUCT || s->kind == ROWWISE_NORM_GRAD) && !add_work(p, s, stage)) return false;
+    if (s->kind == ROWWISE_PRODUCT && !add_work(p, s, stage)) return false;
     for (int k = 0; k < ROWWISE_OUTPUTS; k++)
         if (s->out[k].at && !mark_made(p, &s->out[k])) return false;
     s->waits = stage && s[-1].kind == ROWWISE_PRODUCT && region_of(p, &s[-1].out[0]) == region_of(p, &s->out[0]);
