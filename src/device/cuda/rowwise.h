@@ -81,10 +81,11 @@ typedef struct rowwise_fetch {
 
 typedef struct rowwise_launch {
     int32_t stages, fetches, blocks;
-    int32_t bytes;   /* of values in shared memory */
-    int32_t early;   /* nothing in flight changes the weights: they may be read before all else is there */
-    int32_t at_once; /* of the fetches: those behind them are by an index */
-    int32_t unused[2];
+    int32_t bytes;          /* of values in shared memory */
+    int32_t early;          /* nothing in flight changes the weights: they may be read before all else is there */
+    int32_t at_once;        /* of the fetches: those behind them are by an index */
+    int32_t stage_of_index; /* in front of which those are asked for */
+    int32_t unused;
     rowwise_fetch fetch[ROWWISE_FETCHES];
     rowwise_stage stage[ROWWISE_STAGES];
 } rowwise_launch;

@@ -12,7 +12,12 @@ static_assert(STRIP == 16, "a tile's rows are what ldmatrix gives of two right s
 
 // The strips of columns that a warp makes, and the tiles of its sums; part 0 of a strip's warps adds the sums of the others.
 struct alignas(16) share {
-    int strip, step, strips, from, to, part, parts, rounds; // rounds: strips that it makes
+    int strip, strips, from, to, part, parts, rounds; // rounds: strips that it makes, from the first on
+
+    __device__ __forceinline__ int next(int strip) const
+    {
+        return strip + WARPS < strips ? strip + WARPS : strip + WARPS - strips;
+    }
 };
 
 template <typename T> struct rowwise_memory {
@@ -26,10 +31,14 @@ __device__ __forceinline__ share share_of(const rowwise_stage &s, int warp)
 {
     int strips = s.columns / STRIP, tiles = (s.depth + DEEP - 1) / DEEP;
     int parts = rowwise_parts(strips, tiles);
-    if (parts == 1) return {warp, WARPS, strips, 0, tiles, 0, 1, max((strips - warp + WARPS - 1) / WARPS, 0)};
+    // Each block begins elsewhere: not all multiprocessors want the same lines of L2 at the same time.
+    int turn = (int)(blockIdx.x * 5 % strips);
+    if (parts == 1)
+        return {(warp + turn) % strips, strips, 0, tiles, 0, 1, max((strips - warp + WARPS - 1) / WARPS, 0)};
     int part = warp / strips;
-    if (part >= parts) return {strips, strips, strips, 0, 0, part, parts, 0};
-    return {warp - part * strips, strips, strips, tiles * part / parts, tiles * (part + 1) / parts, part, parts, 1};
+    if (part >= parts) return {0, strips, 0, 0, part, parts, 0};
+    int strip = (warp - part * strips + turn) % strips;
+    return {strip, strips, tiles * part / parts, tiles * (part + 1) / parts, part, parts, 1};
 }
 
 // Once, before the rows are there: divisions take long.
@@ -46,8 +55,8 @@ template <typename T> struct weight_reader {
     const share (*shares)[WARPS];
     T *ring;
     const char *from = nullptr, *strip_from = nullptr; // this lane's, of the tile, and of the strip's first
-    int64_t apart = 0, next_strip = 0;
-    int stage = -1, strips = 0, tiles = 0, tiles_of_strip = 0, left = 0, left_of_strip = 0;
+    int64_t apart = 0;
+    int stage = -1, strip = 0, rounds = 0, all_strips = 0, tiles = 0, tiles_of_strip = 0, left = 0, left_of_strip = 0;
     int slot = 0, used = 0;
 
     // The first tile of another product; false: there is none.
@@ -63,12 +72,12 @@ template <typename T> struct weight_reader {
             int64_t pitch = s.weights_pitch * (int64_t)sizeof(T);
             int row = lane / 8, chunk = lane % 8;
             apart = 4 * pitch;
-            next_strip = mine.step * STRIP * pitch;
             from = (const char *)s.weights + (mine.strip * STRIP + row) * pitch +
                    (mine.from * DEEP + chunk * 8) * (int64_t)sizeof(T);
             strip_from = from;
             tiles = tiles_of_strip = mine.to - mine.from;
-            strips = mine.rounds;
+            rounds = mine.rounds;
+            strip = mine.strip, all_strips = mine.strips;
             left = left_of_strip = s.depth - mine.from * DEEP - chunk * 8;
             return true;
         }
@@ -90,13 +99,15 @@ template <typename T> struct weight_reader {
         left -= DEEP;
         if (--tiles) return;
         tiles = tiles_of_strip, left = left_of_strip;
-        from = strip_from += next_strip;
-        strips--;
+        int before = strip;
+        strip += strip + WARPS < all_strips ? WARPS : WARPS - all_strips;
+        from = strip_from += (strip - before) * (STRIP / 4) * apart;
+        rounds--;
     }
     // One tile, or nothing when there are no more: a group of copies either way.
     __device__ __forceinline__ void ask()
     {
-        if (strips || next_product()) copy();
+        if (rounds || next_product()) copy();
         cp_async_commit();
     }
     // The tile that was asked for longest ago; another one is asked for in the place of the one before it.
@@ -119,18 +130,22 @@ template <typename T> __device__ __forceinline__ T *local_row(const rowwise_rows
 
 template <typename T> __device__ __forceinline__ T *row_of(const rowwise_rows &r)
 {
-    int64_t row = blockIdx.x * (int64_t)ROWWISE_ROWS + threadIdx.x / 32;
-    return (T *)((char *)r.at + row * r.pitch);
+    return (T *)((char *)r.at + (blockIdx.x * (int64_t)ROWWISE_ROWS + threadIdx.x / 32) * r.pitch);
 }
 
-__device__ __forceinline__ void fetch_row(const rowwise_fetch f, char *values)
+__device__ __forceinline__ int64_t this_row()
+{
+    return blockIdx.x * (int64_t)ROWWISE_ROWS + threadIdx.x / 32;
+}
+
+__device__ __forceinline__ void fetch_row(const rowwise_fetch f, int index, char *values)
 {
     int warp = (int)threadIdx.x / 32, lane = threadIdx.x % 32;
-    int64_t row = f.alone ? 0 : blockIdx.x * (int64_t)ROWWISE_ROWS + warp;
+    int64_t row = f.alone ? 0 : this_row();
     char *to = values + f.local + (f.alone ? 0 : warp * f.local_pitch);
     bool known = true;
     if (f.index) {
-        row = f.index[row];
+        row = index;
         known = row >= 0 && row < f.count;
         if (!known) row = 0;
     }
@@ -141,12 +156,20 @@ __device__ __forceinline__ void fetch_row(const rowwise_fetch f, char *values)
         for (int b = lane * 16; b < f.bytes; b += 32 * 16) cp_async_16(to + b, from + b, known);
 }
 
-// Those of numbers from..to of the list.
-__device__ __forceinline__ void fetch_some(const rowwise_launch &l, int from, int to, char *values)
+__device__ __forceinline__ void fetch_all(const rowwise_launch &l, char *values)
 {
 #pragma unroll 1
-    for (int i = from; i < to; i++)
-        if (!l.fetch[i].alone || i % WARPS == (int)threadIdx.x / 32) fetch_row(l.fetch[i], values);
+    for (int i = 0; i < l.at_once; i++)
+        if (!l.fetch[i].alone || i % WARPS == (int)threadIdx.x / 32) fetch_row(l.fetch[i], 0, values);
+    cp_async_commit();
+}
+
+// Rows by an index are two loads, one behind the other. The first index has been asked for long before.
+__device__ __forceinline__ void fetch_by_index(const rowwise_launch &l, int first, char *values)
+{
+#pragma unroll 1
+    for (int i = l.at_once; i < l.fetches; i++)
+        fetch_row(l.fetch[i], i == l.at_once ? first : l.fetch[i].index[this_row()], values);
     cp_async_commit();
 }
 
@@ -248,7 +271,7 @@ __device__ __forceinline__ void make_product(const rowwise_stage &s, const share
     const product p(s, values);
     float *work = (float *)(values + s.work), y[COUNT][4];
 #pragma unroll 1
-    for (int strip = mine.strip; strip < mine.strips; strip += mine.step) {
+    for (int round = 0, strip = mine.strip; round < mine.rounds; round++, strip = mine.next(strip)) {
         const char *left = p.left + mine.from * DEEP * (int)sizeof(T);
         int depth = p.depth - mine.from * DEEP;
 #pragma unroll
@@ -381,7 +404,7 @@ __device__ __forceinline__ void make_stage(const rowwise_stage &s, const share &
     case ROWWISE_NORM: narrow ? make_norm<1, T>(s, values) : make_norm<MOST, T>(s, values); break;
     case ROWWISE_PRODUCT: make_product(s, mine, values, weights); break;
     case ROWWISE_ROPE:
-        cp_async_wait<0>(); // for its rows of the table
+        cp_async_wait<0>(); // its rows of the table
         __syncwarp();
         turn_row<T>(s, values);
         break;
@@ -405,13 +428,12 @@ __global__ void __launch_bounds__(BLOCK, 1) rowwise_steps(const __grid_constant_
 #pragma unroll 1
     for (int i = 0; i < SLOTS - 1; i++) reader.ask();
     if (l.early) wait_for_inputs();
-    fetch_some(l, 0, l.at_once, m.values);
+    int index = l.at_once < l.fetches ? l.fetch[l.at_once].index[this_row()] : 0;
+    fetch_all(l, m.values);
     cp_async_wait<0>();
     __syncthreads();
-    if (l.stage[0].kind == ROWWISE_ROPE) fetch_some(l, l.at_once, l.fetches, m.values);
     for (int i = 0; i < l.stages; i++) {
-        // Rows by an index are two loads, one behind the other: nobody waits for them here.
-        if (i == 1 && l.stage[0].kind != ROWWISE_ROPE) fetch_some(l, l.at_once, l.fetches, m.values);
+        if (i == l.stage_of_index) fetch_by_index(l, index, m.values);
         const rowwise_stage &s = l.stage[i];
         if (s.waits) __syncthreads();
         make_stage<T>(s, m.shares[i][threadIdx.x / 32], m.values, reader);

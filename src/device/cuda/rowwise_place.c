@@ -250,6 +250,7 @@ bool rowwise_place(rowwise_launch *l, int room)
     for (int i = 0; fits && i < l->stages; i++) tell_stage(p, &l->stage[i]);
     for (int i = 0; fits && i < l->fetches; i++) l->fetch[i].local += p->regions[p->of_fetch[i]].local;
     if (fits) order_fetches(l);
+    l->stage_of_index = l->stages > 1 && l->stage[0].kind != ROWWISE_ROPE;
     free(p);
     return fits;
 }
