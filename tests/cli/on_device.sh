@@ -46,7 +46,7 @@ done << 'END'
 END
 # Chains of steps as one launch: other sums, so near the same losses; bits of their own, again and after a resume.
 chains=("${small[@]}" --preset tiny-1m --dtype bfloat16 --accumulate 2)
-runs '12 steps, launch by launch' "$ingot" "${chains[@]}" "${here[@]}" --steps 12 --output plain
+runs '12 steps, launch by launch' "$ingot" "${chains[@]}" "${here[@]}" --persistent -1 --steps 12 --output plain
 runs '12 steps, chains as one launch' "$ingot" "${chains[@]}" "${here[@]}" --persistent 1 --steps 12 --output twelve
 runs 'without overlap' "$ingot" "${chains[@]}" "${here[@]}" --persistent 1 --no-overlap --ahead 0 --steps 12 --output apart
 same twelve apart || fail 'chains: running ahead gave other bits'

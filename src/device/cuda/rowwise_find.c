@@ -14,8 +14,9 @@
 #include "ops/rms_norm/rms_norm.h"
 #include "ops/rope/rope.h"
 
-/* A large matrix is read faster by many blocks; so are few rows by a kernel for each step. */
-enum { MOST_WEIGHT_BYTES = 512 << 10, LEAST_ROWS = 256, MOST_ROWS = 8192, MOST_BETWEEN = 8, MOST_ACCESSES = 12 };
+/* A large matrix is read faster by many blocks, which each read a part of it; here each reads it all. So are few rows by a
+ * kernel for each step, and more rows than run at a time. */
+enum { MOST_WEIGHT_BYTES = 192 << 10, LEAST_ROWS = 256, MOST_BETWEEN = 8, MOST_ACCESSES = 12 };
 
 /* What a step touches. By rows: a block touches `bytes` of each of its rows, `pitch` bytes apart. */
 typedef struct access {
@@ -241,7 +242,7 @@ typedef struct builder {
     offer offers[ROWWISE_STEPS];
     int64_t rows, passed[ROWWISE_STEPS * MOST_BETWEEN]; /* steps in between that stay out */
     int passed_count;
-    int64_t least_rows;
+    int64_t least_rows, most_rows;
     bool early;
     int room; /* of a block's values */
 } builder;
@@ -263,7 +264,7 @@ static bool add_step(builder *b, int64_t index)
     offer *o = &b->offers[r->count];
     if (r->count == ROWWISE_STEPS || r->launch.stages == ROWWISE_STAGES || !offer_of(s, o)) return false;
     if (o->nothing && !r->launch.stages) return false;
-    if (!o->nothing && (o->rows < b->least_rows || o->rows > MOST_ROWS)) return false;
+    if (!o->nothing && (o->rows < b->least_rows || o->rows > b->most_rows)) return false;
     if (!o->nothing && r->launch.stages && (o->rows != b->rows || o->dtype != r->dtype)) return false;
     if (!can_follow(o, o)) return false;
     for (int i = 0; i < r->count; i++)
@@ -310,6 +311,7 @@ status rowwise_find(device *d, const work *w, int least, bool *taken, rowwise *o
         b->w = w;
         b->room = room;
         b->least_rows = least == 1 ? ROWWISE_ROWS : LEAST_ROWS; /* 1 is for tests */
+        b->most_rows = least == 1 ? INT32_MAX : (int64_t)ROWWISE_ROWS * d->caps->multiprocessors;
         if (!taken[i]) collect(b, i, taken);
         if (b->run.launch.stages < MAX(least, 2)) continue;
         b->run.launch.early = b->early;
