@@ -67,8 +67,7 @@ SIMT_INCLUDE=\"${CMAKE_SOURCE_DIR}/tests/simt\";SIMT_KEPT=\"${CMAKE_BINARY_DIR}/
       set_tests_properties(simt_check_${arch}_${dtype} PROPERTIES ENVIRONMENT "SIMT_ARCH=${arch};SIMT_SEED=${seed}" TIMEOUT 900)
     endforeach()
     add_test(NAME simt_check_by_request COMMAND ingot_program check --quiet --small --device cuda --dtype bfloat16 --kernel-cache none
-      --ops rows_linear,cached_attention,matmul,attention_rows,attention_grad
-      --prefer rows_linear.ahead,matmul.rows_ahead,cached_attention.cuda)
+      --ops turned_attention,turned_attention_grad --prefer turned_attention.short,turned_attention_grad.short)
     set_tests_properties(simt_check_by_request PROPERTIES ENVIRONMENT SIMT_ARCH=90 TIMEOUT 300)
     add_test(NAME simt_device COMMAND test_device)
     set_tests_properties(simt_device PROPERTIES TIMEOUT 300

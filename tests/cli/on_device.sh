@@ -50,6 +50,7 @@ runs '12 steps, launch by launch' "$ingot" "${chains[@]}" "${here[@]}" --persist
 runs '12 steps, chains as one launch' "$ingot" "${chains[@]}" "${here[@]}" --persistent 1 --steps 12 --output twelve
 runs 'without overlap' "$ingot" "${chains[@]}" "${here[@]}" --persistent 1 --no-overlap --ahead 0 --steps 12 --output apart
 same twelve apart || fail 'chains: running ahead gave other bits'
+! same plain twelve || fail 'chains: none was made'
 runs 'half of it' "$ingot" "${chains[@]}" "${here[@]}" --persistent 1 --steps 5 --output five
 runs 'the other half' "$ingot" train --resume five --steps 12 "${here[@]}" --persistent 1
 same twelve five || fail 'chains: a resume gave other bits'

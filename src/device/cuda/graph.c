@@ -250,6 +250,7 @@ void queue_ahead(const queue *q, unsigned inputs)
 {
     graph_builder *b = q->capture;
     if (b && !b->failed) b->failed = begin_ahead(b, inputs);
+    if (b && b->failed) (void)begin_capture(b); /* what is launched from here on is thrown away, not run */
 }
 
 static status end_ahead(graph_builder *b)
@@ -268,6 +269,7 @@ void queue_ahead_done(const queue *q)
 {
     graph_builder *b = q->capture;
     if (b && !b->failed) b->failed = end_ahead(b);
+    if (b && b->failed) (void)begin_capture(b);
 }
 
 static status launch_at(graph_builder *b, int64_t index)

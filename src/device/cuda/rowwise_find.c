@@ -129,7 +129,8 @@ static bool offer_rope(const step *s, offer *o)
     const rope_attrs *a = ATTRS_OF(rope_attrs, s->node);
     const tensor *x = &s->in[0], *table = &s->in[2];
     rope_shape p = rope_shape_of(s);
-    if (!begins(o, ROWWISE_ROPE, x) || a->interleaved || a->inverse || p.turned != p.dim || p.rows * p.heads != o->rows)
+    if (!begins(o, ROWWISE_ROPE, x) || a->interleaved || a->inverse || p.turned != p.dim || p.dim % 8 ||
+        p.rows * p.heads != o->rows)
         return false;
     o->rows = p.rows; /* of tokens; `begins` has counted heads */
     o->stage.depth = (int32_t)p.heads;

@@ -150,10 +150,7 @@ __device__ __forceinline__ void fetch_row(const rowwise_fetch f, int index, char
         if (!known) row = 0;
     }
     const char *from = (const char *)f.at + row * f.pitch;
-    if (f.bytes % 16)
-        for (int b = lane * 4; b < f.bytes; b += 32 * 4) cp_async_4(to + b, from + b);
-    else
-        for (int b = lane * 16; b < f.bytes; b += 32 * 16) cp_async_16(to + b, from + b, known);
+    for (int b = lane * 16; b < f.bytes; b += 32 * 16) cp_async_16(to + b, from + b, known);
 }
 
 __device__ __forceinline__ void fetch_all(const rowwise_launch &l, char *values)

@@ -33,11 +33,6 @@ __device__ __forceinline__ void cp_async_16(void *to, const void *from, bool val
                  "r"(valid ? 16 : 0)
                  : "memory");
 }
-// 4 bytes, by way of L1.
-__device__ __forceinline__ void cp_async_4(void *to, const void *from)
-{
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(shared_address(to)), "l"(from) : "memory");
-}
 __device__ __forceinline__ void cp_async_commit()
 {
     asm volatile("cp.async.commit_group;" ::: "memory");

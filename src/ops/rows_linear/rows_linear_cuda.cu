@@ -310,19 +310,30 @@ static ring_plan plan_for(int k)
     return k < PIECE ? ring_plan{2, 66 << 10} : ring_plan{1, 98 << 10};
 }
 
+// Bytes of a slot of the ring, and of what lies beside the ring: x and the sums.
+static int pitch_of(int k)
+{
+    return (MIN(k, (int)PIECE) * 2 + 127) / 128 * 128 + 64; // rows lie half of the banks apart
+}
+
+static int beside_ring(int m, int k)
+{
+    return m * packs_between_rows(k) * 16 + 2 * WARPS * TILE * m * (int)sizeof(float);
+}
+
 // Whole tiles a block.
 static void launch_job(rows_job j, ingot_dtype d, queue *q)
 {
     const ring_plan plan = plan_for(j.k);
     const int per_tile = j.swiglu ? TILE / 2 : TILE, blocks_wanted = q->caps->multiprocessors * plan.blocks;
     const int64_t tiles = (j.outputs + per_tile - 1) / per_tile, each = (tiles + blocks_wanted - 1) / blocks_wanted;
-    const int row_bytes = MIN(j.k, (int)PIECE) * 2, pieces = (j.k + PIECE - 1) / PIECE;
+    const int pieces = (j.k + PIECE - 1) / PIECE, beside = beside_ring(j.m, j.k);
     j.each = (int)(each * per_tile);
-    j.pitch = (row_bytes + 127) / 128 * 128 + 64; // rows lie half of the banks apart
+    j.pitch = pitch_of(j.k);
     j.slot = TILE * j.pitch;
-    j.slots = (int)MIN(MIN((int64_t)plan.bytes / j.slot, (int64_t)MOST_SLOTS), each * pieces);
-    const int bytes =
-        j.slots * j.slot + j.m * packs_between_rows(j.k) * 16 + 2 * WARPS * TILE * j.m * (int)sizeof(float);
+    const int room = MIN(plan.bytes, (int)q->caps->shared_bytes - beside);
+    j.slots = (int)MIN(MIN((int64_t)room / j.slot, (int64_t)MOST_SLOTS), each * pieces);
+    const int bytes = j.slots * j.slot + beside;
     auto run = [&](auto kernel) {
         if (bytes > 40 << 10) cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
         kernel<<<(unsigned)((tiles + each - 1) / each), THREADS, (size_t)bytes, q->stream>>>(j);
@@ -352,7 +363,8 @@ static bool match(const node *n, const device_caps *caps)
     if ((d != INGOT_BF16 && d != INGOT_F16) || w->dtype != d || (y != d && y != INGOT_F32)) return false;
     if ((gain && gain->dtype != d && gain->dtype != INGOT_F32) || (c && c->dtype != y)) return false;
     if (caps->major < 9 || m > ROWS_LINEAR_MOST || k % 8 || k < 8) return false;
-    return m * k <= 1 << 15 && w->shape.dim[0] <= INT32_MAX; // x and the sums fit into 96 KB of shared memory
+    if (m * k > 1 << 15 || w->shape.dim[0] > INT32_MAX) return false;
+    return 2 * TILE * pitch_of((int)k) + beside_ring((int)m, (int)k) <= caps->shared_bytes; // a ring of two at least
 }
 
 static status launch(const step *s, queue *q)

@@ -27,10 +27,6 @@ inline void cp_async_16(void *to, const void *from, bool valid)
 {
     simt::copy_late(to, from, valid);
 }
-inline void cp_async_4(void *to, const void *from)
-{
-    simt::copy_late(to, from, true, 4);
-}
 inline void cp_async_commit()
 {
     simt::copies_commit();
