@@ -108,7 +108,6 @@ static status describe_device(context *ctx, struct device_caps *caps)
     caps->minor = p.minor;
     caps->memory_bytes = (int64_t)p.totalGlobalMem;
     caps->l2_bytes = p.l2CacheSize;
-    caps->shared_bytes = (int64_t)p.sharedMemPerBlockOptin;
     snprintf(caps->name, sizeof caps->name, "%s", p.name);
     return INGOT_OK;
 }

@@ -28,7 +28,7 @@ struct faults;      /* kit/cuda/faults.h */
 
 struct device_caps {
     int ordinal, multiprocessors, major, minor;
-    int64_t memory_bytes, l2_bytes, shared_bytes; /* shared: of a block, where it asks for the most */
+    int64_t memory_bytes, l2_bytes;
     char name[256];
     bool overlap;   /* sm_90 on, if not told not to: kernels that wait are launched before their inputs are there */
     int persistent; /* runs of at least so many small steps are one launch; 0: none */

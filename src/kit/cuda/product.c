@@ -104,9 +104,10 @@ static cublasStatus_t pick_algorithm(product_plan *plan, const struct device_cap
     uint64_t workspace = (uint64_t)MAX(p->workspace - 256, 0);
     cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
                                          sizeof workspace);
-    /* A sum in parts is added up in float32: the default lets parts be rounded to the result's 16 bits first, where a sum that
+    /* A sum in parts is added up in float32: the default lets parts be rounded to a result's 16 bits first, where a sum that
      * cancels loses all its digits. */
-    uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    uint32_t schemes =
+        dtype_is_narrow(p->out) ? CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE : CUBLASLT_REDUCTION_SCHEME_MASK;
     cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &schemes,
                                          sizeof schemes);
     int64_t y_step = p->m * p->n;

@@ -50,52 +50,27 @@ __device__ __forceinline__ found join_warps(const float2 (&numbers)[WARPS][G], c
     return f;
 }
 
-// Of a head's shares, each of which has a maximum, a sum, sums of values: what each counts in the whole, by a warp.
-__device__ __forceinline__ void weigh_shares(float (&weight)[MOST_SHARES], const float *part, int shares, int64_t each)
+// Of a head's shares, in their order; each part is a maximum, a sum, sums of values.
+__device__ __forceinline__ float join_shares(const float *part, int shares, int64_t each, int column)
 {
-    float top[MOST_SHARES / 32], sum[MOST_SHARES / 32], highest = -INFINITY, whole = 0;
-    const int lane = (int)threadIdx.x % 32;
-#pragma unroll
-    for (int i = 0; i < MOST_SHARES / 32; i++) {
-        bool is = lane + 32 * i < shares;
-        top[i] = is ? __ldcg(part + (lane + 32 * i) * each) : -INFINITY;
-        sum[i] = is ? __ldcg(part + (lane + 32 * i) * each + 1) : 0;
-        highest = fmaxf(highest, top[i]);
+    float top = -INFINITY, whole = 0, y = 0;
+#pragma unroll 2
+    for (int i = 0; i < shares; i++) top = fmaxf(top, __ldcg(part + i * each));
+#pragma unroll 2
+    for (int i = 0; i < shares; i++) {
+        float weight = weight_at(__ldcg(part + i * each), top);
+        whole += __ldcg(part + i * each + 1) * weight;
+        y += __ldcg(part + i * each + 2 + column) * weight;
     }
-    highest = lanes_max<1, 32>(highest);
-#pragma unroll
-    for (int i = 0; i < MOST_SHARES / 32; i++) whole += sum[i] * weight_at(top[i], highest);
-    whole = lanes_sum<1, 32>(whole);
-#pragma unroll
-    for (int i = 0; i < MOST_SHARES / 32; i++)
-        weight[lane + 32 * i] = whole > 0 ? weight_at(top[i], highest) / whole : 0;
-}
-
-// A column's values, in the order of the shares.
-__device__ __forceinline__ float join_shares(const float (&weight)[MOST_SHARES], const float *value, int shares,
-                                             int64_t each)
-{
-    float y = 0;
-#pragma unroll 8
-    for (int i = 0; i < shares; i++) y += __ldcg(value + i * each) * weight[i];
-    return y;
-}
-
-// Of columns of heads one after the other: the head.
-template <int G> __device__ __forceinline__ int head_of(int i, int dim)
-{
-    int g = 0;
-#pragma unroll
-    for (int h = 1; h < G; h++) g += i >= h * dim;
-    return g;
+    return whole > 0 ? y / whole : 0;
 }
 
 template <typename T, int G, int LANES, bool WHOLE>
-__global__ void __launch_bounds__(THREADS, G == 4 ? 1 : 2) attend_cached(const cached p)
+__global__ void __launch_bounds__(THREADS, 2) attend_cached(const cached p)
 {
-    constexpr int SETS = THREADS / LANES, U = sizeof(T) == 4 || G == 2 ? 2 : 4, BATCH = SETS * U, WIDTH = LANES * N + 4;
+    constexpr int SETS = THREADS / LANES, U = (sizeof(T) == 2 ? 4 : 2) / G, BATCH = SETS * U, WIDTH = LANES * N + 4;
     __shared__ float2 numbers[WARPS][G]; // maximum and sum
-    __shared__ float values[WARPS][G][WIDTH], weights[G][MOST_SHARES];
+    __shared__ float values[WARPS][G][WIDTH];
     launch_next();
     int row = blockIdx.z, kv = (int)blockIdx.y / p.at.head_groups, group = (int)blockIdx.y - kv * p.at.head_groups;
     int first_head = kv * p.at.group + group * G, heads = (kv + 1) * p.at.group - first_head;
@@ -138,21 +113,9 @@ __global__ void __launch_bounds__(THREADS, G == 4 ? 1 : 2) attend_cached(const c
         query[g] = turned(p, query[g], pair[g], angle);
         r[g] = {-INFINITY, 0, {}};
     }
-    if (!there) {
-        find_slots<T, U, SETS>(keys, p, mine, mine.from + set);
-        read_cache<WHOLE>(keys, p, kv, column);
-    }
-    // Of long caches the next keys are on their way while some are looked at, and where those behind lie is asked.
-    constexpr bool LONG = G > 1;
-    some_keys<T, U> next;
-    if (LONG) find_pages<T, U, SETS>(next, p, mine, mine.from + BATCH + set);
 #pragma unroll 1
     for (int start = mine.from; start < mine.until; start += BATCH) {
-        if (LONG) {
-            place_slots<T, U, SETS>(next, p, mine, start + BATCH + set);
-            read_cache<WHOLE>(next, p, kv, column);
-            find_pages<T, U, SETS>(next, p, mine, start + 2 * BATCH + set);
-        } else if (start > mine.from) {
+        if (!there) {
             find_slots<T, U, SETS>(keys, p, mine, start + set);
             read_cache<WHOLE>(keys, p, kv, column);
         }
@@ -160,9 +123,7 @@ __global__ void __launch_bounds__(THREADS, G == 4 ? 1 : 2) attend_cached(const c
 #pragma unroll
         for (int g = 0; g < G; g++)
             attend_some<T, U, LANES, SETS>(r[g], query[g], keys, start + set, mine.until, scale);
-        if (LONG)
-#pragma unroll
-            for (int u = 0; u < U; u++) keys.k[u] = next.k[u], keys.v[u] = next.v[u], keys.slot[u] = next.slot[u];
+        there = false;
     }
     if (mine.from >= mine.until && blockIdx.x) return; // one of the shares that this row does not have
     int warp = (int)threadIdx.x / 32;
@@ -182,7 +143,7 @@ __global__ void __launch_bounds__(THREADS, G == 4 ? 1 : 2) attend_cached(const c
     float *parts = p.at.part + ((int64_t)row * p.at.heads + first_head) * p.at.shares * each;
     int all = heads * p.at.dim;
     for (int from = 0; from < all; from += THREADS / JOINERS) {
-        int i = from + (int)threadIdx.x / JOINERS, g = head_of<G>(i, p.at.dim), c = i - g * p.at.dim;
+        int i = from + (int)threadIdx.x / JOINERS, g = G == 1 || i < p.at.dim ? 0 : 1, c = i - g * p.at.dim;
         found f = join_warps(numbers, values, i < all ? g : 0, i < all ? c : 0);
         if (threadIdx.x % JOINERS || i >= all) continue;
         if (mine.used == 1) {
@@ -204,12 +165,9 @@ __global__ void __launch_bounds__(THREADS, G == 4 ? 1 : 2) attend_cached(const c
     unsigned *arrived = p.arrived + (int64_t)row * gridDim.y + blockIdx.y;
     if (!is_last(arrived, mine.used)) return;
     if (threadIdx.x == 0) *arrived = 0;
-    for (int g = warp; g < heads; g += WARPS) weigh_shares(weights[g], parts + g * p.at.shares * each, mine.used, each);
-    __syncthreads();
     for (int i = threadIdx.x; i < all; i += THREADS) {
-        int g = head_of<G>(i, p.at.dim);
-        const float *value = parts + (int64_t)g * p.at.shares * each + 2 + (i - g * p.at.dim);
-        o[i] = to<T>(join_shares(weights[g], value, mine.used, each));
+        int g = G == 1 || i < p.at.dim ? 0 : 1;
+        o[i] = to<T>(join_shares(parts + (int64_t)g * p.at.shares * each, mine.used, each, i - g * p.at.dim));
     }
 }
 
@@ -225,13 +183,10 @@ __global__ void copy_pools(uint16_t *k, uint16_t *v, const uint16_t *from_k, con
 
 // ---- the launch ----
 
-// Heads of a block: one where caches are short and the GPU is far from full, else up to four of those that share a kv head,
-// so that its keys are read once.
+// Heads of a block: one where caches are short and the GPU is far from full, else two of those that share a kv head.
 static int heads_together(shape q, shape k, int64_t capacity, ingot_dtype d)
 {
-    int64_t group = q.dim[1] / k.dim[1];
-    if (capacity <= ALONE || group == 1 || d == INGOT_F32) return 1;
-    return group == 2 ? 2 : 4;
+    return capacity <= ALONE || q.dim[1] == k.dim[1] || d == INGOT_F32 ? 1 : 2;
 }
 
 struct blocks_of_row {
@@ -327,10 +282,8 @@ template <typename T> static void launch_type(cached p, const blocks_of_row &b, 
         attend_cached<T, 1, 32, false><<<grid, THREADS, 0, q->stream>>>(p);
         return;
     }
-    if constexpr (sizeof(T) == 2) {
-        if (b.together == 4) return launch_whole<T, 4>(p, grid, q);
+    if constexpr (sizeof(T) == 2)
         if (b.together == 2) return launch_whole<T, 2>(p, grid, q);
-    }
     launch_whole<T, 1>(p, grid, q);
 }
 

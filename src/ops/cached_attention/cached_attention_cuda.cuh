@@ -6,10 +6,12 @@
 #include "ops/attention_rows/attention_rows_cuda.cuh"
 #include "ops/cached_attention/cached_attention.h"
 
-enum { THREADS = 256, WARPS = THREADS / 32, N = 8, MOST_ROWS = 16, MOST_DIM = 256, MOST_WHOLE = 128, MOST_SHARES = 64 };
-enum { SHORT = 512, SHARE = 128 }; // keys that are one share; keys of a share where there are more
-enum { ALONE = 2048 };             // keys up to which each head has a block of its own
-enum { BATCHES_AHEAD = 8 };        // that are on their way to the second cache before the wait
+enum { THREADS = 256, WARPS = THREADS / 32, N = 8, MOST_ROWS = 16, MOST_DIM = 256, MOST_WHOLE = 128, MOST_SHARES = 32 };
+enum { SHORT = 512, SHARE = 256 }; // keys that are one share; keys of a share where there are more
+enum {
+    ALONE = 8192
+}; // keys up to which each head has a block of its own: short rows of a long cache fill the GPU better
+enum { BATCHES_AHEAD = 8 }; // that are on their way to the second cache before the wait
 
 // n / by for n below 2^31: a multiplication.
 struct divisor {
@@ -218,36 +220,19 @@ template <typename T, int U> struct some_keys {
     int entry[U], page[U]; // of the block table, and what it said; -1: none was asked
 };
 
-// Asks the block table.
 template <typename T, int U, int SETS>
-__device__ __forceinline__ void find_pages(some_keys<T, U> &b, const cached &p, const share_of_row &r, int first)
+__device__ __forceinline__ void find_slots(some_keys<T, U> &b, const cached &p, const share_of_row &r, int first)
 {
     bool known = r.sequence >= 0 && r.sequence < p.at.sequences;
 #pragma unroll
     for (int u = 0; u < U; u++) {
-        int key = first + u * SETS;
-        b.entry[u] = key < r.until && known ? r.sequence * p.at.pages + quotient(key, p.page) : -1;
+        int key = first + u * SETS, place = quotient(key, p.page);
+        bool inside = key < r.until;
+        b.entry[u] = inside && known ? r.sequence * p.at.pages + place : -1;
         b.page[u] = b.entry[u] >= 0 ? look(p.at.table + b.entry[u]) : 0;
+        int64_t slot = (int64_t)b.page[u] * p.at.page_size + (key - place * p.at.page_size);
+        b.slot[u] = inside && b.page[u] >= 0 && slot < p.at.pool ? (int)slot : -1;
     }
-}
-
-// What the block table said.
-template <typename T, int U, int SETS>
-__device__ __forceinline__ void place_slots(some_keys<T, U> &b, const cached &p, const share_of_row &r, int first)
-{
-#pragma unroll
-    for (int u = 0; u < U; u++) {
-        int key = first + u * SETS, in_page = key - quotient(key, p.page) * p.at.page_size;
-        int64_t slot = (int64_t)b.page[u] * p.at.page_size + in_page;
-        b.slot[u] = key < r.until && b.page[u] >= 0 && slot < p.at.pool ? (int)slot : -1;
-    }
-}
-
-template <typename T, int U, int SETS>
-__device__ __forceinline__ void find_slots(some_keys<T, U> &b, const cached &p, const share_of_row &r, int first)
-{
-    find_pages<T, U, SETS>(b, p, r, first);
-    place_slots<T, U, SETS>(b, p, r, first);
 }
 
 __device__ __forceinline__ int64_t in_pool(const cached &p, int slot, int kv)
