@@ -86,7 +86,8 @@ static value *constant_error(bounds *e, double v)
     return ingot_constant(e->b, fabs(v) * e->units->rounding, INGOT_F64, INGOT_SCALAR);
 }
 
-/* With the rounding of a result that is written in 16 bits, or in float32 beside float64. Exact integers are indices and masks, which are not. */
+/* With the rounding of a result that is written in 16 bits, or in float32 beside float64. Exact integers are
+ * indices and masks, which are not. */
 static value *when_stored(bounds *e, value *y, value *error)
 {
     double unit = e->units->stored;

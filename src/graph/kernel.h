@@ -80,8 +80,8 @@ typedef struct step {
     void *scratch; /* scratch_bytes of it, dead after the step */
     const allocation *scratch_memory;
     int64_t scratch_offset, scratch_bytes;
-    unsigned resting; /* bit i: input i is a state of which no step before this one in its work changes a byte, a
-                         weight in inference: a kernel of KERNEL_WAITS may read it before it waits */
+    unsigned resting; /* bit i: input i is a state of which no step before this one in its work changes a byte, as a
+                         weight in inference, or what AdamW updates: a kernel of KERNEL_WAITS may read it before it waits */
     void *prepared;   /* what `prepare` made */
     int lane;
     const int *waits; /* steps of other lanes that must be done before */

@@ -223,7 +223,7 @@ wait $pid
 code=$?
 check "its exit code is 130, not $code" test $code = 130
 says 'train --resume stopped' stop
-check 'it has its curve' test -e stopped/loss.svg -o -e stopped/loss.svg.gnuplot
+check 'it has its curve' test -s stopped/loss.svg -o -s stopped/loss.svg.gnuplot
 runs 'resumes' "$ingot" train --resume stopped --steps $(($(readlink stopped/last | tr -dc 0-9 | sed 's/^0*//') + 2))
 
 # What was under way at a Ctrl-C is told of and saved: the run goes on as one that was not stopped.

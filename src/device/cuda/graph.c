@@ -2,7 +2,8 @@
  *
  * Each step is captured behind the steps that it must not overtake: those that write what it reads or writes, and those
  * that read what it writes, by the bytes of their tensors in planned memory. Steps with nothing in common run side by
- * side, and so do those that want only a step's first output and what that step does after it (queue_first_output_made). What another dependency already implies is left out. The steps of a persistent launch are one here.
+ * side, and so do those that want only a step's first output and what that step does after it (queue_first_output_made).
+ * What another dependency already implies is left out. The steps of a persistent launch are one here.
  */
 #include "device/cuda/graph.h"
 

@@ -1,9 +1,9 @@
 /* Rowwise launches: steps of many rows, in which each row of a result comes from the same row of what is read, as one launch.
  *
  * On a transformer's way forward all but attention is such: norms, products with weights, sums, activations, rotary
- * positions. (The way back too, but there such launches were no faster than their steps.) A block takes ROWWISE_ROWS rows through a whole chain of steps; nobody waits for another block. What
- * passes from step to step lies in shared memory, each row where the tensor has it (rowwise_place.c); it is written to
- * memory too, where others read it. Where a model is so small that its launches last as long as it takes to start them, a
+ * positions. (The way back too, but there such launches were no faster than their steps.) A block takes ROWWISE_ROWS rows
+ * through a whole chain of steps; nobody waits for another block. What passes from step to step lies in shared memory, each
+ * row where the tensor has it (rowwise_place.c); it is written to memory too, where others read it. Where a model is so small that its launches last as long as it takes to start them, a
  * chain of eight takes little more than one. (stage.h is for one row and large weights: there, blocks share a row.)
  */
 #ifndef DEVICE_CUDA_ROWWISE_H
