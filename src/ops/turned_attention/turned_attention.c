@@ -100,7 +100,12 @@ const op_def op_turned_attention_def = {
     SAMPLES(SAMPLE(SHAPES(2, 3, 4, 2, 6, 5), TURNED_POSITION, 6, 0.5, 1),
             SAMPLE(SHAPES(2, 128, 4, 2, 32, 128), TURNED_POSITION, 128, 0.2, 1),
             SAMPLE(SHAPES(1, 77, 3, 1, 16, 70), TURNED_POSITION, 77, 0.3, 0),
-            SAMPLE(SHAPES(3, 33, 2, 2, 32, 40), TURNED_POSITION, 40, 0.2, 1)),
+            SAMPLE(SHAPES(3, 33, 2, 2, 32, 40), TURNED_POSITION, 40, 0.2, 1),
+            {.in = SHAPES(1, 65, 2, 1, 32, 65),
+             .attrs = A(0.2, 1),
+             .below = {[TURNED_POSITION] = 65},
+             .values_of = {VALUES_TINY},
+             .no_gradient = true}),
 };
 
 /* turned_attention_grad */
@@ -156,5 +161,10 @@ const op_def op_turned_attention_grad_def = {
     SAMPLES(SAMPLE(GRAD_SHAPES(2, 3, 4, 2, 6, 5), TURNED_GRAD_POSITION, 6, 0.5, 1),
             SAMPLE(GRAD_SHAPES(2, 128, 4, 2, 32, 128), TURNED_GRAD_POSITION, 128, 0.05, 1),
             SAMPLE(GRAD_SHAPES(1, 77, 3, 1, 16, 70), TURNED_GRAD_POSITION, 77, 0.1, 0),
-            SAMPLE(GRAD_SHAPES(3, 33, 2, 2, 32, 40), TURNED_GRAD_POSITION, 40, 0.1, 1)),
+            SAMPLE(GRAD_SHAPES(3, 33, 2, 2, 32, 40), TURNED_GRAD_POSITION, 40, 0.1, 1),
+            {.in = GRAD_SHAPES(1, 65, 2, 1, 32, 65),
+             .attrs = A(0.2, 1),
+             .below = {[TURNED_GRAD_POSITION] = 65},
+             .values_of = {VALUES_TINY},
+             .no_gradient = true}),
 };
